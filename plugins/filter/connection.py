@@ -15,7 +15,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
 
 
 def connection(value: Any, playbook: str, region: str = "", profile: str = "") -> dict[str, Any]:
-    """Return the joined options, see connection.yml. Raises AnsibleFilterError for values that do not fit."""
+    """Return the joined options, see connection.yml.
+
+    Raises AnsibleFilterError for values that contradict each other or have the wrong type.
+    """
     options = from_text(value, f"{playbook}_aws", "mapping")
     try:
         return joined_connection(options, playbook, {"region": region, "profile": profile})

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter contested_specs: declarations of volumes that would purge each other's."""
+"""The filter contested_specs: declarations that would purge each other's volumes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter headlines: from the results of tasks to one line about each."""
+"""The filter headlines: turn the result of each task into one line."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ def known_variables() -> Mapping[str, frozenset[str]]:
 def wrong_values(given: Mapping[str, Any], playbooks: Collection[str]) -> list[str]:
     """Return a sentence for each value in *given* that the specification of one of these playbooks does not allow.
 
-    The roles and modules check texts and mappings themselves. Null and an empty text count as unset. Templates are
-    not checked.
+    The roles and modules check texts and mappings themselves. Null and an empty text count as unset. The function does
+    not check templates.
     """
     found = []
     for playbook in playbooks:

@@ -165,7 +165,7 @@ options:
         type: dict
       state:
         description:
-          - V(present) means that the volume exists and, without O(availability_zone), is attached.
+          - V(present) means that the volume exists. Without O(availability_zone), the volume is also attached.
           - V(detached) means that the volume is not attached. The module does not create a missing volume. It detaches
             a shared volume from O(instance_ids) only, so the other nodes keep it.
           - V(absent) means that the volume is deleted, with a final snapshot unless O(final_snapshot=false).
@@ -174,14 +174,14 @@ options:
         default: present
   purge_volumes:
     description:
-      - Detach the data volumes of the instances that O(volumes) does not name. The module does not delete them.
+      - Detach the data volumes without an entry in O(volumes) from the instances. The module does not delete them.
       - Unless O(steal=true), the module leaves volumes of another O(spec) attached, with a warning.
     type: bool
     default: false
   purge_tags:
     description:
-      - Remove the tags that O(volumes[].tags) does not name, if an entry has that option. Tags under C(aws:) and
-        C(ec2ops:) are kept.
+      - If an entry has O(volumes[].tags), remove all other tags of its volume. Tags under C(aws:) and C(ec2ops:) are
+        kept.
     type: bool
     default: false
   final_snapshot:

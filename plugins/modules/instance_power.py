@@ -41,9 +41,9 @@ options:
   state:
     description:
       - V(stopped) and V(running) are EC2's states.
-      - V(restored) starts the stopped instances that have a hold, since they were running when a task with
-        O(remember=true) stopped them. It does not change instances without a hold. A hold from before the last start is
-        outdated, and the module removes it.
+      - V(restored) starts the stopped instances with a hold. They were running when a task with O(remember=true)
+        stopped them. It does not change instances without a hold. A hold from before the last start is outdated, and
+        the module removes it.
       - V(restored) also starts a predecessor with a hold for M(ec2ops.storage.instance_relaunch) while its successor is
         unproven. The successor gets V(rejected) in its tag C(ec2ops:trial), and the next relaunch terminates it. If a
         successor may have served, the module leaves it as it is, and a warning names it.

@@ -650,7 +650,7 @@ decisions:
       type: str
       returned: always
     start_time:
-      description: The start time of the snapshot. For a copy, that of its original.
+      description: The start time of the snapshot. A copy has the start time of its original.
       type: str
       returned: always
     reasons:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run a module in Ansible's worker process, where nobody can tell the difference from a process of its own.
+"""Run a module in Ansible's worker process, if the user sees no difference from a process of its own.
 
 Ansible's strategies load the class of an action plugin in the parent process, and then fork the workers. So this file,
 when it is loaded, reads EC2's service model once for all workers.
@@ -30,17 +30,20 @@ from .module_seams import as_module_process, built_module, imported, module_para
 from .worker import Worker
 
 CORES = ("2.18", "2.19", "2.20", "2.21")
-"""The versions of ansible-core whose private interfaces `module_seams` knows. With others, the module runs."""
+"""The versions of ansible-core whose private interfaces `module_seams` knows.
+
+With other versions, the module runs in its own process.
+"""
 
 MODULES = "ansible_collections.ec2ops.storage.plugins.modules"
 HAS_BOTO3 = shared_model.load()
 
 
 class InProcess(NormalAction):
-    """The action of a module that may run in the worker process. Everything else is Ansible's usual action.
+    """The action of a module that may run in the worker process. All other parts are Ansible's usual action.
 
     ansible-core's own ``_execute_module`` prepares the options and reads the result. Only the parts that build a module
-    and start its process differ. ``name`` is that of the module.
+    and start its process differ. ``name`` is the name of the module.
     """
 
     name: str
@@ -62,7 +65,7 @@ class InProcess(NormalAction):
             self._takes_over = False
 
     def _may_take_over(self, variables: Mapping[str, Any]) -> bool:
-        """Return whether a module of its own process would see the same: the same machine, user and Python."""
+        """Return whether a module in its own process would use the same machine, user and Python."""
         return (
             HAS_BOTO3
             and core_version.startswith(tuple(f"{core}." for core in CORES))
@@ -77,7 +80,7 @@ class InProcess(NormalAction):
         )
 
     def _is_wanted(self, name: str, variables: Mapping[str, Any]) -> bool:
-        """Return the value of a variable of the user's that is true by default."""
+        """Return the value of a user's variable that is true by default."""
         return bool(boolean(self._templar.template(variables.get(name, True)), strict=False))
 
     def _is_own_python(self, variables: Mapping[str, Any]) -> bool:

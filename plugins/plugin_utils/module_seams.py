@@ -31,12 +31,12 @@ except ImportError:  # ansible-core 2.18
     _BuiltModule = None
 
 _PROFILE = "legacy"
-"""ansible-core's serialization of parameters and results for modules that ask for no other."""
+"""ansible-core's default serialization of parameters and results."""
 _SHEBANG = f"#!{sys.executable}"
 
 
 def module_parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task's options as the process of a module gets them: through JSON, and so without vault and tags."""
+    """Return a task's options as the process of a module gets them, through JSON and so without vault and tags."""
     if _BuiltModule is None:
         from ansible.module_utils.common.json import AnsibleJSONEncoder
 
@@ -48,7 +48,7 @@ def module_parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def built_module(path: str) -> Any:
-    """Return the answer of ActionBase._configure_module, for the module in the file *path*, without its program."""
+    """Return the answer of ActionBase._configure_module for the module in the file *path*, without its program."""
     if _BuiltModule is None:
         return ("new", _SHEBANG, b"", path)
     built = _BuiltModule(b_module_data=b"", module_style="new", shebang=_SHEBANG, serialization_profile=_PROFILE)
@@ -58,7 +58,7 @@ def built_module(path: str) -> Any:
 def imported(name: str) -> Any:
     """Return the Python module of this name. The results of later runs get the warnings of its import.
 
-    A process of its own would import it, and be warned, for each run.
+    A process of its own would import it, and get the warnings, for each run.
     """
     with as_module_process(), _with_tracebacks():
         module = import_module(name)
@@ -91,7 +91,7 @@ def as_module_process() -> Iterator[None]:
 def _with_tracebacks() -> Iterator[None]:
     """Keep the traceback of each warning, and so the warnings of one text from several places.
 
-    Since ansible-core 2.19 a module does so until it has its parameters. The tracebacks themselves are shown to nobody.
+    Since ansible-core 2.19 a module does so until it has its parameters. The tracebacks themselves are not shown.
     """
     if _BuiltModule is None:
         yield

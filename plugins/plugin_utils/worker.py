@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible's worker process as the place where a module runs: its screen, and the signals that interrupt it.
+"""Ansible's worker process as the host of a module, with its screen and its signals.
 
 Private to this collection.
 """
@@ -38,7 +38,7 @@ FOR_PEOPLE = frozenset(
         "awx_display",
     }
 )
-"""The stdout callbacks that print lines for people. The output of others may be a document that a program reads."""
+"""The stdout callbacks that print lines for people. The output of other callbacks may be a document for a program."""
 _INTERRUPTING = (signal.SIGALRM, signal.SIGINT)
 """SIGALRM is the end of a task's ``timeout``."""
 
@@ -46,7 +46,7 @@ _INTERRUPTING = (signal.SIGALRM, signal.SIGINT)
 class Worker:
     """`ports.Host` of a module that runs in Ansible's worker process for *host*, with *parameters*.
 
-    Progress is shown if *shows* is true and the screen is for people.
+    The host shows progress if *shows* is true and the screen is for people.
     """
 
     lasting = True
@@ -78,7 +78,7 @@ class Worker:
     def interruptible(self, stop: Callable[[], None]) -> Iterator[None]:
         """Call *stop* when a signal interrupts the task, before the handler that Ansible has set.
 
-        That handler raises an exception, and the threads of the module would go on without this.
+        That handler raises an exception, and without *stop* the threads of the module would go on.
         """
         usual = {number: signal.getsignal(number) for number in _INTERRUPTING}
 
@@ -99,8 +99,8 @@ class Worker:
 
 
 def is_screen_for_people() -> bool:
-    """Return whether the output of this run of Ansible is lines that people read.
+    """Return whether the output of this run of Ansible consists of lines for people.
 
-    The command ``ansible`` uses a callback of its own, whatever the configuration says.
+    The command ``ansible`` uses a callback of its own, with any configuration.
     """
     return constants.DEFAULT_STDOUT_CALLBACK in FOR_PEOPLE and "one_line" not in context.CLIARGS

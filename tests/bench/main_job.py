@@ -149,7 +149,7 @@ class BakeAndRelaunch:
                 ours.off <= self.LONGEST_OFF,
             ),
             Row(
-                "again: how it ended",
+                "again: result",
                 ours.second.outcome,
                 peer.second.outcome,
                 "no change",
@@ -165,8 +165,8 @@ class BakeAndRelaunch:
                 again <= self.MOST_CALLS_AGAIN,
                 binding=True,
             ),
-            Row("after it: what serves", ours.left, peer.left, ONE, ours.left == ONE, binding=True),
-            Row("after it: stray snapshots", str(ours.stray), str(peer.stray), "0", ours.stray == 0, binding=True),
+            Row("afterwards: in service", ours.left, peer.left, ONE, ours.left == ONE, binding=True),
+            Row("afterwards: stray snapshots", str(ours.stray), str(peer.stray), "0", ours.stray == 0, binding=True),
         ]
 
 
@@ -176,7 +176,7 @@ def serving(ec2: Any) -> str:
         Filters=[{"Name": "tag:Name", "Values": ["web"]}, {"Name": "instance-state-name", "Values": ["running"]}]
     )
     running = sum(len(reservation["Instances"]) for page in pages for reservation in page["Reservations"])
-    return {0: "nothing: it is stopped", 1: ONE}.get(running, f"{running} instances")
+    return {0: "no instance: it is stopped", 1: ONE}.get(running, f"{running} instances")
 
 
 def stray_snapshots(ec2: Any) -> int:

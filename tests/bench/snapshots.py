@@ -294,7 +294,7 @@ class Snapshots:
             ),
             Row(f"{what}: calls refused for their rate", str(ours.refused), str(there.refused) if there else ""),
             Row(f"{what}: the whole command", f"{run.seconds:.1f} s", seconds(peer)),
-            Row(f"{what}: how it ended", run.outcome, status, "changed", run.outcome == "changed", binding=True),
+            Row(f"{what}: result", run.outcome, status, "changed", run.outcome == "changed", binding=True),
         ]
 
     def _notes(

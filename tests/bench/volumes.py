@@ -183,7 +183,7 @@ class Volumes:
             ),
             Row(f"{self.VOLUMES} volumes: of these polls of waits", str(ours.first.polls), str(peer.first.polls)),
             Row(
-                "again: how it ended",
+                "again: result",
                 ours.second.outcome,
                 peer.second.outcome,
                 NO_CHANGE,

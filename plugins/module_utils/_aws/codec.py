@@ -80,12 +80,12 @@ class Listing:
     """How to ask one read operation and decode its answer.
 
     ``decode``: returns the resources of one page.
-    ``size``: the parameter that bounds a page, and its maximum. None when the operation has no pages, or its ids
-    exclude them.
+    ``size``: the parameter that bounds a page, and its maximum. None if the operation has no pages, or if a query with
+    ids must not have a size.
     ``token``: the name of the page token in the request and in the answer.
     ``unless``: an argument with which EC2 refuses the size ("cannot be used with the parameter maxResults").
-    ``unknown``: AWS's codes for a resource that does not exist or is forbidden, where that is an answer. The page then
-    has the code under `UNKNOWN` alone.
+    ``unknown``: AWS's codes for a resource that does not exist or is forbidden, if the planner takes that as an answer.
+    The page then has only the code, under `UNKNOWN`.
     """
 
     decode: Callable[[Query, Answer], Iterable[Resource]]
@@ -179,7 +179,10 @@ def next_request(query: Query, request: Mapping[str, Any], page: Answer) -> dict
 
 
 def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
-    """Return the resources of all pages. A list that is one fact, such as all target groups, is joined."""
+    """Return the resources of all pages.
+
+    If the whole list is one fact, such as all target groups, the parts are joined.
+    """
     listing = LISTINGS[query.operation]
     found: dict[str, Resource] = {}
     for page in pages:
@@ -194,9 +197,9 @@ def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
 
 
 def change_request(changes: Sequence[Change], generation: int = 0) -> dict[str, Any]:
-    """Return the boto3 request for *changes*. They have the same action and parameters, and no planned ids.
+    """Return the boto3 request for *changes*. The changes have the same action and parameters, and no planned ids.
 
-    `OPERATIONS` says where the ids go. An operation with a ClientToken gets the token of this *generation*.
+    `OPERATIONS` has the place of the ids. An operation with a ClientToken gets the token of this *generation*.
     """
     first = changes[0]
     operation = first.operation
@@ -212,8 +215,8 @@ def change_request(changes: Sequence[Change], generation: int = 0) -> dict[str, 
 def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
     """Return EC2's id for each planned id. The mapping is empty when the changes create nothing.
 
-    CreateSnapshots skips a volume that was detached meanwhile, so its planned id is missing. Raises KeyError when any
-    other answer has no id.
+    CreateSnapshots skips a volume that was detached meanwhile, so its planned id is missing. Raises KeyError if any
+    other answer lacks an id.
     """
     first = changes[0]
     if not first.creates:
@@ -243,8 +246,8 @@ def refused_part(answer: Answer) -> tuple[str, str, str] | None:
 def token_spent(change: Change, answer: Answer) -> str:
     """Return why an answer without error shows another resource than the change would make, or an empty text.
 
-    EC2 answers a known client token with the resource that this token made earlier. That resource may be on its way
-    out, or may have lost our tags and serve another purpose by now.
+    EC2 answers a known client token with the resource that this token made earlier. By now that resource may be
+    terminating, or may have lost our tags and serve another purpose.
     """
     if change.action == "RunInstances":
         instance = decode_instance((answer.get("Instances") or [{"InstanceId": ""}])[0])

@@ -35,19 +35,22 @@ def _tags(answer: Answer) -> dict[str, str]:
 
 
 def text_of(answer: Answer, name: str) -> str:
-    """Return the text, empty when the answer has none. Interning saves memory: a hundred thousand snapshots repeat few
-    texts.
+    """Return the text, empty when the answer has none. The text is interned to save memory, since a hundred thousand
+    snapshots repeat few texts.
     """
     return intern(answer.get(name) or "")
 
 
 def utc_of(value: object) -> datetime | None:
-    """Return a time of an answer in UTC, None for anything else."""
+    """Return a time of an answer in UTC, or None for any other value."""
     return value.astimezone(UTC) if isinstance(value, datetime) else None
 
 
 def _reason(value: Answer | None) -> str | None:
-    """Return ``Server.InternalError: …``, EC2's code and text, or None. The text often begins with the code itself."""
+    """Return EC2's code and text, such as ``Server.InternalError: …``, or None.
+
+    The text often begins with the code itself.
+    """
     if not value:
         return None
     code, text = value.get("Code") or "", value.get("Message") or ""

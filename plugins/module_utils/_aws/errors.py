@@ -176,7 +176,7 @@ def _hint(service: str, operation: str, code: str, message: str, request: Mappin
 
 
 def _permission(service: str, operation: str, message: str, request: Mapping[str, Any]) -> str:
-    """Return the remedy for a missing permission: the action that AWS names, else that of the operation."""
+    """Return the remedy for a missing permission, with the action that AWS names, or else that of the operation."""
     prefix = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}.get(service, service)
     asked = f"{prefix}:{operation}"
     named = _MISSING.search(message)
@@ -193,8 +193,8 @@ def _permission(service: str, operation: str, message: str, request: Mapping[str
 def _not_before(code: str, message: str) -> datetime | None:
     """Return when EBS takes the next modification, from "Wait until <time> before you can issue the next …", or None.
 
-    AWS does not document the form of the time. So ISO 8601 and the forms of mail and Java are read, as UTC when no zone
-    stands there. An older text ("Wait at least 6 hours") has no time.
+    AWS does not document the form of the time. So this function reads ISO 8601, the dates of mail headers and the dates
+    that Java prints. A time without a zone is UTC. An older text ("Wait at least 6 hours") has no time.
     """
     found = _UNTIL.search(message) if code == "VolumeModificationRateExceeded" else None
     if found is None:
@@ -239,7 +239,10 @@ def _refused(
 
 
 def _invalid(error: Exception) -> tuple[str, str]:
-    """Return message and remedy for a request that botocore refuses. They name the parameters, never the values."""
+    """Return message and remedy for a request that botocore refuses.
+
+    Message and remedy name the parameters, never the values.
+    """
     named = re.findall(r"parameter in input: \"(\w+)\"|for parameter ([\w.\[\]]+)", str(error))
     names = ", ".join(sorted({unknown or wrong for unknown, wrong in named}))
     return f"botocore does not accept {names or 'this request'}", "Install a newer boto3 and botocore."
@@ -254,10 +257,9 @@ def call_error(
     resource: str = "",
     endpoint: str = "",
 ) -> CallError:
-    """Return the CallError for the exception of a boto3 call. An *error* that is not botocore's is raised again.
+    """Return the CallError for the exception of a boto3 call. If *error* is not botocore's, it is raised again.
 
-    *endpoint* is the URL of the call. *request* may hold user data, so the error uses nothing of it except whether it
-    has tags.
+    *endpoint* is the URL of the call. *request* may hold user data, so the error only uses whether it has tags.
     """
     if isinstance(error, botocore.ClientError):
         return _refused(error, service, operation, request, resource)
@@ -307,7 +309,7 @@ def stranger(answer: Mapping[str, Any], operation: str, *, resource: str = "", e
 def _families(where: str) -> tuple[tuple[tuple[type[Exception], ...], str, str, bool | None], ...]:
     """Return botocore's own exceptions as (classes, our code, remedy, whether the request may have been sent).
 
-    None in the last place means that repeating the call is useless. The first row that matches counts.
+    If the last item is None, a repeat of the call is useless. The first matching row counts.
     """
     return (
         (

@@ -172,7 +172,7 @@ def classic_load_balancers(_query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def account(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the account, or the code with which STS refuses to name it."""
+    """Yield the account, or the code of STS's refusal."""
     yield CALLER_IDENTITY.fact(CallerIdentity(page.get("Account") or None, page.get(UNKNOWN)))
 
 
@@ -206,7 +206,7 @@ def key(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def modifications(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the latest modification of each volume that ever had one."""
+    """Yield the latest modification of each volume with a modification."""
     for item in page.get("VolumesModifications") or ():
         value = Modification(
             item.get("ModificationState") or "",
@@ -229,8 +229,8 @@ def _performance(item: Answer, prefix: str) -> Performance:
 
 
 def snapshots(query: Query, page: Answer) -> Iterable[Resource]:
-    """Return the snapshots. A query for those that anybody may restore from only returns that each
-    of them is public.
+    """Return the snapshots. If the query is for public snapshots, return for each of them only the fact that it is
+    public.
     """
     found = page.get("Snapshots") or ()
     if "all" in dict(query.arguments).get("RestorableByUserIds", ()):
@@ -253,7 +253,7 @@ def fast_restores(_query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def tiers(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the tiers of snapshots that were ever moved."""
+    """Yield the tiers of the snapshots that somebody has moved between tiers."""
     for item in page.get("SnapshotTierStatuses") or ():
         value = Tiering(
             item.get("StorageTier") or "",
@@ -275,7 +275,7 @@ def permissions(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def references(query: Query, page: Answer) -> Iterable[Fact]:
-    """Return, by image, the ARNs of what uses it."""
+    """Return, by image, the ARNs of the resources that use it."""
     found: dict[str, list[str]] = {image_id: [] for image_id in dict(query.arguments)["ImageIds"]}
     for item in page.get("ImageReferences") or ():
         found.setdefault(item["ImageId"], []).append(item.get("Arn") or "")
@@ -291,7 +291,7 @@ def launch_permissions(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
-    """Return, by image, its use in other accounts, as the existing usage reports show it."""
+    """Return, by image, the uses in other accounts that the existing usage reports show."""
     found: dict[str, list[Usage]] = defaultdict(list)
     for item in page.get("ImageUsageReportEntries") or ():
         entry = Usage(

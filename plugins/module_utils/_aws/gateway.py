@@ -53,18 +53,18 @@ READ_THROTTLED = 60.0
 WRITE_THROTTLED = 300.0
 UNCLEAR = 30.0
 UNREACHABLE_AT_FIRST = 2.0
-"""The limit while nothing has ever answered. The address is probably wrong, and the user should learn that soon."""
+"""The limit until the first answer. The address is probably wrong, and the user should learn that soon."""
 PARALLEL = 8
 NAP = 0.2
-"""Seconds after which a sleep looks whether the task was interrupted."""
+"""Seconds after which a sleep checks whether the task was interrupted."""
 
 
 def module_clients(module: AnsibleAWSModule) -> Connect:
     """Return a function that makes clients from the module's connection options.
 
-    botocore repeats nothing, whatever ``aws_config``, AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say. It would repeat creates
-    that have no client token, and it counts all its attempts as one call. amazon.aws merges ``aws_config`` last, so our
-    values override the user's there.
+    botocore never repeats a call, with any ``aws_config``, AWS_MAX_ATTEMPTS and AWS_RETRY_MODE. It would repeat creates
+    without a client token, and would count all its attempts as one call. amazon.aws merges ``aws_config`` last, so this
+    function overrides these values of the user.
     """
     set_collection_info(collection_name="ec2ops.storage")
 
@@ -98,10 +98,10 @@ def _parse_quickly(session: Any) -> None:
 
 
 def read_time(value: Any) -> datetime:
-    """Return the moment that a text of an answer gives. Raises ValueError for any other text.
+    """Return the time in a text of an answer. Raises ValueError for any other text.
 
-    Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. For the times of a large page
-    it needs as long as botocore needs for the rest of the page.
+    Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. botocore's reader takes as
+    long for the times of a large page as botocore takes for the rest of the page.
     """
     if isinstance(value, str) and value.endswith("Z"):
         try:
@@ -138,7 +138,7 @@ def _label(changes: Sequence[Change]) -> str:
 
 
 def _incomplete(changes: Sequence[Change], made: Mapping[str, str]) -> CallError:
-    """Return the error of a CreateSnapshots that has left out some volumes. The snapshots that it took exist."""
+    """Return the error of a CreateSnapshots that has left out some volumes. The other snapshots exist."""
     missing = [change.source for change in changes if change.resource not in made]
     return CallError(
         changes[0].action,
@@ -151,13 +151,14 @@ def _incomplete(changes: Sequence[Change], made: Mapping[str, str]) -> CallError
 
 
 class Stopped(BaseException):
-    """The task was interrupted, so no further call may begin. Nothing but the end of the task may catch it."""
+    """The task was interrupted, so no further call may begin. Only the end of the task may catch it."""
 
 
 class Ec2Gateway:
     """`ports.Gateway` over boto3 clients. Each client is made on first use, one per service and region.
 
-    Waits, finished calls and pauses are reported to *progress*. Tests pass *monotonic* and *sleep* to scale time.
+    *progress* gets the reports about waits, finished calls and pauses. Tests pass *monotonic* and *sleep* to scale
+    time.
     """
 
     def __init__(
@@ -192,12 +193,12 @@ class Ec2Gateway:
 
     @property
     def calls(self) -> Mapping[str, int]:
-        """Return the number of requests sent, by operation. Every repeat counts."""
+        """Return the number of requests sent, by operation. Repeats count too."""
         with self._lock:
             return dict(sorted(self._calls.items()))
 
     def monotonic(self) -> float:
-        """Return seconds that only grow."""
+        """Return monotonic seconds."""
         return self._monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -208,7 +209,7 @@ class Ec2Gateway:
         self._sleep(seconds)
 
     def stop(self) -> None:
-        """End all sleeps, and let no further call begin: a thread that tries to raises Stopped.
+        """End all sleeps, and let no further call begin. A thread that begins a call gets the exception Stopped.
 
         Calls that are under way end by themselves. A signal handler may call this, so it takes no lock.
         """
@@ -243,7 +244,7 @@ class Ec2Gateway:
     def ask(
         self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
     ) -> Mapping[Query, tuple[Resource, ...]]:
-        """Return the answers with all their pages. Several queries go out at once. Raises CallError, see the port."""
+        """Return the answers with all their pages. Several queries run in parallel. Raises CallError, see the port."""
         return self._ask(queries, None, failures)
 
     def watch(self) -> Watch:
@@ -295,7 +296,7 @@ class Ec2Gateway:
         return made
 
     def rehearse(self, change: Change) -> None:
-        """Ask EC2 with DryRun if it would carry out *change*. Raises CallError, see the port."""
+        """Ask EC2 with DryRun whether it would carry out *change*. Raises CallError, see the port."""
         request = {**codec.change_request([change]), "DryRun": True}
         try:
             self._call("ec2", change.region, change.action, request, resource=change.resource)
@@ -368,7 +369,11 @@ class Ec2Gateway:
         write: bool = False,
         until: float | None = None,
     ) -> Mapping[str, Any]:
-        """Make one call. Throttling is always repeated, an unclear answer only with *repeat*. Raises CallError."""
+        """Make one call.
+
+        Throttled calls are always repeated. After an unclear answer the call is repeated only with *repeat*. Raises
+        CallError.
+        """
         client = self._client(service, region)
         method = _method(client, operation)
         started = self._monotonic()
@@ -408,7 +413,7 @@ class Ec2Gateway:
                 return answer
 
     def _patience(self, error: CallError, region: str, repeat: bool, write: bool) -> float:
-        """Return for how many seconds the call may be repeated after *error*."""
+        """Return the seconds within which the call may be repeated after *error*."""
         if not error.passing:
             return 0.0
         if is_throttling(error):
@@ -435,7 +440,7 @@ class Ec2Gateway:
 
 
 def _method(client: Any, operation: str) -> Callable[..., Mapping[str, Any]]:
-    """Return the client's method for the operation. Raises CallError for a botocore that is too old."""
+    """Return the client's method for the operation. Raises CallError if botocore is too old."""
     method: Callable[..., Mapping[str, Any]] | None = getattr(client, xform_name(operation), None)
     if method is None:
         raise CallError(

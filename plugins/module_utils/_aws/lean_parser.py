@@ -4,8 +4,8 @@
 
 """A quick parser for the two long lists of EC2: the snapshots of DescribeSnapshots, and the volumes of DescribeVolumes.
 
-botocore looks at the model of every element again for each of 100,000 snapshots. This parser looks once, and makes a
-function of it. botocore parses everything else, and a list with anything unusual in it.
+botocore reads the model of every element again for each of 100,000 snapshots. This parser reads each model once, and
+makes a function from it. botocore parses everything else, and a list with an unusual element.
 
 Private to this collection.
 """
@@ -32,7 +32,7 @@ Reader = Callable[["Element"], Any]
 
 
 class Unusual(Exception):
-    """botocore reads this model, or this answer, by a rule that this parser does not know."""
+    """This parser does not know a rule by which botocore reads this model or answer."""
 
 
 def parser_factory(read_time: Callable[[Any], datetime]) -> ResponseParserFactory:

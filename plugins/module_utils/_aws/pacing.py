@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rate:
-    """EC2's bucket of one operation: ``burst`` calls at once, then ``per_second``."""
+    """EC2's bucket of one operation: it allows ``burst`` calls at once, and then ``per_second``."""
 
     burst: float
     per_second: float
@@ -59,13 +59,16 @@ def rate_of(operation: str) -> Rate:
 
 
 JITTER = 0.4
-"""Seconds by which the travel time of calls to EC2 may differ. EC2 counts calls on arrival, and the first calls travel
-longer, since they open connections.
+"""The difference, in seconds, that the travel times of calls to EC2 may have. EC2 counts calls on arrival, and the
+first calls travel longer, since they open connections.
 """
 
 
 class _Bucket:
-    """Our estimate of EC2's bucket. It never exceeds the tokens that are sure to be there when a call arrives."""
+    """Our estimate of EC2's bucket.
+
+    The estimate never exceeds the tokens that EC2's bucket certainly has when a call arrives.
+    """
 
     def __init__(self, rate: Rate, now: float) -> None:
         self.rate = rate
@@ -84,10 +87,10 @@ class _Bucket:
 
 
 class Pacer:
-    """Delay calls so that EC2 does not throttle them. Safe for threads; callers pass time and sleep.
+    """Delay calls so that EC2 does not throttle them. The object is safe for threads. Callers pass time and sleep.
 
-    A burst within the bucket, less the share for `JITTER`, never waits. When EC2 throttles all the same, others spend
-    from the bucket, and the rate is halved.
+    A burst that fits into the bucket, less the share for `JITTER`, does not wait. If EC2 still throttles, other callers
+    use the bucket too, and the rate is halved.
     """
 
     def __init__(self, monotonic: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -113,14 +116,14 @@ class Pacer:
             self._sleep(delay)
 
     def rate(self, operation: str, region: str) -> float | None:
-        """Return how many calls a second are made from now on, or None while the bucket is not empty."""
+        """Return the calls per second from now on, or None while the bucket is not empty."""
         with self._lock:
             bucket = self._bucket(operation, region)
             return None if bucket.tokens > 0 else bucket.rate.per_second * bucket.factor
 
     def throttled(self, operation: str, region: str) -> None:
-        """Note that EC2 throttled a call: the bucket is empty and refills at half the rate, at least a sixteenth, for a
-        while.
+        """Note that EC2 throttled a call. The bucket is now empty, and refills for a while at half the rate, but at
+        least a sixteenth.
         """
         with self._lock:
             bucket = self._bucket(operation, region)

@@ -4,8 +4,8 @@
 
 """EC2's service model, read once for many processes.
 
-Most of the time that a first client takes, botocore reads the service model. A process that forks others calls `load`
-before, and their clients use the same model. It makes no connection and no thread, and reads no credentials.
+The first client of a process takes most of its time to read the service model. So a process calls `load` before it
+forks others, and their clients share the model. `load` makes no connection and no thread, and reads no credentials.
 
 A session of botocore registers 130 handlers, and inspects each of them. So `load` makes a session, too, and the first
 client of each process uses its copy of that: without any setting or credential, which the process reads itself.
@@ -48,7 +48,7 @@ _prepared: list[Session] = []
 
 
 def load() -> bool:
-    """Read the model, once for this process. Return whether boto3 is there."""
+    """Read the model, once for this process. Return whether boto3 is installed."""
     global _shared  # noqa: PLW0603  # the processes that are forked inherit it
     if not _HAS_BOTO3:
         return False
@@ -71,7 +71,7 @@ def load() -> bool:
 def _files(operations: frozenset[str]) -> JSONFileLoader:
     """Return botocore's reader of files, but with a dict for each mapping, and with these *operations* of EC2 alone.
 
-    An OrderedDict, as botocore makes it, takes twice the time.
+    botocore's own OrderedDict takes twice the time.
     """
 
     class Files(JSONFileLoader):

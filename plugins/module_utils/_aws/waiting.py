@@ -27,24 +27,24 @@ from .._kernel.storage_facts import MODIFICATION, PARAMETER, Modification, modif
 from .._kernel.wait_goals import GOALS, Verdict, wish
 
 Ask = Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]]
-"""Asks queries, and stops trying at a moment."""
+"""Asks queries, and stops its attempts at a given moment."""
 
 WaitKey: TypeAlias = tuple[int, int]
 """The numbers of a step and of one of its waits."""
 
 FIRST_POLL = 0.3
-"""Seconds until the first poll. EC2 has no new state earlier."""
+"""Seconds until the first poll. EC2 shows no new state before that."""
 GROWTH = 1.15
 SLOWEST_POLL = 5.0
 LOST = 120.0
-"""Seconds without a single answer after which a wait fails. A passing error would be over by then."""
+"""Seconds without any answer after which a wait fails. A temporary error would be over by then."""
 GONE = 15.0
 """Seconds for which EC2 must leave out a resource that it has shown before the resource counts as gone. All of EC2's
 servers agree by then.
 """
 STUCK = 15.0
-"""Seconds for which a resource must be in a state without a way to the goal before the wait fails. An answer from
-before the call would be over by then.
+"""Seconds after which a wait fails if the resource cannot reach the goal from its state. EC2 no longer shows a state
+from before the call by then.
 """
 UNSEEN = 60.0
 """Seconds for which EC2 may leave out a new resource that it has never shown. After that the
@@ -84,9 +84,9 @@ class _Item:
     seen: str = "not asked yet"
     visible: bool = False
     missed: float | None = None
-    """The time since when the answers leave the resource out."""
+    """The time of the first answer that left the resource out."""
     stuck: float | None = None
-    """The time since when the answers show a state without a way to the goal."""
+    """The time of the first answer with a state from which the goal is out of reach."""
     state: str = "not shown yet"
     percent: float | None = None
 
@@ -168,7 +168,7 @@ def _progress(resource: Resource | None) -> str:
 
 
 def _percent(resource: Resource, value: Any) -> float | None:
-    """Return how much of the work on a resource is done: of a volume's modification, or of a snapshot."""
+    """Return the percentage of the work on a resource that is done, for a volume's modification or a snapshot."""
     if isinstance(value, Modification):
         return None if value.progress is None else float(value.progress)
     found = resource.progress if isinstance(resource, Snapshot) else None
@@ -179,7 +179,7 @@ def _percent(resource: Resource, value: Any) -> float | None:
 
 
 _Failures = list[tuple[StorageError, tuple[WaitKey, ...]]]
-"""Errors, each with the keys of the waits that it ends."""
+"""The errors, each with the keys of the waits that it ends."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,8 @@ class Sighting:
 class Watch:
     """The waits of a run, polled together. A wait may join at any time.
 
-    A new wait is polled after `FIRST_POLL` seconds, and then ever more slowly. A poll asks for all resources whose own
-    poll is due by then or soon after.
+    The first poll of a wait comes after `FIRST_POLL` seconds, and the next ones at growing intervals. A poll asks for
+    all resources whose next poll is due by then or soon after.
     """
 
     def __init__(self, ask: Ask, monotonic: Callable[[], float], progress: Progress = SILENT) -> None:
@@ -208,7 +208,7 @@ class Watch:
         self._progress = progress
         self._shown = SILENT.wait()
         self._done = 0
-        """How many goals are reached since the watch last had none."""
+        """The number of goals that were reached since the watch last had no wait."""
         self._items: list[_Item] = []
         self._heard = monotonic()
         self._trouble: CallError | None = None
@@ -225,7 +225,7 @@ class Watch:
             self._items.append(_Item(key, wait, resource, end, limit, first, FIRST_POLL * GROWTH))
 
     def drop(self, keys: Iterable[WaitKey]) -> None:
-        """Watch these waits no longer."""
+        """Stop watching these waits."""
         gone = set(keys)
         self._items = [item for item in self._items if item.key not in gone]
 
@@ -235,9 +235,9 @@ class Watch:
         return min((item.next for item in self._items), default=None)
 
     def poll(self) -> Sighting:
-        """Ask for the resources that are due, and return what has ended.
+        """Ask for the resources that are due, and return the waits that have ended.
 
-        A query that fails for a passing reason is asked again, until AWS has been silent for `LOST` seconds.
+        A query with a temporary error is asked again, until AWS has not answered for `LOST` seconds.
         """
         now = self._monotonic()
         due = [item for item in self._items if item.next <= now + FIRST_POLL]
@@ -259,7 +259,7 @@ class Watch:
     def _seen(self, due: list[_Item], now: float) -> tuple[list[_Item], _Failures, dict[str, Resource]]:
         """Return the items that still wait, the failures, and the polled resources with their facts.
 
-        A refused query ends the waits that need it. So the queries are asked one by one after a refusal.
+        A refused query ends the waits that need it. So after a refusal the queries are asked one by one.
         """
         try:
             known = _poll(self._ask, due, now)
@@ -280,7 +280,7 @@ class Watch:
 
 
 def _by_query(items: Iterable[_Item]) -> list[list[_Item]]:
-    """Return the items in groups, each of which one query answers."""
+    """Return the items in groups, with one query for each group."""
     groups: dict[tuple[str, Place], list[_Item]] = defaultdict(list)
     for item in items:
         groups[GOALS[item.wait.goal].kind, item.wait.place].append(item)
@@ -319,7 +319,10 @@ def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]
 
 
 def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) -> tuple[list[_Item], _Failures]:
-    """Return the items that still wait, and the failures: a failed resource, and one that is gone before its goal."""
+    """Return the items that still wait, and the failures.
+
+    A failure is a failed resource, or one that is gone before its goal.
+    """
     left: list[_Item] = []
     failed: list[tuple[_Item, str]] = []
     wrong: list[tuple[_Item, str]] = []

@@ -42,7 +42,7 @@ class CopyPlace(Protocol):
 
 
 class Accounts:
-    """By profile, the account, as far as *state* shows it: the owner in EC2's answers, or the answer of STS.
+    """The account of each profile, from the owner of resources in EC2's answers or from the answer of STS.
 
     *things*: the originals, for messages.
     """
@@ -52,7 +52,7 @@ class Accounts:
 
     @cached_property
     def _places(self) -> dict[str | None, Place]:
-        """Return, by profile, the place whose STS shows the account; None for the task's own account.
+        """Return, by profile, the place whose STS shows the account, or None for the task's own account.
 
         Return an empty mapping if no copy needs it.
         """
@@ -64,7 +64,7 @@ class Accounts:
 
     @cached_property
     def _owners(self) -> dict[str | None, str]:
-        """Return, by profile, the owner of any resource that an answer shows there."""
+        """Return, by profile, the owner of any resource in the answers from there."""
         found: dict[str | None, str] = {}
         items: list[Snapshot | Image] = [*self._state.all(Snapshot), *self._own_images()]
         for item in items:
@@ -80,7 +80,7 @@ class Accounts:
         return (image for image in self._state.all(Image) if image.place)
 
     def of(self, profile: str | None) -> str:
-        """Return the account of a profile, None for the task's own; empty where it is unknown."""
+        """Return the account of a profile, None for the task's own, or an empty text if it is unknown."""
         places = [copy.place for copy in self._copies if copy.profile == profile] if profile else [HERE]
         answers = (CALLER_IDENTITY.of(self._state, place) for place in places)
         named = (answer.account for answer in answers if answer is not None and answer.account is not None)
@@ -88,17 +88,17 @@ class Accounts:
 
     @property
     def all(self) -> frozenset[str] | None:
-        """Return the accounts that get copies by a profile; None where one of them is unknown."""
+        """Return the accounts that get copies through a profile, or None if one of them is unknown."""
         found = frozenset(self.of(profile) for profile in self._places if profile)
         return None if "" in found else found
 
     def questions(self) -> Iterator[Query]:
-        """Yield one question to STS for each profile of which no answer shows the owner."""
+        """Yield one query to STS for each profile whose account no answer shows."""
         unknown = (place for profile, place in self._places.items() if profile not in self._owners)
         yield from (replace(account_query(place), optional=True) for place in unknown)
 
     def unknown(self, copy: CopyPlace) -> str:
-        """Return why no copy can be made in a place whose account is unknown, or an empty text."""
+        """If the account of a place is unknown, return why no copy can be made there, or else an empty text."""
         if not copy.profile:
             return ""
         for profile in (copy.profile, None):
@@ -113,13 +113,13 @@ class Accounts:
         return ""
 
     def require_distinct(self) -> None:
-        """Raise SpecError for a place of copies that is another one's double, or the place of the originals themselves.
+        """Raise SpecError for a place of copies that equals another one, or the place of the originals themselves.
 
-        Where an account is unknown, names are compared, and so they are where no entry has a profile.
+        If an account is unknown, or if no entry has a profile, names are compared.
         """
         if not self._places:
             return
-        seen = {(self._state.region, self.of(None) or None): f"where {self._things} are"}
+        seen = {(self._state.region, self.of(None) or None): f"that of {self._things}"}
         for number, copy in enumerate(self._copies):
             account = self.of(copy.profile) or copy.profile
             key = (copy.region, account)

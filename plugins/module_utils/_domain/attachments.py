@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Attachments to an instance: the device names that are free, and the number of volumes that its type takes.
+"""Attachments to an instance: the free device names, and the number of volumes that its type takes.
 
 Private to this collection.
 """
@@ -27,12 +27,12 @@ def attachment_queries(instance: Instance) -> tuple[Query, ...]:
 
 
 def disk(device_name: str) -> str:
-    """Return a name that is equal for two device names of one disk: /dev/sda1 and /dev/xvda are one."""
+    """Return a name that is equal for two device names of one disk, such as /dev/sda1 and /dev/xvda."""
     return device_letters(device_name).rstrip("0123456789") or device_letters(device_name)
 
 
 def taken_disks(state: State, instance: Instance) -> set[str]:
-    """Return the disks (`disk`) of the instance that are in use, by its own facts and by those of the volumes."""
+    """Return the disks (`disk`) of the instance that are in use, as its own facts and those of the volumes show."""
     names = [device.device_name for device in instance.block_devices]
     names += [instance.root_device_name] if instance.root_device_name else []
     names += [
@@ -45,9 +45,9 @@ def taken_disks(state: State, instance: Instance) -> set[str]:
 
 
 def free_device(instance: Instance, taken: Iterable[str], wanted: str | None = None) -> str | None:
-    """Return a device name for a data volume: *wanted* where it is free and EC2 takes it there, else the best free one.
+    """Return a device name for a data volume: *wanted* if it is free and EC2 takes it, or else the best free name.
 
-    *taken*: the disks (`disk`) in use. None where no name is free.
+    Return None if no name is free. *taken*: the disks (`disk`) in use.
     """
     used = frozenset(taken)
     for name in (*([wanted] if wanted is not None else []), *automatic_names(instance)):
@@ -69,7 +69,7 @@ class AttachmentLimit:
     interfaces: int
 
     def excess(self, more: int) -> int:
-        """Return how many volumes the instance would have, if that exceeds the limit with so many *more*; else 0."""
+        """Return the number of volumes with *more* new ones if it exceeds the limit, or else 0."""
         return self.held + more if self.held + self.interfaces + more > self.most else 0
 
     @property
@@ -80,9 +80,9 @@ class AttachmentLimit:
 
 
 def attachment_limit(state: State, instance: Instance) -> AttachmentLimit | None:
-    """Return the limit of the instance's type, or None where EC2 shows none.
+    """Return the limit of the instance's type, or None if EC2 shows none.
 
-    A limit that volumes share with network interfaces leaves out the first interface and the NVMe disks. On Xen,
+    If volumes and network interfaces share the limit, it leaves out the first interface and the NVMe disks. On Xen,
     interfaces do not count. (EC2 user guide, "Amazon EBS volume limits".)
     """
     facts = type_facts(state, instance.instance_type)

@@ -4,7 +4,7 @@
 
 """The device names that EC2 takes, by the virtualization type and the operating system of an instance.
 
-Source: EC2 user guide, "Device names for volumes". EC2 refuses names after xvddx; only aws-ebs-csi-driver documents
+Source: EC2 user guide, "Device names for volumes". EC2 refuses names after xvddx. Only aws-ebs-csi-driver documents
 this.
 
 Private to this collection.
@@ -45,7 +45,7 @@ def device_letters(name: str) -> str:
 def device_trouble(name: str, instance: Instance) -> str:
     """Return why *instance* takes no data volume under this name, with a remedy, or an empty text.
 
-    Unknown facts of the instance, such as a planned one's, refuse nothing.
+    If facts of the instance are unknown, such as those of a planned one, the name is not refused.
     """
     root = instance.root_device_name
     if root and device_letters(name) in _ROOTS and device_letters(name) != device_letters(root):
@@ -70,7 +70,7 @@ def device_trouble(name: str, instance: Instance) -> str:
 def automatic_names(instance: Instance) -> Iterator[str]:
     """Yield the names that suit a data volume, best first.
 
-    An hvm instance has 127, one for each volume beside the root on the types that take the most.
+    An hvm instance has 127 names. This is the largest number of volumes beside the root that a type takes.
     """
     if instance.facts.get("VirtualizationType") == "paravirtual":
         yield from (f"/dev/sd{letter}" for letter in _FIRST + _MORE + _LAST)

@@ -4,8 +4,8 @@
 
 """The hold: the record on an instance that a run has stopped and will start again.
 
-Before a run stops an instance, it writes down on it that it was running: the tag ``ec2ops:restore-state``. Whoever
-comes later, also after a kill, can start it again from that.
+Before a run stops a running instance, it writes the tag ``ec2ops:restore-state`` on it. With this record a later run
+can start the instance again, even after a kill.
 
 Private to this collection.
 """
@@ -26,10 +26,10 @@ from .._kernel.times import format_moment, parse_moment
 
 
 LONGEST_HOLD = timedelta(days=7)
-"""The longest hold, also against a tag that says more. No tag keeps an instance stopped for years."""
+"""The longest hold, even if a tag claims a longer one. So no tag keeps an instance stopped for years."""
 
 _CLOCKS = timedelta(minutes=1)
-"""How far EC2's times in the answers to two runs may lie apart."""
+"""The largest difference between EC2's times in the answers to two runs."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Hold:
     """The hold in ``ec2ops:restore-state``: the instance ran at ``since``, and a run may keep it stopped until
     ``until``.
 
-    ``public``: it had a public address that is not elastic. A stop releases that address, so only this record shows it
-    later.
+    ``public``: the instance had a public address that is not elastic. A stop releases that address, so only this record
+    shows it later.
     """
 
     since: datetime
@@ -51,14 +51,14 @@ class Hold:
         return f"running {format_moment(self.since)} {format_moment(self.until)}{' public' if self.public else ''}"
 
     def is_spent(self, instance: Instance) -> bool:
-        """Return whether the instance ran after the tag was written, or is about to run, so that the hold is over."""
+        """Return whether the hold is over: the instance ran after the tag was written, or is about to run."""
         return has_run_since(instance, self.since)
 
     def is_proven(self, instance: Instance) -> bool:
         """Return whether EC2's facts agree with the hold, as far as the instance's state shows them.
 
-        The last stop of a stopped instance lies within the hold, or EC2 took back a start since. While the instance is
-        running or stopping there is no such stop yet. A planned stop is always proven, since this plan makes it.
+        The last stop of a stopped instance must be within the times of the hold, or EC2 reverted a later start. A
+        running or stopping instance has no such stop yet. A planned stop is always proven, since this plan makes it.
         """
         if instance.state != "stopped" or is_shown_otherwise(instance):
             return True
@@ -66,7 +66,7 @@ class Hold:
 
     @property
     def end(self) -> datetime:
-        """When the hold ends: at ``until``, and after `LONGEST_HOLD` at the latest."""
+        """The end of the hold: ``until``, but at most `LONGEST_HOLD` after its begin."""
         return self.since + LONGEST_HOLD if self._is_too_long else self.until
 
     def is_over(self, now: datetime, older_than: timedelta) -> bool:
@@ -85,7 +85,10 @@ class Hold:
 
 
 def hold_of(instance: Instance) -> Hold | None:
-    """Return the hold on this instance; None without the tag, and for a value that this collection did not write."""
+    """Return the hold on this instance.
+
+    Return None without the tag, or for a value that this collection did not write.
+    """
     word, *words = instance.tags.get(tag_names.RESTORE_STATE, "").split(" ")
     if word != "running" or len(words) < 2 or words[2:] not in ([], ["public"]):
         return None
@@ -94,7 +97,7 @@ def hold_of(instance: Instance) -> Hold | None:
 
 
 def standing_hold(instance: Instance) -> Hold | None:
-    """Return the hold on this instance, unless it is spent or EC2's facts do not agree with it."""
+    """Return the hold on this instance, unless the hold is over or EC2's facts contradict it."""
     hold = hold_of(instance)
     return None if hold is None or hold.is_spent(instance) or not hold.is_proven(instance) else hold
 
@@ -102,9 +105,9 @@ def standing_hold(instance: Instance) -> Hold | None:
 def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hold | None:
     """Return the hold on this instance that a stop by this run can continue.
 
-    The stop has to lie within the hold, or nothing proves that it belongs to it. So a hold that is over, or ends soon,
-    is rewritten while the instance runs: its run was ended before its stop. A hold that begins after *now* is rewritten
-    too, since no run can have written it.
+    The stop must be within the times of the hold, to prove that it belongs to the hold. While the instance runs, a hold
+    that is over or ends soon is rewritten, since its run ended before the stop. A hold that begins after *now* is
+    rewritten too, since no run can have written it.
     """
     hold = standing_hold(instance)
     if hold is None or instance.state not in ("pending", "running"):
@@ -113,7 +116,7 @@ def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hol
 
 
 def forget(instance: Instance, region: str, reason: str) -> Change:
-    """Return the change that removes the hold's tag from an instance that runs again, or is not to start any more."""
+    """Return the change that removes the hold's tag from an instance that runs again, or that no run will start."""
     hold = hold_of(instance)
     since = f" (hold since {format_moment(hold.since)})" if hold is not None else ""
     return Change(
@@ -142,7 +145,7 @@ def held(instance: Instance, now: datetime, hold_time: timedelta) -> Instance:
 
 
 def has_passing_address(instance: Instance) -> bool:
-    """Return whether it has a public address that a stop releases. An instance keeps its Elastic IP."""
+    """Return whether the instance has a public address that a stop releases. An Elastic IP stays with the instance."""
     return instance.public_ip_address is not None and not instance.elastic_ip
 
 

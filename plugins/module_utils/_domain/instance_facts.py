@@ -32,10 +32,10 @@ class Rule:
 
     ``how``: `CARRIED`: the successor gets the same value; `DERIVED`: something else decides the value; `REFUSED`: a set
     value refuses the relaunch.
-    ``to``: the parameter of RunInstances (dotted path) that takes the value unchanged. Empty if the planner builds it.
+    ``to``: the parameter of RunInstances (dotted path) for the unchanged value. Empty if the planner builds the value.
     ``unset``: values that count as not set, beside None and empty ones.
-    ``when``: returns whether a value counts as set, where ``unset`` is not enough.
-    ``of_type``: the fact belongs to the instance type, so another instance_type drops it.
+    ``when``: returns whether a value counts as set, if ``unset`` is not enough.
+    ``of_type``: the fact belongs to the instance type, so a successor of another type does not get it.
     """
 
     how: str

@@ -53,7 +53,7 @@ def balanced_by(state: State, instance: Instance) -> list[str]:
 def _has(state: State, group: TargetGroup, instance: Instance) -> bool:
     """Return whether a target group has the instance as a target, by its id or by one of its private addresses.
 
-    Another VPC may use the same addresses. A target outside its group's VPC has the zone "all".
+    Another VPC may use the same addresses. If a target is outside the VPC of its group, its zone is "all".
     """
     targets = TARGETS.of(state, group.arn) or ()
     if group.target_type != "ip":

@@ -4,9 +4,9 @@
 
 """The record of a volume that its snapshot carries in a tag, for a restore after the volume is gone.
 
-EC2 shows of a snapshot which volume it was taken of, and nothing else about that volume. The snapshot of one volume has
-the record in `tags.ORIGIN`. One call takes all snapshots of a set, with the same tags, so each of them has the records
-of all volumes in `tags.ORIGINS`.
+EC2 shows the id of a snapshot's volume, but no other fact about that volume. The snapshot of one volume has the record
+in `tags.ORIGIN`. One call takes all snapshots of a set, with the same tags, so each of them has the records of all
+volumes in `tags.ORIGINS`.
 
 Private to this collection.
 """
@@ -23,7 +23,7 @@ from .device_names import is_device_name
 
 @dataclass(frozen=True)
 class Origin:
-    """What the record says of the source volume. None stands for a missing value. GiB and MiB/s."""
+    """The record of the source volume. None stands for a missing value. Sizes are in GiB, throughput in MiB/s."""
 
     volume_type: str | None = None
     size: int | None = None
@@ -72,12 +72,12 @@ def tags_together(volumes: Sequence[Volume]) -> dict[str, str] | None:
 
 
 def has_origin(snapshot: Snapshot) -> bool:
-    """Return whether the snapshot has a tag for the record of its volume, whatever the tag says."""
+    """Return whether the snapshot has a tag for the record of its volume, with any value."""
     return tag_names.ORIGIN in snapshot.tags or any(True for _words in _entries(snapshot))
 
 
 def origin_of(snapshot: Snapshot) -> Origin:
-    """Return the record of the source volume; an empty one without a record that this collection wrote."""
+    """Return the record of the source volume, or an empty one if this collection wrote none."""
     words = snapshot.tags.get(tag_names.ORIGIN, "").split(" ")
     if len(words) != 7:
         words = next(_entries(snapshot), [])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The stop of instances and their start: the obstacles, the stages, the rollback.
+"""The stop and the start of instances, with the obstacles, the stages and the rollback.
 
 Private to this collection.
 """
@@ -69,15 +69,15 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
 
 
 def running_of(instances: Iterable[Instance]) -> list[Instance]:
-    """Return the instances that a stop must still stop. Those that are stopping already are left out."""
+    """Return the instances that a stop must still stop, without those that are already stopping."""
     return [instance for instance in instances if instance.state in ("running", "pending")]
 
 
 def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) -> Iterator[Query]:
     """Yield the queries that `stop_troubles` needs about the running ones of these instances.
 
-    Nothing is asked about instances that are only planned, but for their types. The queries about single instances are
-    optional, see `unanswered_about`.
+    For planned instances, only their types are queried. The queries about single instances are optional, see
+    `unanswered_about`.
     """
     stopping = running_of(instances)
     real = [item for item in stopping if not is_planned(item.instance_id)]
@@ -95,8 +95,8 @@ def _optional(queries: Iterable[Query]) -> Iterator[Query]:
 
 
 def unanswered_about(state: State, instance: Instance) -> tuple[StorageError, ...]:
-    """Return why AWS did not answer queries of `stop_queries` about this instance. Without the answers it may not be
-    stopped.
+    """Return why AWS did not answer queries of `stop_queries` about this instance. Without the answers the run must not
+    stop it.
     """
     subjects = {instance.instance_id, instance.spot_request_id or instance.instance_id}
     return tuple(error for query, error in state.unanswered.items() if not subjects.isdisjoint(_asked_about(query)))
@@ -112,7 +112,7 @@ def stop_troubles(
 ) -> Iterator[str]:
     """Yield the obstacles to a stop of this running instance, as phrases after its id.
 
-    *remember*: the stop is a `held_stop`. *hibernate*: it is to hibernate.
+    *remember*: the stop is a `held_stop`. *hibernate*: the instance must hibernate.
     """
     if instance.operator is not None:
         yield f"is managed by {instance.operator}. Stop it through that service"
@@ -149,7 +149,7 @@ def plain_stop(
 ) -> tuple[Stage, ...]:
     """Return the stages that stop the running ones of these instances without a hold, and wait for all.
 
-    *stop_parameters* of StopInstances beside the ids. *final*: no later stage depends on the stop.
+    *stop_parameters*: parameters of StopInstances beside the ids. *final*: no later stage depends on the stop.
     """
     stopping = running_of(instances)
     waiting = tuple(item.instance_id for item in instances if item.state in ("running", "pending", "stopping"))
@@ -171,15 +171,14 @@ def held_stop(
 ) -> tuple[Stage, ...]:
     """Return the stages that stop the running ones of these instances, each with a hold that must survive the stop.
 
-    A delayed StopInstances may take effect after another run has started the instance and removed its hold. Nobody
-    would start the instance again then. So the rollback of the last stage starts it, and the task fails with a
-    mismatch. When EC2 refuses the stop, the rollback removes this run's holds. They would undo a later stop by
-    somebody else.
+    A delayed StopInstances may take effect after another run has started the instance and removed its hold. Then no run
+    would start the instance again. So the rollback of the last stage starts it, and the task fails with a mismatch.
+    When EC2 refuses the stop, the rollback removes this run's holds. They would undo a later stop by somebody else.
 
-    The order: wait for starts that are under way, write the holds, stop. An instance with a lasting hold keeps it. An
-    instance that is already stopping is waited for without a hold. *hold_time*: how long this run may take to start the
-    instances again. *stop_parameters*: those of StopInstances beside the ids. *final*: no later stage depends on the
-    stop. ``{state}`` in *reason* is the instance's.
+    The order: wait for starts that are under way, write the holds, stop. An instance with a lasting hold keeps it. The
+    stages wait for an instance that is already stopping, without a hold. *hold_time*: how long this run may take to
+    start the instances again. *stop_parameters*: parameters of StopInstances beside the ids. *final*: no later stage
+    depends on the stop. ``{state}`` in *reason* stands for the state of the instance.
     """
     stopping = running_of(instances)
     if not stopping:
@@ -206,7 +205,7 @@ def _rollback_of_stop(
 ) -> tuple[Stage, ...]:
     """Return the rollback of a stop that lost its hold, or that EC2 refused.
 
-    A lagging answer may show as running an instance that is stopping already. So its start is repeated until EC2 takes
+    A late answer may show an instance as running that is already stopping. So the start is repeated until EC2 accepts
     it.
     """
     starts = tuple(_start_forgotten(item, region, held(item, now, hold_time)) for item in stopping)
@@ -282,7 +281,7 @@ def start_stages(
 ) -> tuple[Stage, ...]:
     """Return the stages that wait for running stops, start the instances, and wait for all.
 
-    ``{state}`` in *reason* is the instance's.
+    ``{state}`` in *reason* stands for the state of the instance.
     """
     stages: list[Stage] = []
     under_way = tuple(instance.instance_id for instance in starting if instance.state == "stopping")
@@ -298,7 +297,7 @@ def start_stages(
 def running_waits(instances: Iterable[Instance], *, final: bool = False) -> tuple[Wait, ...]:
     """Return the waits until all of these instances run. *instances* as they are before the start.
 
-    Where EC2 took an earlier start back, the wait knows its time: the first answers may still show it.
+    If EC2 reverted an earlier start, the wait knows the time of it, since the first answers may still show it.
     """
     failed = [item for item in instances if item.start_failed and item.launch_time is not None]
     others = tuple(item.instance_id for item in instances if item not in failed)
@@ -314,10 +313,9 @@ def restore_stages(
 ) -> tuple[Stage, ...]:
     """Return the stages that start instances after this run's hold, and then remove the holds.
 
-    *instances* are as the state showed them to `held_stop`, with the same *now* and *hold_time*. Instances that an
-    earlier run has stopped and left (`wants_start`) may be among them. The stages serve as a rollback too: every
-    instance runs afterwards, whether the failed stage left it running or stopping. The hold is removed last, so an
-    interrupted run leaves it.
+    *instances*, *now* and *hold_time* are those of `held_stop`. Instances that an earlier run has left stopped
+    (`wants_start`) may be among them. The stages can also be a rollback: after them every instance runs, even if the
+    failed stage left it stopping. The hold is removed last, so an interrupted run leaves it.
     """
     stopped = [held(instance, now, hold_time) for instance in instances]
     if not stopped:

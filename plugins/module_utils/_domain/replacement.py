@@ -4,9 +4,9 @@
 
 """A replacement: one predecessor, one successor, and the phase.
 
-A successor does not stand for its predecessor before it has proved itself. Its tag ``ec2ops:trial`` says how far it is:
+A successor does not stand for its predecessor before it has proved itself. Its tag ``ec2ops:trial`` has the phase:
 ``unproven`` from its launch on, ``serving`` once it is healthy and before the predecessor is touched, ``rejected`` when
-the predecessor has served in its place. Without the tag nothing of the predecessor had to be retired.
+the predecessor has served in its place. Without the tag, the predecessor did not have to be retired.
 
 `Replacement` derives the phase from that tag, and from facts that overrule it:
 
@@ -22,13 +22,13 @@ is terminated, or gone                  retired             retired             
 
 A successor stands for its predecessor while it serves, and once the predecessor is retired.
 
-*In doubt*: the word and the facts differ. A warning names both, a policy backs up both, and no run stops or
-terminates either instance.
+*In doubt*: the tag and the facts differ. A warning names both, a policy backs up both, and no run stops or terminates
+either instance.
 
-*Undecided*: only its tag, or the lack of one, says that the successor serves. The predecessor runs, a
-hold from before the launch is to start it, or it ran for more than a day after the launch. A warning names both, and a
-policy backs up both. Only a tag that is there keeps the predecessor from being started again. A run that finds it after
-that day neither retires it nor replaces its successor (`instance_proofs.may_have_run_on`).
+*Undecided*: only its tag, or the lack of one, says that the successor serves. The predecessor runs, a hold from before
+the launch asks to start it, or it ran for more than a day after the launch. A warning names both, and a policy backs up
+both. Only an existing tag prevents another start of the predecessor. If a run finds the predecessor after that day, it
+neither retires it nor replaces its successor (`instance_proofs.may_have_run_on`).
 
 Private to this collection.
 """
@@ -65,9 +65,7 @@ REJECTED = "rejected"
 
 
 def predecessor(successor: Instance) -> str | None:
-    """Return the id of the instance that *successor* was launched to replace; None where no ClientToken
-    of EC2's proves it.
-    """
+    """Return the id of the instance that *successor* was launched to replace, or None if no ClientToken proves it."""
     first = next(iter(tag_names.replaced_ids(successor.tags)), None)
     return first if first is not None and is_launched_to_replace(successor, first) else None
 
@@ -83,7 +81,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Replacement:
-    """One proven successor, and the predecessor that it was launched to replace; None where EC2 does not show it."""
+    """One proven successor, and the predecessor that it was launched to replace (None if EC2 does not show it)."""
 
     predecessor: Instance | None
     successor: Instance
@@ -113,10 +111,10 @@ class Replacement:
 
     @property
     def is_undecided(self) -> bool:
-        """Return whether only its tag, or the lack of one, says that the successor serves: no run has retired the
-        predecessor.
+        """Return whether no run has retired the predecessor, so that only the tag, or its absence, shows a serving
+        successor.
 
-        The predecessor runs, a hold from before the launch is to start it, or it ran on for long after the launch.
+        The predecessor runs, a hold from before the launch asks to start it, or it ran on for long after the launch.
         Return False for a planned successor, since this plan makes it.
         """
         old, new = self.predecessor, self.successor
@@ -129,7 +127,7 @@ class Replacement:
         """Return whether the predecessor is off without a hold, and EC2 shows that it ran on for more than a day after
         the launch.
 
-        A relaunch retires its predecessor at once. So somebody kept both, or gave the successor up.
+        A relaunch retires its predecessor at once. So somebody kept both, or rejected the successor.
         """
         old, birth = self.predecessor, born(self.successor)
         if old is None or birth is None or not old.alive or not is_off(old) or standing_hold(old) is not None:
@@ -139,7 +137,7 @@ class Replacement:
 
     @property
     def waits_for_start(self) -> bool:
-        """Return whether a hold is to start the predecessor, and EC2 shows that its stop came before the launch."""
+        """Return whether a hold asks to start the predecessor, and EC2 shows that its stop came before the launch."""
         old, birth = self.predecessor, born(self.successor)
         held = old is not None and is_off(old) and standing_hold(old) is not None
         return held and old is not None and birth is not None and is_stopped_before(old, birth)
@@ -148,7 +146,7 @@ class Replacement:
     def in_doubt(self) -> bool:
         """Return whether the tag says that the successor has not served, and EC2's facts say otherwise.
 
-        Also where a hold is to start the predecessor, which is off while the successor runs: nothing proves that hold.
+        This includes a stopped predecessor with a hold while the successor runs, since that hold is not proven.
         """
         old, new = self.predecessor, self.successor
         return (
@@ -157,9 +155,7 @@ class Replacement:
 
 
 def replacement_of(state: State, successor: Instance) -> Replacement | None:
-    """Return the replacement that launched *successor*; None for an instance that no ClientToken proves
-    to be a successor.
-    """
+    """Return the replacement that launched *successor*, or None if no ClientToken proves it to be a successor."""
     old_id = predecessor(successor)
     return None if old_id is None else Replacement(state.instance(old_id), successor)
 
@@ -171,12 +167,12 @@ def is_on_trial(state: State, successor: Instance) -> bool:
 
 
 def born(successor: Instance) -> datetime | None:
-    """Return when *successor* was launched. LaunchTime moves with every start; the first attachment does not."""
+    """Return when *successor* was launched. LaunchTime changes with every start, but the first attachment does not."""
     return launched_at(successor)
 
 
 def started_since(old: Instance, successor: Instance) -> bool:
-    """Return whether *old* was started after the launch of *successor*: it has served since."""
+    """Return whether *old* was started after the launch of *successor*, so that it has served since then."""
     birth = born(successor)
     return birth is not None and old.launch_time is not None and old.launch_time > birth
 
@@ -191,8 +187,8 @@ def trial_record(successor_id: str, tags: Mapping[str, str], word: str, region: 
 
 
 def is_unretired(old: Instance | None, successor: Instance) -> bool:
-    """Return whether *successor* serves, and a run was ended before it had retired *old*; not when *old*
-    was started since.
+    """Return whether *successor* serves, a run ended before it had retired *old*, and *old* was not
+    started since then.
     """
     if old is None or successor.tags.get(tag_names.TRIAL) != SERVING or started_since(old, successor):
         return False
@@ -204,7 +200,7 @@ def is_unretired(old: Instance | None, successor: Instance) -> bool:
 
 
 def choice_by_facts(state: State, claims: Sequence[Instance]) -> Instance | None:
-    """Return the one of several claimants that serves by EC2's facts. One that was stopped for good does not."""
+    """Return the claimant that serves as EC2's facts show. A claimant that was stopped for good does not serve."""
     images = {item.image_id: state.image(item.image_id) for item in claims}
     dates = {key: parse_instant(image.creation_date or "") for key, image in images.items() if image is not None}
     made = {key: moment for key, moment in dates.items() if moment is not None}

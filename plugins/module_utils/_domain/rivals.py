@@ -34,13 +34,13 @@ def outdated_rivals(state: State, successor: Instance) -> frozenset[str]:
 
 
 def losers(state: State, current: Instance) -> list[Instance]:
-    """Return the living instances that were launched to replace a predecessor of *current* too, and never served; by
-    id.
+    """Return, by id, the living instances that were also launched to replace a predecessor of *current* and never
+    served.
 
-    Their run lost against the one that launched *current*, and ended before it could terminate them. A launch counts
-    only if its ClientToken proves it. This holds for *current* and its predecessors too. Return none while *current*
-    does not serve itself, since the loser may be all that runs then. Only tags say that the losers never served, and
-    that *current* does: see `has_lost`.
+    Their run lost the race against the run that launched *current*, and ended before it could terminate them. A launch
+    counts only if its ClientToken proves it. The same applies to *current* and its predecessors. Return none while
+    *current* does not serve, since the loser may then be the only instance that runs. Only tags show that the losers
+    never served, and that *current* does: see `has_lost`.
     """
     if current.state not in ("pending", "running") or current.tags.get(tag_names.TRIAL) not in (None, SERVING):
         return []
@@ -64,18 +64,18 @@ def has_lost(loser: Instance, current: Instance, race: timedelta) -> bool:
     """Return whether EC2's facts agree that *loser* came second in a race with *current*: launched after it, within
     *race*.
 
-    A tag could call an instance a loser that has served for long, before *current* or beside it.
+    A tag alone could make a loser of an instance that has served for long.
     """
     first, second = born(current), born(loser)
     return first is not None and second is not None and first <= second <= first + race
 
 
 def is_proven_loser(state: State, loser: Instance, current: Instance, now: datetime) -> bool:
-    """Return whether EC2's facts prove that *current* won a race for their predecessor, and leave room for the claim
-    that *loser* never served.
+    """Return whether EC2's facts prove that *current* won a race for their predecessor, and allow that *loser* never
+    served.
 
     The predecessor was stopped after the launch of *current* and before that of *loser*. The image of *loser* is older
-    than *current*: a run that saw *current* given up would have launched a later version.
+    than *current*: a run that saw *current* rejected would have launched a later version.
     """
     old, first, second = state.instance(predecessor(loser)), born(current), born(loser)
     if old is None or predecessor(current) != old.instance_id or first is None or second is None:
@@ -92,7 +92,7 @@ def _rivals_query(old_id: str) -> Query:
 
 
 def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> list[Instance]:
-    """Return the living that claim *old_id* and are neither given up nor *known*, the earliest first."""
+    """Return the living instances that claim *old_id* and are neither rejected nor *known*, the earliest first."""
     shown = State("").with_resources(item for item in found if isinstance(item, Instance))
     # Who was asked for lives, as far as the planner knows: only proven links count.
     shown = shown.with_resources(() if shown.instance(old_id) else (Instance(old_id),))
@@ -105,7 +105,7 @@ def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> li
 
 
 def _seniority(successor: Instance) -> tuple[datetime, str]:
-    """Return a sort key by which the successor that came first has the lesser value."""
+    """Return a sort key that puts the successor that came first before the others."""
     return born(successor) or successor.launch_time or datetime.max.replace(tzinfo=UTC), successor.instance_id
 
 
@@ -114,9 +114,9 @@ def _described(successor: Instance) -> str:
 
 
 def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Precondition:
-    """Return the precondition that nothing else replaces *old_id* since the plan, which rejected the *known* ones.
+    """Return the precondition that no other instance than the *known* ones replaces *old_id* since the plan.
 
-    A launch from the same image is the same launch: the client token finds it.
+    A launch from the same image is the same launch, since it has the same client token.
     """
 
     def objection(found: Sequence[Resource], _planned: str) -> str:
@@ -135,11 +135,11 @@ def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Preconditio
 
 
 def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
-    """Return the precondition that the change's resource may serve in place of *old_id*. The first of several
-    successors may.
+    """Return the precondition that the change's resource may serve in place of *old_id*. Only the first of several
+    successors may serve.
 
-    One that serves already is never second. The later successor looks later, so it sees the other one. One
-    that was rejected meanwhile, because the predecessor is back, may not serve either.
+    A successor that already serves is never the second. The later successor is checked later, so that check sees the
+    other successor. A successor that was rejected meanwhile, because the predecessor is back, must not serve either.
     """
 
     def objection(found: Sequence[Resource], own_id: str) -> str:

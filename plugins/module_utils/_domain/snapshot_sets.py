@@ -21,18 +21,17 @@ from .._kernel.resources import Snapshot
 from .._kernel.times import Every, format_instant, parse_slot, slot_start
 
 LATEST_START = timedelta(minutes=30)
-"""EC2 may take a snapshot so long after the slot for which the run asked: a call is repeated while EC2 throttles."""
+"""EC2 may take a snapshot this long after the end of its slot, since a call is repeated while EC2 throttles."""
 MOST_PARTS = 128
-"""No instance has more volumes attached. A tag that claims a larger set says nothing."""
+"""No instance has more attached volumes, so a tag that claims a larger set is ignored."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A snapshot, or a set of them that is kept or deleted as one. Times are aware; *key* is unique over all groups.
+    """A snapshot, or a snapshot set that is kept or deleted as one. Times are aware; *key* is unique over all groups.
 
-    ``moment`` counts for age and buckets, and as the reference: the start of the slot it was made for, else its
-    StartTime. ``start_time`` and then ``key``, both descending, are the order. ``claimed``: a tag alone says
-    ``moment``.
+    ``moment`` counts for age, buckets and the reference. It is the start of the slot, or else StartTime. The order is
+    ``start_time``, then ``key``, both descending. ``claimed``: only a tag gives ``moment``.
     """
 
     key: str
@@ -46,11 +45,11 @@ class Candidate:
 class SnapshotSet:
     """A snapshot, or the snapshots of one CreateSnapshots. The policy keeps or deletes them as one.
 
-    ``key``: the id of the snapshot, or of the set's first. ``group``: the volume or instance that it is a backup of;
-    empty if unknown. ``period``: the start of its slot, None for no slot. ``claimed``: only a tag gives the period.
-    ``whole``, for the copies of a set: whether each original has a copy. ``lacking``, for a set: how many of its
-    snapshots are missing. ``doubt``, for copies: why only tags give their time or source. Their ``start_time`` is then
-    the copies' own, and the data is older.
+    ``key``: the id of the snapshot, or of the set's first. ``group``: the source volume or instance, or empty if
+    unknown. ``period``: the start of its slot, or None without a slot. ``claimed``: only a tag gives the period.
+    ``whole``, for the copies of a set: each original has a copy. ``lacking``, for a set: the number of missing
+    snapshots. ``doubt``, for copies: the reason why only tags give their time or source. Then ``start_time`` is that of
+    the copies, and the data is older.
     """
 
     key: str
@@ -68,7 +67,7 @@ class SnapshotSet:
         """``completed`` when all parts are; ``error`` when a part has failed; ``incomplete`` when a set lacks a part;
         ``pending`` when a part is.
 
-        Otherwise another state of EC2's, such as ``recovering``: such a part is not there, and has not failed.
+        Otherwise it is another state of EC2, such as ``recovering``. Such a part is not usable and has not failed.
         """
         states = {snapshot.state for snapshot in self.snapshots} - {"completed"}
         if "error" in states or states - {"pending"}:
@@ -79,7 +78,7 @@ class SnapshotSet:
 
     @property
     def good(self) -> tuple[Snapshot, ...]:
-        """The usable parts. Another part may have failed."""
+        """The usable parts, even if another part has failed."""
         return tuple(snapshot for snapshot in self.snapshots if snapshot.state == "completed")
 
     @property
@@ -99,7 +98,7 @@ class SnapshotSet:
 
 
 def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = None) -> int:
-    """Return how many snapshots the set, or the set of copies, lacks: EC2 took fewer, or a part is deleted.
+    """Return the number of snapshots that the set, or the set of copies, lacks. EC2 took fewer, or a part is deleted.
 
     Return zero for a set that does not record its number of volumes. *recording*: the snapshot whose record counts,
     None for the first. The record is in its Description. Earlier versions wrote it into a tag.
@@ -115,24 +114,27 @@ def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = No
 
 
 class Slots:
-    """The slots of a policy, and for which of them a snapshot was made."""
+    """The slots of a policy, and the slot of each snapshot."""
 
     def __init__(self, every: Every, zone: tzinfo) -> None:
         self._every, self._zone = every, zone
         self._starts: dict[datetime, datetime] = {}
 
     def of(self, moment: datetime) -> datetime:
-        """Return when the slot of *moment* began. Slots begin on full minutes, so one answer serves a whole minute."""
+        """Return the start of the slot of *moment*.
+
+        Slots begin on full minutes, so one answer serves a whole minute.
+        """
         minute = moment.replace(second=0, microsecond=0)
         if minute not in self._starts:
             self._starts[minute] = slot_start(self._every, minute, self._zone)
         return self._starts[minute]
 
     def made_for(self, snapshots: Iterable[Snapshot], start: datetime) -> tuple[datetime | None, bool]:
-        """Return the slot for which snapshots of one start were made, None for none, and whether only a tag says so.
+        """Return the slot of snapshots with one start time, or None, and whether only a tag gives it.
 
-        The Description names the slot. Earlier versions wrote it into the tag ``ec2ops:period``. It counts where the
-        StartTime lies in the slot, or up to `LATEST_START` after it.
+        The Description names the slot. Earlier versions wrote it into the tag ``ec2ops:period``. The slot counts if
+        StartTime is within the slot, or at most `LATEST_START` after its end.
         """
         known = list(snapshots)
         records = [record.slot for record in map(record_of, known) if record is not None and record.slot is not None]
@@ -148,9 +150,9 @@ class Slots:
 
 
 def instance_of(snapshot: Snapshot) -> str:
-    """Return the instance of whose set the snapshot is a part; empty for one that was taken alone.
+    """Return the instance of the set to which the snapshot belongs, or an empty text for one that was taken alone.
 
-    Its Description names the instance. Where no policy is tagged on it, as on an adopted one, the tag must agree.
+    Its Description names the instance. If no tag names its policy, as on an adopted one, the tag of the set must agree.
     """
     claimed = snapshot.tags.get(tag_names.SET, "").partition("/")[0]
     if is_planned(snapshot.snapshot_id):
@@ -165,14 +167,14 @@ def is_instance_set(a_set: SnapshotSet) -> bool:
 
 
 def set_mark(instance_id: str, start: datetime) -> str:
-    """Return the mark that all parts of a set and their copies share. EC2 gives all parts of one
-    call one start time.
+    """Return the value that all parts of a set and their copies share. EC2 gives all parts of one call one
+    start time.
     """
     return f"{instance_id}/{format_instant(start)}"
 
 
 def snapshot_sets_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None = None) -> list[SnapshotSet]:
-    """Return the originals as sets, the newest first. A snapshot without a start time counts as made *now*.
+    """Return the originals as sets, the newest first. A snapshot without a start time counts as taken *now*.
 
     The set of a copy has no group here. Without *slots* no set has a period.
     """
@@ -203,9 +205,9 @@ def snapshot_sets_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots 
 
 
 def _without_doubtful(sets: Iterable[SnapshotSet], slots: Slots) -> list[SnapshotSet]:
-    """Return the sets without the claims of late ones to a slot in which another of their group was taken.
+    """Return the sets, without the claim of a late set to a slot in which another set of its group was taken.
 
-    A late start alone proves no claim: where the slot has its snapshot, the claim could only displace it.
+    A late start alone proves no claim. If the slot already has its snapshot, the claim could only displace it.
     """
     known = list(sets)
     late = {a_set.key for a_set in known if a_set.claimed and a_set.period != slots.of(a_set.start_time)}

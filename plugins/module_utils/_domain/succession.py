@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The instance that an id stands for: itself, or the living one that has replaced it.
+"""The instance that an id stands for: the instance itself, or the living instance that has replaced it.
 
-A replaced instance is gone from EC2's answers an hour after its end, so the record is a tag on the successor,
-``ec2ops:replaces``, with the ids of all it stands for. An operator's inventory may still name the first of them.
+EC2 forgets a terminated instance after an hour. So the record is a tag on the successor, ``ec2ops:replaces``, with the
+ids of all instances that it stands for. An operator's inventory may still name the first of them.
 
-The tags only say where to look. A successor is believed to replace its direct predecessor, the first id of its tag,
-when EC2 shows the ClientToken of that relaunch (`instance_proofs.is_launched_to_replace`). It stands for an older id
-when EC2 shows the links between, or when the instance of that id is gone: then no other instance can be meant.
+The tags only show where to look. A successor stands for its direct predecessor, the first id in its tag, if EC2 shows
+the ClientToken of that relaunch (`instance_proofs.is_launched_to_replace`). It stands for an older id if EC2 shows the
+links between the two, or if the older instance is gone, since then the id can mean no other instance.
 
 The last of several successors of one predecessor serves if EC2 shows that no two runs raced
 (`instance_proofs.launched_last`). Otherwise the tag `tags.TRIAL` decides.
@@ -40,9 +40,9 @@ _ONE_MORE = len(",i-0123456789abcdef0")
 def lineage_queries(instance_ids: Iterable[str], state: State) -> tuple[Query, ...]:
     """Return the queries that `living` needs: for the instances, and for their successors.
 
-    A full tag may have no room for these ids any more. So the successors of a known successor are asked for too, and so
-    is the predecessor of an unproven one. Where facts and tags do not agree on one of several successors, their images
-    show more. Raises Ambiguous like `successor`.
+    A full tag may have no room for these ids any more. So there are also queries for the successors of a known
+    successor, and for the predecessor of an unproven one. If facts and tags do not agree on one of several successors,
+    the queries also ask for their images. Raises Ambiguous like `successor`.
     """
     ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
     known = [state.instance(item) for item in ids]
@@ -81,10 +81,10 @@ def successor_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def launch_queries(old: Instance, image_ids: Iterable[str]) -> tuple[Query, ...]:
-    """Return the question whether EC2 shows a successor of *old* from one of the first six images, whatever its tags
-    say.
+    """Return the query for a successor of *old* from one of the first six images, with any tags.
 
-    Asked only where *old* looks retired and nothing claims to replace it: somebody may have removed the tag.
+    It is asked only if *old* looks retired and no instance claims to replace it, since somebody may have removed the
+    tag.
     """
     ids = [item for item in image_ids if not is_planned(item)][:_MOST_IMAGES]
     if not ids or is_planned(old.instance_id) or not is_off(old) or standing_hold(old) is not None:
@@ -94,10 +94,10 @@ def launch_queries(old: Instance, image_ids: Iterable[str]) -> tuple[Query, ...]
 
 
 def untagged(state: State, image_ids: Collection[str]) -> list[tuple[Instance, Instance]]:
-    """Return the living successors from these images whose tag `tags.REPLACES` is gone or altered: as they are, and
-    with it.
+    """Return the living successors from these images with a missing or altered tag `tags.REPLACES`, as they are and
+    with the correct tag.
 
-    Their ClientToken proves whom of the known instances they were launched to replace.
+    Their ClientToken proves which known instance they were launched to replace.
     """
     found = sorted(state.all(Instance), key=lambda item: item.instance_id)
     pairs = []
@@ -114,8 +114,8 @@ def untagged(state: State, image_ids: Collection[str]) -> list[tuple[Instance, I
 
 
 def doubtful(state: State, instance_id: str) -> list[Replacement]:
-    """Return the replacements of this instance, or by it, in which the tag and the facts differ
-    (`Replacement.in_doubt`).
+    """Return the replacements in which this instance is the predecessor or the successor, and the tag and the facts
+    differ (`Replacement.in_doubt`).
     """
     itself = state.instance(instance_id)
     successors = (*descendants(state, instance_id), *(() if itself is None else (itself,)))
@@ -126,9 +126,7 @@ def doubtful(state: State, instance_id: str) -> list[Replacement]:
 
 
 def undecided(state: State, instance_id: str) -> list[Replacement]:
-    """Return the replacements by those that stand for this instance, as far as they are undecided
-    (`Replacement.is_undecided`).
-    """
+    """Return the undecided replacements by instances that stand for this one (`Replacement.is_undecided`)."""
     found = (replacement_of(state, newer) for newer in claimants(state, instance_id))
     return [item for item in found if item is not None and item.is_undecided]
 
@@ -145,10 +143,10 @@ class _Links:
                 self._claims.setdefault(older, []).append((item, older == direct))
 
     def successors(self, instance_id: str) -> list[Instance]:
-        """Return the proven successors of this instance, dead ones too.
+        """Return the proven successors of this instance, including terminated ones.
 
-        Where EC2 does not show it alive, also those that carry its id from a predecessor which is gone. While it is
-        alive, such a claim proves nothing: anybody who may write tags can make it.
+        If EC2 does not show the instance alive, instances whose tag has its id as an older one count too. While it is
+        alive, such a claim proves nothing, since anybody who may write tags can make it.
         """
         shown = self._state.instance(instance_id)
         gone = shown is None or not shown.alive
@@ -167,18 +165,17 @@ class _Links:
 
 
 def descendants(state: State, instance_id: str) -> list[Instance]:
-    """Return every instance that has replaced this one, directly or through others that have, as far as EC2 shows; by
-    id.
+    """Return, by id, every instance that has replaced this one, directly or through other replacements, as far as EC2
+    shows them.
     """
     found = _Links(state).descendants(instance_id)
     return [found[key] for key in sorted(found)]
 
 
 def ancestors(state: State, newer: Instance) -> tuple[str, ...]:
-    """Return the ids that *newer* is proven to stand for, newest first: out of its tag, and the tags of those that it
-    replaced.
+    """Return the ids that *newer* is proven to stand for, newest first, from its tag and the tags of its predecessors.
 
-    An id that its tag alone claims is not among them while EC2 shows that instance alive.
+    An id that only its tag claims does not count while EC2 shows that instance alive.
     """
     found: list[str] = []
     open_ones = [newer]
@@ -197,13 +194,13 @@ def ancestors(state: State, newer: Instance) -> tuple[str, ...]:
 
 
 def is_gone(state: State, instance_id: str) -> bool:
-    """Return whether EC2 was asked for the instance of that id, and does not show it."""
+    """Return whether EC2 was asked for the instance with that id, and does not show it."""
     return state.instance(instance_id) is None and state.was_asked("DescribeInstances", "instance-id", instance_id)
 
 
 def ancestor_queries(state: State, instance_ids: Iterable[str]) -> tuple[Query, ...]:
-    """Return the query for the older ids in the tags of these instances. `ancestors` counts one only if EC2 shows that
-    its instance is gone.
+    """Return the query for the older ids in the tags of these instances. `ancestors` counts an id only if EC2 shows
+    that its instance is gone.
     """
     known = [item for item in map(state.instance, instance_ids) if item is not None and predecessor(item) is not None]
     older = {name for item in known for name in tag_names.replaced_ids(item.tags)[1:]}
@@ -213,7 +210,7 @@ def ancestor_queries(state: State, instance_ids: Iterable[str]) -> tuple[Query, 
 def claimants(state: State, instance_id: str) -> list[Instance]:
     """Return the living instances that are proven to stand for *instance_id* after one or more replacements, by id.
 
-    Of an instance and its successor only the successor. Usually there is one, or none.
+    If one of these instances is the successor of another, only the successor counts. Usually there is one, or none.
     """
     links = _Links(state)
     claims = {
@@ -224,17 +221,17 @@ def claimants(state: State, instance_id: str) -> list[Instance]:
 
 
 def successor(state: State, instance_id: str) -> Instance | None:
-    """Return the living instance that stands for *instance_id* after one or more replacements, None when it was not
+    """Return the living instance that stands for *instance_id* after one or more replacements, or None if it was not
     replaced.
 
-    Raises Ambiguous when two living instances are proven to, neither replaces the other, and nothing shows which
-    of them serves.
+    Raises Ambiguous if two living instances are proven to stand for it, neither replaces the other, and no fact or tag
+    shows which of them serves.
     """
     return _one_of(state, instance_id, claimants(state, instance_id))
 
 
 def _one_of(state: State, instance_id: str, found: Sequence[Instance]) -> Instance | None:
-    """Return the claimant that serves. Raises Ambiguous where nothing shows which one serves."""
+    """Return the claimant that serves. Raises Ambiguous if no fact or tag shows which one serves."""
     if len(found) < 2:
         return found[0] if found else None
     chosen = _choice(state, found)
@@ -249,24 +246,27 @@ def _one_of(state: State, instance_id: str, found: Sequence[Instance]) -> Instan
 
 
 def _likely(state: State, instance_id: str) -> Instance | None:
-    """Return the successor of the instance, or None without one, and where nothing shows which one serves."""
+    """Return the successor of the instance.
+
+    Return None if there is none, or if no fact or tag shows which one serves.
+    """
     found = claimants(state, instance_id)
     return found[0] if len(found) == 1 else _choice(state, found)
 
 
 def _serving_by_tag(claims: Sequence[Instance]) -> list[Instance]:
-    """Return those whose tag does not say that they have never served."""
+    """Return the instances without a tag that says that they have never served."""
     return [item for item in claims if item.tags.get(tag_names.TRIAL) in (None, SERVING)]
 
 
 def _choice(state: State, claims: Sequence[Instance]) -> Instance | None:
-    """Return the claimant that serves by EC2's facts, or by the tags. None where neither shows it."""
+    """Return the claimant that serves as EC2's facts or the tags show, or None if neither shows it."""
     said = _serving_by_tag(claims)
     return choice_by_facts(state, claims) or (said[0] if len(said) == 1 else None)
 
 
 def disputed(state: State, instance_id: str) -> list[Instance]:
-    """Return the claimants of *instance_id* where several exist, and facts and tags do not agree on one of them."""
+    """Return the claimants of *instance_id* if there are several, and facts and tags do not agree on one of them."""
     return _disputed(state, claimants(state, instance_id))
 
 
@@ -276,13 +276,14 @@ def _disputed(state: State, found: list[Instance]) -> list[Instance]:
 
 
 def on_trial_for(state: State, instance_id: str) -> list[Instance]:
-    """Return the living ones that were launched to replace this instance and do not stand for it, by id."""
+    """Return, by id, the living instances that were launched to replace this one and do not stand for it."""
     found = [item for item in state.all(Instance) if item.alive and predecessor(item) == instance_id]
     return sorted((item for item in found if is_on_trial(state, item)), key=lambda item: item.instance_id)
 
 
 def living(state: State, instance_id: str, option: str, *, follow: bool = True) -> Instance:
-    """Return the instance that *instance_id* stands for: its living successor, else itself. Without *follow*, itself.
+    """Return the instance that *instance_id* stands for: its living successor, or else the instance itself. Without
+    *follow*, return the instance itself.
 
     Raises SpecError, naming *option*, for an id that EC2 does not know, and for a terminated one without a successor.
     """

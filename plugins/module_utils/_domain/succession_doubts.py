@@ -57,7 +57,7 @@ def undecided_warning(replacement: Replacement) -> str:
     if replacement.was_outrun:
         why, remedy = f"is {old.state if old else ''} and ran for more than a day after that", f"terminate {old_id}"
     if replacement.waits_for_start:
-        why, remedy = "a hold is to start again", f"remove the tag {tag_names.RESTORE_STATE} of {old_id}"
+        why, remedy = "a hold will start again", f"remove the tag {tag_names.RESTORE_STATE} of {old_id}"
     return (
         f"{successor.instance_id} ({successor.state}) was launched to replace {old_id}, which {why}. {said}, "
         f"{successor.instance_id} serves, but no fact shows that. Terminate {successor.instance_id} to continue with "
@@ -66,7 +66,7 @@ def undecided_warning(replacement: Replacement) -> str:
 
 
 def dispute_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
-    """Return one warning for each of these instances of which several successors may serve, but one is chosen."""
+    """Return one warning for each of these instances with several possible successors, of which one is chosen."""
     found = ((name, disputed(state, name)) for name in dict.fromkeys(instance_ids))
     chosen = ((name, several, _choice(state, several)) for name, several in found if several)
     return tuple(_dispute(state, name, several, one) for name, several, one in chosen if one is not None)
@@ -83,9 +83,7 @@ def _dispute(state: State, instance_id: str, several: Sequence[Instance], chosen
 
 
 def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
-    """Return one warning about the living instances whose tag claims to replace one of these ids,
-    against EC2's facts.
-    """
+    """Return one warning about the living instances whose tag claims one of these ids, against EC2's facts."""
     found = []
     for instance_id in dict.fromkeys(instance_ids):
         proven = {item.instance_id for item in descendants(state, instance_id)}
@@ -104,7 +102,7 @@ def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]
 
 
 def older_id_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
-    """Return one warning for each gone instance that only an older id in a tag leads to its successor.
+    """Return one warning for each gone instance whose successor is only found by an older id in a tag.
 
     Each relaunch writes the ids of the whole chain, and EC2 forgets an instance an hour after its end. So nothing
     proves such an id any more.

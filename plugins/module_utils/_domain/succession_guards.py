@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Refusals while it is open which instance has the data: an unfinished replacement, or a predecessor that runs again.
+"""Refusals while either of two instances may have the data, for an unfinished replacement or a predecessor that runs
+again.
 
 Private to this collection.
 """
@@ -19,10 +20,10 @@ from .succession import ancestors, descendants, on_trial_for
 
 
 def require_unclaimed(state: State, instance: Instance, option: str) -> None:
-    """Raise UnsafePlan when *instance* is off and a successor claims it through a predecessor that EC2 does not show.
+    """Raise UnsafePlan if *instance* is off and a successor claims it through a predecessor that EC2 does not show.
 
-    A relaunch launched such a successor. Its claim may be true, and *instance* may then have old data. An instance that
-    a run holds is about to run again, so it is not in doubt.
+    A relaunch launched such a successor. Its claim may be true, and *instance* may then have old data. An instance with
+    a hold is about to run again, so it is not in doubt.
     """
     if instance.state not in ("stopped", "stopping") or standing_hold(instance) is not None:
         return
@@ -54,7 +55,8 @@ def settling_queries(state: State, instance_id: str) -> tuple[Query, ...]:
 
 
 def require_settled(state: State, instance: Instance, option: str) -> None:
-    """Raise UnsafePlan while a replacement of *instance*, or by it, is unfinished, since either may have the data.
+    """Raise UnsafePlan while a replacement with *instance* as predecessor or successor is unfinished, since either may
+    have the data.
 
     A rejected replacement is finished.
     """
@@ -75,9 +77,9 @@ def require_settled(state: State, instance: Instance, option: str) -> None:
 
 
 def require_no_rollback(state: State, successor: Instance, instance_id: str, option: str) -> None:
-    """Raise UnsafePlan when *successor* is stopped and its predecessor runs again.
+    """Raise UnsafePlan if *successor* is stopped and its predecessor runs again.
 
-    Somebody has returned to the predecessor, and it has newer data.
+    The predecessor then has newer data.
     """
     if successor.state not in ("stopped", "stopping"):
         return

@@ -31,8 +31,8 @@ def capture_of(
 ) -> Change:
     """Return the CreateSnapshot of a detached volume, with the planned id ``word of volume``.
 
-    *older*: the existing snapshots that match *identity*. None of them is the new one, since only the run that
-    took one knows that nothing was written since.
+    *older*: the existing snapshots that match *identity*. None of them counts as the new one. Only the run that took a
+    snapshot knows whether a write came after it.
     """
     return Change(
         "CreateSnapshot",
@@ -66,8 +66,7 @@ def snapshot_deletion(snapshot: Snapshot, region: str, reason: str) -> Change:
 def deletion_of_unmade(changes: Iterable[Change]) -> tuple[Stage, ...]:
     """Return the rollback that deletes volumes that EBS could not create, for instance with an unusable key.
 
-    *changes*: only CreateVolume counts. Only the run that asked for such a volume knows it from one that was
-    in use and has failed.
+    *changes*: only CreateVolume counts. Only the run that requested such a volume knows that it was never in use.
     """
     alive = ("status", ("creating", "available", "in-use"))
     deletions = tuple(

@@ -5,7 +5,7 @@
 """The EBS volume types: ranges, ratios, and EBS's defaults.
 
 Sizes in GiB, throughput in MiB/s. The ranges are those of CreateVolume in the EC2 API reference (gp3 as raised in
-2025). The ratios come from EBS's refusals, since the reference has none.
+2025). The ratios come from EBS's error messages, since the reference has none.
 
 Private to this collection.
 """
@@ -22,7 +22,7 @@ from .._kernel.errors import SpecError
 class VolumeType:
     """The rules of one type. ``iops`` and ``throughput`` are (least, most), or None if EBS takes no value.
 
-    ``iops_per_gib`` is the most per GiB. It does not bind up to ``free_iops``.
+    ``iops_per_gib`` is the most per GiB. It does not limit values up to ``free_iops``.
     """
 
     size: tuple[int, int]
@@ -56,10 +56,10 @@ _GP2_SMALL, _GP2_THROUGHPUT = 170, 250
 
 
 def normalised(volume_type: str, iops: int | None, throughput: int | None) -> tuple[int | None, int | None]:
-    """Return (iops, throughput) as EBS takes them. It silently raises values below gp3's least.
+    """Return (iops, throughput) as EBS takes them. EBS silently raises values below gp3's least.
 
-    Recorded of EC2: Iops=500 makes a gp3 volume of 3000, and 0, 1 and 99 are refused. Throughput 0, 1 and 124 become
-    125.
+    Recorded from EC2: with Iops=500, a gp3 volume gets 3000, and 0, 1 and 99 are refused. Throughput 0, 1 and 124
+    become 125.
     """
     rules = VOLUME_TYPES.get(volume_type)
     if rules is None or volume_type != "gp3":
@@ -68,7 +68,7 @@ def normalised(volume_type: str, iops: int | None, throughput: int | None) -> tu
 
 
 def _raised(value: int | None, limits: tuple[int, int] | None, accepted: int) -> int | None:
-    """Return the value, raised to the least. A value below *accepted* is not changed, since EBS refuses it."""
+    """Return the value, raised to the least. A value below *accepted* stays as it is, since EBS refuses it."""
     return value if value is None or limits is None or value < accepted else max(value, limits[0])
 
 
@@ -98,7 +98,7 @@ def require_performance(
 ) -> None:
     """Raise SpecError, with *what* at its beginning, unless EBS makes a volume of these values.
 
-    None stands for no value. A *size* of None skips the rules that need one.
+    None stands for no value. If *size* is None, the rules about the size are skipped.
     """
     rules = VOLUME_TYPES.get(volume_type)
     if rules is None:

@@ -26,7 +26,7 @@ _KINDS = (
 
 
 def is_zone(zone: str) -> bool:
-    """Return whether this is the name of an Availability, Local or Wavelength Zone, going by its form."""
+    """Return whether the text has the form of the name of an Availability, Local or Wavelength Zone."""
     return any(pattern.fullmatch(zone) for _kind, pattern in _KINDS)
 
 
@@ -36,7 +36,8 @@ def zone_kind(zone: str) -> str:
 
 
 def unsupported_site(zone: str, facts: Mapping[str, Any] | None = None) -> str:
-    """Return the site where nothing can be made, attached or launched: ``the Local Zone us-west-2-lax-1a``.
+    """Return the site where this collection makes, attaches or launches no resource: ``the Local Zone
+    us-west-2-lax-1a``.
 
     Return an empty text for a place in a region's own zones. *facts*: boto3's shape of the Instance, if it is about
     one.

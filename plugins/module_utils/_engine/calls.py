@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A call of a plan: EC2's ids in its parameters, its parts after a refusal, and the checks right before it.
+"""A call of a plan: EC2's ids in the parameters, the parts of a refused call, and the checks right before the call.
 
 Private to this collection.
 """
@@ -22,11 +22,14 @@ from .._kernel.state import Query
 from .ports import Gateway, Outcome
 
 _NOT_OF_A_MEMBER = frozenset({"AuthFailure", "OptInRequired", "RequestExpired", "Blocked", "PendingVerification"})
-"""EC2's codes for refusals that are about the caller. No part of the call would fare better alone."""
+"""EC2's codes for refusals of the caller. No part of the call would succeed alone."""
 
 
 def is_divisible(changes: Sequence[Change]) -> bool:
-    """Return whether each resource of the call may have a call of its own. A CreateSnapshots makes one set."""
+    """Return whether each resource of the call may have a call of its own.
+
+    This is false for a CreateSnapshots, which makes one set.
+    """
     return len(changes) > 1 and not changes[0].creates
 
 
@@ -44,7 +47,7 @@ def halves(changes: Sequence[Change], error: StorageError) -> tuple[Sequence[Cha
 
 
 def is_deferred(changes: Sequence[Change], error: StorageError) -> bool:
-    """Return whether EC2's refusal only leaves the changes to a later run (`Change.deferrable`)."""
+    """Return whether a later run may make the refused changes (`Change.deferrable`)."""
     return isinstance(error, CallError) and all(error.code in change.deferrable for change in changes)
 
 
@@ -78,7 +81,7 @@ class Checked:
     """The result of the checks before a call, by the number of the change.
 
     ``left_out``: changes that are superfluous. ``withdrawn``: changes that the stage's recheck withdraws, with the
-    ``warning`` about them. ``errors``: why changes may not be made.
+    ``warning`` about them. ``errors``: the reasons why changes must not be made.
     """
 
     left_out: frozenset[int] = frozenset()
@@ -88,10 +91,9 @@ class Checked:
 
 
 def check(gateway: Gateway, changes: Sequence[Change], recheck: Recheck | None) -> Checked:
-    """Ask whether *changes*, which are bound, are still wanted (`Change.unless`, `Recheck`) and allowed
-    (`Change.provided`).
+    """Ask whether the bound *changes* are still wanted (`Change.unless`, `Recheck`) and allowed (`Change.provided`).
 
-    The queries of *recheck* are about a whole place. Without their answers, none of the changes may be made.
+    The queries of *recheck* are about a whole place. Without their answers, the run must make none of the changes.
     """
     numbers = range(len(changes))
     try:
@@ -141,7 +143,7 @@ def _superfluous(gateway: Gateway, changes: Sequence[Change]) -> list[int]:
 
 
 def _objections(gateway: Gateway, changes: Sequence[Change]) -> dict[int, str]:
-    """Return, by the number of the change, why its precondition does not hold any more; an empty text if it does."""
+    """Return, by the number of the change, why its precondition no longer holds, or an empty text if it holds."""
     wanted = {number: one.provided for number, one in enumerate(changes) if one.provided is not None}
     answers = gateway.ask([provided.query for provided in wanted.values()]) if wanted else {}
     return {
@@ -151,9 +153,7 @@ def _objections(gateway: Gateway, changes: Sequence[Change]) -> dict[int, str]:
 
 
 def require_wanted(gateway: Gateway, changes: Sequence[Change]) -> None:
-    """Raise StorageError if another run has dealt with a resource before the repeat of its call
-    (`Change.only_while`).
-    """
+    """Raise StorageError if another run has changed a resource before the repeat of its call (`Change.only_while`)."""
     queries = [change.only_while for change in changes if change.only_while is not None]
     answers = gateway.ask(queries) if queries else {}
     for change in changes:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Choose between two resources that were made for the same purpose, and delete the surplus one of this run.
+"""Choose between two resources for the same purpose, and delete the second one if this run made it.
 
 Private to this collection.
 """
@@ -29,10 +29,11 @@ class Settled:
 
 
 def settle(gateway: Gateway, calls: Sequence[tuple[Sequence[Change], Mapping[str, str]]]) -> Settled:
-    """Choose the snapshots to use: of two, the one with the earlier start, then the lower id. Delete our other one.
+    """Choose the snapshots to use, and delete our other one. Of two snapshots, the one with the earlier start counts,
+    then the lower id.
 
-    Two exist when an unclear call took effect late, or when two runs work at the same moment. Each run deletes its own.
-    One round of queries covers all calls, with one query per identity.
+    There are two snapshots if an unclear call took effect late, or if two runs work at the same moment. Each run
+    deletes its own snapshot. One round of queries covers all calls, with one query per identity.
     """
     settled = Settled()
     open_calls = dict(enumerate(calls))
@@ -88,7 +89,7 @@ def _delete_surplus(gateway: Gateway, change: Change, snapshot_id: str, kept: Se
 def _chosen(
     changes: Sequence[Change], made: Mapping[str, str], answers: Iterable[Resource], *, patient: bool
 ) -> Mapping[str, str] | None:
-    """Return the snapshots to use for *changes*: those that they *made*, or earlier ones of the same identity.
+    """Return the snapshots to use for *changes*: the ones that they *made*, or earlier ones of the same identity.
 
     Return None while EC2 does not show ours. If *patient*, also return None while an earlier set is incomplete.
     """

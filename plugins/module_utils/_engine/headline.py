@@ -63,7 +63,7 @@ _BESIDE: Mapping[str, tuple[str, str]] = {
 
 
 def headline(changes: Iterable[Change], state: str = "", *, planned: bool = False) -> str:
-    """Return the counts of *changes*, then *state*, the feature's own figures: ``1 snapshot taken; 6 kept``.
+    """Return the counts of *changes*, and then *state*, the feature's own figures: ``1 snapshot taken; 6 kept``.
 
     With *planned* (check mode), the counts read ``1 snapshot to be taken``. Consecutive counts of one kind name the
     kind only once.

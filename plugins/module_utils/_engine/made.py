@@ -25,10 +25,10 @@ _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
 def made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Resource]:
-    """Return the resources in *answers* that were made for *changes*: they carry its own tags and have not failed.
+    """Return the resources in *answers* that were made for *changes*. They carry its own tags and have not failed.
 
     Tags can be forged, so a fact of EC2's must agree: a snapshot keeps its description, an instance its client token. A
-    resource that the plan has passed over belongs to another moment.
+    resource that the plan has passed over does not count.
     """
     own = changes[0].own_tags
     passed_over = frozenset[str]().union(*(change.passed_over for change in changes))
@@ -66,7 +66,10 @@ def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
 
 
 def _tokens_of(change: Change) -> frozenset[str]:
-    """Return the client tokens of the change. EC2 shows an instance's token for ever, whereas tags can be forged."""
+    """Return the client tokens of the change.
+
+    EC2 always shows an instance's token, and nobody can forge it like a tag.
+    """
     return frozenset(client_token(change.token, number) for number in range(GENERATIONS) if change.token)
 
 
@@ -95,7 +98,7 @@ def asked_for(change: Change, fact: Resource) -> bool:
 
 
 def age(resource: Resource) -> tuple[Any, ...]:
-    """Return a sort key: the earliest first, then the lowest id."""
+    """Return a sort key that puts the earliest first, then the lowest id."""
     if isinstance(resource, Snapshot):
         return (resource.start_time or _FAR_FUTURE, resource.resource_id)
     if isinstance(resource, Instance):
@@ -106,14 +109,14 @@ def age(resource: Resource) -> tuple[Any, ...]:
 
 
 def set_order(found: Mapping[str, Snapshot]) -> tuple[Any, ...]:
-    """Return a sort key for sets: the earliest first."""
+    """Return a sort key that puts the earliest set first."""
     return min(age(snapshot) for snapshot in found.values())
 
 
 def sets_of(changes: Sequence[Change], visible: Sequence[Snapshot], own: set[str]) -> list[dict[str, Snapshot]]:
-    """Return the snapshots as the sets of single calls, each by the planned id that it can stand for.
+    """Return the snapshot sets of single calls, each with its snapshots by planned id.
 
-    All snapshots of one CreateSnapshots have the same start time. *own* is known to be one set.
+    All snapshots of one CreateSnapshots have the same start time. *own* is a known set.
     """
     if not changes[0].operation.joint:
         # A copy of a capture has the same tags, but another volume.

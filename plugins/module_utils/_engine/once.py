@@ -28,9 +28,9 @@ VISIBLE = 15.0
 ATTEMPTS = 3
 """The number of attempts at a call that EC2 would carry out twice."""
 _TOKEN_USED = frozenset({TOKEN_SPENT, "IdempotentInstanceTerminated", "IdempotentParameterMismatch"})
-"""The codes of a create whose client token stands for a resource that is gone, or for a different one."""
+"""The codes of a create whose client token belongs to a resource that is gone, or to a different one."""
 _MODIFIED = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
-"""The codes of a ModifyVolume that follows another one, perhaps its own first attempt."""
+"""The codes of a ModifyVolume after another one, perhaps its own first attempt."""
 
 
 class Once:
@@ -61,7 +61,7 @@ class Once:
             return {}
 
     def _going(self, changes: Sequence[Change]) -> Mapping[str, str] | None:
-        """Return an empty mapping once EC2 deletes the volume or reports it gone, else None.
+        """Return an empty mapping once EC2 deletes the volume or reports it as gone, or else None.
 
         A volume that EC2 does not show may be gone, or too new. Another DeleteVolume shows which.
         """
@@ -77,10 +77,11 @@ class Once:
             return None
 
     def _with_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
-        """Create a resource by ClientToken. A token whose resource is gone is passed over.
+        """Create a resource by ClientToken. If the resource of a token is gone, the next generation of the token is
+        used.
 
-        Before the next generation of the token, look for a living resource with the change's identity. An earlier run
-        may have made it, with a later token or with other parameters.
+        Before that, look for an existing resource with the change's identity. An earlier run may have made it with a
+        later token or with other parameters.
         """
         (change,) = changes
         generation = 0
@@ -110,8 +111,8 @@ class Once:
     def _lost_copy(self, change: Change) -> str | None:
         """Return the id of the volume that an unclear CreateVolume made from its snapshot, or None.
 
-        Without it, a rollback would delete the snapshot. Only that snapshot proves to a later run that the volume is a
-        copy and may be deleted.
+        Without this id, a rollback would delete the snapshot. But only that snapshot proves to a later run that the
+        volume is a copy and may be deleted.
         """
         snapshot_id = change.parameters.get("SnapshotId")
         if snapshot_id is None or tag_names.SWAP not in change.own_tags:
@@ -174,7 +175,7 @@ class Once:
         )
 
     def _answers(self, changes: Sequence[Change]) -> list[Resource]:
-        """Return the resources that the changes' identity queries find, each once."""
+        """Return the resources that the identity queries of the changes find, each once."""
         queries = list(dict.fromkeys(change.identity for change in changes if change.identity is not None))
         found = {resource.resource_id: resource for answer in self.gateway.ask(queries).values() for resource in answer}
         return list(found.values())
@@ -183,8 +184,7 @@ class Once:
         return made_for(changes, self._answers(changes))
 
     def _matched(self, changes: Sequence[Change]) -> Mapping[str, str] | None:
-        """Return an id for every change from the resources made for it, the earliest of several. None while one is
-        missing.
+        """Return the id of the resource for every change, the earliest of several. Return None while one is missing.
 
         For ModifyVolume the mapping is empty, once the modification runs or is over.
         """

@@ -40,7 +40,10 @@ COMMON = Options(
 
 
 def module_arguments(*groups: Options) -> dict[str, Any]:
-    """Return AnsibleModule's arguments: all options and all constraints of the groups. A later group's option wins."""
+    """Return AnsibleModule's arguments: all options and all constraints of the groups.
+
+    The option of a later group has precedence.
+    """
     spec: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for group in groups:
@@ -74,8 +77,8 @@ def _masked(value: Any) -> Iterator[str]:
     """Yield the texts in *value* that Ansible has masked: ``remove_values`` of
     ``ansible.module_utils.common.parameters``.
 
-    Ansible replaces a value that equals a secret by a word, and a part of a text by eight asterisks. It leaves keys
-    alone.
+    Ansible replaces a value that equals a secret by a word, and a part of a text by eight asterisks. It does not change
+    keys.
     """
     if isinstance(value, str):
         if value == MASK_OF_A_VALUE or MASK_OF_A_PART in value:

@@ -46,23 +46,24 @@ class Gateway(Protocol):
         """Make one call for *changes*, which have the same action and parameters and no planned ids.
 
         Returns EC2's id for every planned id. Waits while AWS throttles. An unsafe call is never repeated: an unclear
-        answer raises CallError with ``unclear`` set, and the caller looks before it calls again. A client token of this
-        generation whose resource is gone raises CallError with the code `TOKEN_SPENT`, or with EC2's own.
+        answer raises CallError with ``unclear`` set, and the caller looks for its effect before it calls again. If the
+        resource of this generation's client token is gone, raises CallError with the code `TOKEN_SPENT`, or with EC2's
+        own.
         """
 
     def rehearse(self, change: Change) -> None:
-        """Ask EC2 with DryRun if it would carry out the change. Nothing is changed.
+        """Ask EC2 with DryRun whether it would carry out the change. The call changes nothing.
 
         Raises CallError with EC2's refusal, such as UnauthorizedOperation.
         """
 
     def watch(self) -> Watch:
-        """Return a new poll loop for waits. Its times are those of `monotonic`."""
+        """Return a new poll loop for waits. Its times come from `monotonic`."""
 
     def now(self) -> datetime:
         """Return EC2's time: the Date header of the first answer, plus the time since.
 
-        Makes a small call if there has been no answer yet. Raises CallError, and StorageError for an unreadable Date.
+        Makes a small call if there has been no answer yet. Raises CallError, or StorageError for an unreadable Date.
         """
 
     def monotonic(self) -> float:
@@ -119,11 +120,11 @@ class Outcome:
     """The outcome of a plan.
 
     ``bindings`` maps planned ids to EC2's. ``observed`` has the resources as the waits last saw them. ``deferred`` has
-    changes that EC2 refused for now, with its refusal. ``withdrawn`` has changes that a stage's recheck left out, with
-    the reason. ``seconds`` has, by id, how long after its begin the run saw a resource as the plan wants it. ``errors``
-    are in the plan's order. ``causes`` has the resource of the failed step because of which a change is not tried, by
-    the Python identity of the change. ``reasons`` has the error of each change that failed, or whose effect did not
-    come, in the same way.
+    changes that EC2 refused for now, each with the refusal. ``withdrawn`` has the changes that the recheck of a stage
+    removed from the plan, each with the reason. ``seconds`` has, by id, the time from the begin of the run until it saw
+    the resource in its planned state. ``errors`` are in the plan's order. ``causes`` has, by the Python identity of a
+    change that is not tried, the resource of the failed step. ``reasons`` has, by the same identity, the error of each
+    change that failed, or whose effect did not come.
     """
 
     done: list[Change] = field(default_factory=list)
@@ -151,7 +152,7 @@ class Outcome:
         return seen.start_time if isinstance(seen, Snapshot) else None
 
     def bound(self, value: Any) -> Any:
-        """Return *value* with EC2's ids and start times, as far as they are known, see `ids.substitute`."""
+        """Return *value* with the known ids and start times of EC2, see `ids.substitute`."""
         return substitute(value, self.bindings, self.start_of)
 
     @property

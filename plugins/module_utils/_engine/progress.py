@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tell a person about a run while it goes on, in lines at a pace that suits logs.
+"""Show a person the progress of a run, in lines at a pace that suits logs.
 
 Private to this collection.
 """
@@ -18,11 +18,11 @@ from .._kernel.display import visible
 from .._kernel.progress import Sight, WaitProgress
 
 QUIET = 3.0
-"""Seconds for which a wait, a series of calls or a pause shows nothing."""
+"""Seconds before the first line about a wait, a series of calls or a pause."""
 SOONEST, SLOWEST, GROWTH = 5.0, 60.0, 1.6
-"""Seconds between two lines about the same state: the first time, at most, and the factor between."""
+"""Seconds between two lines about the same state: the first interval, the longest one, and the factor of growth."""
 OFTEN = 1.0
-"""Seconds between two lines at least, however often the state changes."""
+"""The least number of seconds between two lines, even if the state changes more often."""
 _NAMED = 3
 """The number of resources that a line names."""
 
@@ -45,7 +45,8 @@ _VERBS = {
 
 
 class _Pace:
-    """The moments for lines about one thing, which began at *began*: when its state changes, and at growing intervals.
+    """The moments for lines about a wait, a pause or a series of calls since *began*: when its state changes, and at
+    growing intervals.
 
     The first line comes after `QUIET` seconds.
     """
@@ -70,7 +71,7 @@ class _Pace:
 class Reporter:
     """`Progress` in lines of text. *show* gets each line, with no control characters in it.
 
-    *monotonic* returns seconds that only grow.
+    *monotonic* returns monotonic seconds.
     """
 
     def __init__(self, show: Callable[[str], None], monotonic: Callable[[], float]) -> None:
@@ -82,11 +83,11 @@ class Reporter:
         self._paces: dict[str, _Pace] = {}
 
     def planned(self, calls: Mapping[str, int]) -> None:
-        """Keep the number of resources that the run will change, by operation."""
+        """Note the number of resources that the run will change, by operation."""
         self._planned = dict(calls)
 
     def called(self, operation: str, resources: int, per_second: float | None) -> None:
-        """Show how many of the planned changes of an operation are done, if the rest has to wait for EC2's rate."""
+        """Show the number of finished changes of an operation, if the others have to wait for EC2's rate."""
         now = self._monotonic()
         with self._lock:
             pace = self._paces.setdefault(operation, _Pace(now))
@@ -133,7 +134,7 @@ class _Wait:
         self._starts: dict[str, _Start] = {}
 
     def saw(self, pending: Sequence[Sight], done: int) -> None:
-        """Show the resources that the wait is for, if a line is due."""
+        """If a line is due, show the resources of the wait."""
         now = self._monotonic()
         for sight in pending:
             if sight.percent is not None:
@@ -161,7 +162,7 @@ class _Wait:
 
 
 def _seen(pending: Sequence[Sight]) -> str:
-    """Return the states of the resources, those that have done the least first."""
+    """Return the states of the resources, the least advanced first."""
     slowest = sorted(pending, key=lambda sight: -1.0 if sight.percent is None else sight.percent)[:_NAMED]
     texts = [
         f"{sight.resource} is {sight.state}" + ("" if sight.percent is None else f" ({sight.percent:.0f} %)")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The calls of a run that may start: which changes share one, and how many run side by side.
+"""The calls of a run that may start, the changes that share a call, and the number of parallel calls.
 
 Private to this collection.
 """
@@ -19,7 +19,7 @@ from .._kernel.graph import Step
 from .._kernel.plan import Change
 
 PARALLEL = 8
-"""The number of calls of one operation that run side by side."""
+"""The number of calls of one operation that run in parallel."""
 WINDOW = 0.05
 """Seconds for which a call that takes many resources waits for others to join it, while the run has other work."""
 
@@ -28,7 +28,8 @@ WINDOW = 0.05
 class Call:
     """Steps whose changes, with EC2's ids, are one call.
 
-    ``delay``: seconds until the repeat after EC2's "not now". ``is_repeat``: EC2 has refused the call so before.
+    ``delay``: seconds until the repeat after EC2's "not now". ``is_repeat``: EC2 has already answered the call with
+    "not now".
     """
 
     steps: tuple[Step, ...]
@@ -68,7 +69,7 @@ class Queues:
 
     @property
     def next_due(self) -> float | None:
-        """The moment at which a waiting call no longer waits for others to join it. None without one."""
+        """The moment until which a call waits for others to join it, or None without such a call."""
         moments = (
             since + WINDOW
             for key, since in self._since.items()
@@ -83,7 +84,7 @@ class Queues:
         self._since.setdefault(key, now)
 
     def drop(self, step: Step) -> bool:
-        """Remove a step, and return whether it was there."""
+        """Remove a step, and return whether it was in a queue."""
         for key, waiting in self._waiting.items():
             left = deque(pair for pair in waiting if pair[0] is not step)
             if len(left) < len(waiting):

@@ -4,7 +4,7 @@
 
 """Render the module's result and the diff. Pure.
 
-Neither holds secrets: a plan publishes user data as its hash, and the diff only shows views of resources.
+Neither has secrets, since a plan publishes user data as its hash, and the diff only shows views of resources.
 
 Private to this collection.
 """
@@ -39,8 +39,8 @@ def success(
 ) -> dict[str, Any]:
     """Return the result of a run that carried out its plan, or of a check run (without an *outcome*).
 
-    ``plan`` is the same in both, and ``planned_ids`` maps its planned ids to EC2's. Deferred and withdrawn changes are
-    in the plan, but do not count as changes. *figures* returns the feature's own part of ``msg``.
+    ``plan`` is the same in both cases, and ``planned_ids`` maps its planned ids to EC2's. Deferred and withdrawn
+    changes are in the plan, but do not count as changes. *figures* returns the feature's own part of ``msg``.
     """
     if outcome is None:
         entities = {**entities, **plan.report.result}
@@ -70,7 +70,7 @@ def _measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:
 
 
 def _is_over(entry: Mapping[str, Any], plan: Plan, outcome: Outcome) -> bool:
-    """Return whether a failed run made all changes of the entry's resource, and saw their end."""
+    """Return whether a failed run made all changes of the entry's resource and saw their effect."""
     stuck = {one for error in outcome.errors if isinstance(error, WaitError) for one in error.resources}
     done = {id(change) for change in outcome.done}
     return entry["volume_id"] not in stuck and all(
@@ -99,7 +99,8 @@ def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[s
 
 
 def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[str, int]) -> dict[str, Any]:
-    """Return the result of a run that failed on the way. Entries of ``done`` have EC2's ids where there are any.
+    """Return the result of a run that failed after its first change. Entries of ``done`` have EC2's ids if there are
+    any.
 
     ``changed`` counts a call with a lost answer as carried out. Deferred changes count as failed, withdrawn ones as not
     tried.
@@ -138,7 +139,7 @@ def _course(outcome: Outcome) -> Course:
 
 
 def done_before(outcome: Outcome) -> str:
-    """Return a sentence that counts the calls before the failure, by operation. Return an empty text for none."""
+    """Return a sentence that counts the calls before the failure, by operation, or an empty text if there were none."""
     by_action: dict[str, list[str]] = {}
     for change in outcome.done:
         by_action.setdefault(change.action, []).append(substitute(change.resource, outcome.bindings))
@@ -171,7 +172,10 @@ def sentences(*texts: str) -> str:
 
 
 def errors_of(error: StorageError, refused: StorageError | None = None) -> dict[str, Any]:
-    """Return ``error``, the first error, and ``errors``, all of them. *refused*: that of the part that was left out."""
+    """Return ``error``, the first error, and ``errors``, all of them.
+
+    *refused*: the error of the part that was left out.
+    """
     several = [*_each(error), *(_each(refused) if refused is not None and refused is not error else ())]
     return {"error": described(error), "errors": [described(one) for one in several]}
 
@@ -186,7 +190,7 @@ def _each(error: StorageError) -> Iterator[StorageError]:
 
 
 def described(error: StorageError) -> dict[str, Any]:
-    """Return ``{code, message, operation}``: AWS's own where AWS refused, else the kind of error and its message.
+    """Return ``{code, message, operation}``: AWS's own if AWS refused, or else the kind of error and its message.
 
     If AWS named a time for the next attempt, the mapping has ``not_before`` too.
     """
@@ -205,9 +209,7 @@ def described(error: StorageError) -> dict[str, Any]:
 
 
 def _described_together(causes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the first of several causes with the messages of all, since each may have a part that
-    only AWS can decode.
-    """
+    """Return the first of several causes with the messages of all, since only AWS can decode a part of each."""
     if len(causes) == 1:
         return causes[0]
     return {**causes[0], "message": " ".join(f"{one['operation']}: {one['message']}" for one in causes)}
@@ -257,7 +259,7 @@ def _flat(view: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _lines(values: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """Return the values as readable YAML. An unset value or an empty list takes no line."""
+    """Return the values as readable YAML. An unset value or an empty list has no line."""
     return "".join(
         visible(f"{key}: {_scalar(values[key])}") + "\n" for key in keys if values.get(key) not in (None, [], ())
     )

@@ -25,7 +25,7 @@ _NAMED = 10
 def note_rollback(outcome: Outcome, back: Outcome) -> bool:
     """Add the outcome of a rollback to that of the plan, and return whether the rollback finished.
 
-    A failed rollback becomes a note, since the error of the plan stays the error of the task.
+    A failed rollback becomes a note, since the task reports the error of the plan.
     """
     outcome.notes.extend(f"The rollback failed too and is unfinished: {error}" for error in back.errors)
     outcome.rolled_back.extend(back.done)
@@ -40,7 +40,7 @@ def note_rollback(outcome: Outcome, back: Outcome) -> bool:
 
 
 def possible(stages: Iterable[Stage], bindings: Mapping[str, str]) -> list[Stage]:
-    """Return *stages* without the changes and waits of resources that were never made."""
+    """Return *stages* without the changes and waits of resources that the run never made."""
     made = set(bindings)
     found = []
     for stage in stages:
@@ -61,7 +61,7 @@ def _used_by(change: Change) -> set[str]:
 
 
 def kind_of_failure(error: StorageError) -> str:
-    """Return the name that `Stage.rollback_on` has for a failure, or an empty text for any other error."""
+    """Return the name of the failure in `Stage.rollback_on`, or an empty text for any other error."""
     if isinstance(error, WaitError):
         return error.how
     if isinstance(error, CallError):

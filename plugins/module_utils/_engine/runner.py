@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run a feature: read, plan, and, unless in check mode, apply. Only this file knows check mode and ends the task.
+"""Run a feature: read, plan, and, unless in check mode, apply. Only this file knows about check mode and ends the task.
 
 Private to this collection.
 """
@@ -81,13 +81,13 @@ class Program:
 
 
 class OwnProcess:
-    """`ports.Host` of a module that has a process of its own. It can only speak at its end."""
+    """`ports.Host` of a module that has a process of its own. It can report only at its end."""
 
     lasting = False
     module_class: type[Any] = AnsibleModule
 
     def parameters(self) -> Mapping[str, Any]:
-        """Return the parameters from standard input. A tool that only reads the options gives none."""
+        """Return the parameters from standard input. A tool that only reads the options passes none."""
         return load_params() or {}
 
     def progress(self, secrets: Collection[str]) -> Progress:  # noqa: ARG002  # part of the protocol
@@ -130,8 +130,7 @@ def misfits(
     """Return a sentence for each value in place of a mapping or a list: its option, the value, and an example.
 
     *examples* by the path of the option, with ``[]`` after the name of a list. Ansible's own message has no example.
-    *argument_spec* tells which lists are required. It also tells which mappings have secrets, whose values are not
-    shown.
+    *argument_spec* shows the required lists, and the mappings with secrets, whose values are not shown.
     """
     options = argument_spec or {}
     texts = []
@@ -157,7 +156,7 @@ def _shown(value: Any, secret: bool) -> str:
 def _no_lists(params: Mapping[str, Any], path: str, *, required: bool | None) -> Iterator[tuple[str, Any]]:
     """Yield the value in place of a list, if the path ends at that list. Null counts only where it is *required*.
 
-    Ansible makes lists of texts and numbers, so these are no misfits.
+    Ansible makes lists of texts and numbers, so these values are valid.
     """
     name = path.removesuffix("[]")
     if name == path or "." in name or name not in params:
@@ -225,9 +224,9 @@ class _ModuleShell:
         self._module.fail_json(msg=message, **result)
 
     def _leave(self) -> None:
-        """Keep all objects if the process ends now.
+        """Keep all objects in memory until the process ends.
 
-        Freeing botocore's service model object by object takes longer than a call to EC2.
+        To free botocore's service model object by object takes longer than a call to EC2.
         """
         if not self._lasting:
             gc.freeze()
@@ -272,7 +271,8 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
 def _rehearse(plan: Plan, gateway: Gateway) -> None:
     """Rehearse the plan's calls that ask for it, and that use no planned id.
 
-    Raises CallError if EC2 would refuse one. At this moment nothing is changed, and no instance has stopped in vain.
+    Raises CallError if EC2 would refuse one. At this moment the run has changed nothing, and no instance has stopped in
+    vain.
     """
     for change in plan.changes:
         if change.rehearsed and not planned_in(change.parameters):
@@ -284,9 +284,7 @@ def _rehearse(plan: Plan, gateway: Gateway) -> None:
 
 
 def _require_time(seconds: float) -> None:
-    """Raise SpecError for less than a second. Every change that a run begins would fail, and some
-    would be rolled back.
-    """
+    """Raise SpecError for less than a second. Otherwise every change would fail, and some would be rolled back."""
     if seconds < 1:
         raise SpecError(f"wait_timeout: {seconds} is less than 1 second. Use wait: false to skip waiting.")
 
@@ -294,8 +292,8 @@ def _require_time(seconds: float) -> None:
 def _planned(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[str, Any]]) -> tuple[State, Plan]:
     """Return EC2's answers and the feature's plan. The feature plans anew with each round of answers.
 
-    Plans of earlier tasks (*entries*) are laid over the answers. A volume that they attach is read too, since none of
-    EC2's present answers shows that attachment. Raises StorageError.
+    The state also includes the plans of earlier tasks (*entries*). A volume that they attach is read too, since EC2
+    does not show that attachment yet. Raises StorageError.
     """
     read = State(gateway.region, open=True)
     attached = [entry["resource"] for entry in entries if entry["action"] == "AttachVolume"]
@@ -316,7 +314,7 @@ def _planned(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mappin
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
-"""The time before EC2's first answer. A plan that is made with it is thrown away."""
+"""The time before EC2's first answer. A plan with this time is discarded."""
 
 
 def _done(
@@ -353,7 +351,10 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
 
 
 def _after(state: State, plan: Plan, outcome: Outcome) -> State:
-    """Return *state* after the changes of *plan* that were made, as last seen. A deferred one adds a `DEFERRAL`."""
+    """Return *state* after the finished changes of *plan*, as the waits last saw it.
+
+    A deferred change adds a `DEFERRAL`.
+    """
     predicted = overlay(state, plan.without(outcome.left_changes).published(), everywhere=True)
     facts = [
         DEFERRAL.fact(

@@ -33,19 +33,21 @@ from .rollback import explained, kind_of_failure, note_rollback, possible
 from .walk import Failed, Walk
 
 _TICK = 0.05
-"""Seconds after which the run looks at its polls again while calls are under way."""
+"""Seconds between two checks for due polls while calls are under way."""
 _THREADS = 32
 _SETTLED_TOGETHER = 2.0
-"""Seconds for which new snapshots wait for others, so that one round of queries looks for duplicates of all."""
+"""Seconds for which new snapshots wait for others, so that one round of queries finds the duplicates of all."""
 _SLOWEST_REPEAT, _GROWTH = 15.0, 1.5
-"""The longest time, in seconds, until a call is repeated to which EC2 answered "not now", and its growth."""
+"""The longest delay, in seconds, before the repeat of a call to which EC2 answered "not now", and the growth of the
+delay.
+"""
 
 
 class Scheduler:
     """One run through a graph.
 
     *wait*: also wait for goals that nothing depends on (`Wait.final`). *timeout*: seconds for all waits and repeats
-    together. *bindings*: EC2's ids that are known before.
+    together. *bindings*: EC2's ids that are already known.
     """
 
     def __init__(
@@ -68,11 +70,11 @@ class Scheduler:
         self._unsettled: list[tuple[Call, Mapping[str, str]]] = []
         self._settle_at = 0.0
         self._goals: dict[int, set[int]] = {}
-        """By step, the waits whose goal is not reached."""
+        """By step, the waits that have not reached their goal."""
         self._jobs: dict[Future[Any], Callable[[Any], None]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._unfinished: set[int] = set()
-        """The errors, by their Python identity, whose rollback has failed."""
+        """The errors whose rollback has failed, by the Python identity of the error."""
 
     def run(self) -> Outcome:
         """Run through the whole graph, and return the outcome. It holds the errors; none is raised."""
@@ -91,7 +93,7 @@ class Scheduler:
     # --- steps ---
 
     def _begin_steps(self) -> None:
-        """Begin all steps that may. A step without a change is done at once, or waits."""
+        """Begin all steps that may begin. A step without a change is done at once, or waits."""
         while steps := self.walk.take_ready():
             for step in steps:
                 if step.change is None:
@@ -152,7 +154,7 @@ class Scheduler:
                 self._queue(step)
 
     def _fail(self, step: Step, error: StorageError, *, is_made: bool = False) -> None:
-        """Note a failure. *is_made*: the change is made, but its effect did not come."""
+        """Note a failure. *is_made*: the change was made, but without effect."""
         if step.change is not None and not is_made:
             self.outcome.failed.append(step.change)
         self.walk.fail(step, error)
@@ -169,7 +171,7 @@ class Scheduler:
                 self.walk.drop(step)
 
     def _is_to_be_repeated(self, step: Step) -> bool:
-        """Return whether a refused call of the step was to be repeated. It is not, from now on."""
+        """Cancel the repeat of the step's refused call, and return whether there was one."""
         for entry in self._repeats:
             if step in entry[1].steps:
                 self._repeats.remove(entry)
@@ -303,7 +305,7 @@ class Scheduler:
     # --- waits ---
 
     def _wait_for(self, step: Step) -> None:
-        """Watch for the step's goals. Without any, or if its transaction has failed, the step is over."""
+        """Watch for the step's goals. If the step has no goals, or its transaction has failed, the step is over."""
         bindings = self.outcome.bindings
         waits = {at: wait for at, wait in enumerate(step.waits) if self._waits_for_all or not wait.final}
         if not waits or self.walk.has_failed(step):
@@ -367,7 +369,7 @@ class Scheduler:
     # --- events ---
 
     def _do(self, job: Callable[[], Any], note: Callable[[Any], None]) -> None:
-        """Do a job in another thread, and *note* its result in this one. A lone job is done here."""
+        """Do a job in another thread, and *note* the result in this thread. A single job runs in this thread."""
         if not self._jobs and self._watch.next_poll is None and self._queues.is_empty and not self._repeats:
             note(job())
             return
@@ -395,7 +397,7 @@ class Scheduler:
     # --- the end ---
 
     def _roll_back(self) -> None:
-        """Roll back the failed transactions of which nothing is under way."""
+        """Roll back the failed transactions without a step under way."""
         for failed in self.walk.take_quiet():
             stages = rollback_of(failed.step, failed.members)
             if stages and kind_of_failure(failed.error) in failed.step.stage.rollback_on:
@@ -435,7 +437,7 @@ class Scheduler:
 
 
 def _name_of(step: Step) -> str:
-    """Return the resource of a failed step, for a message about another step."""
+    """Return the resource of a failed step, for messages about other steps."""
     if step.change is not None:
         return step.change.resource
     return step.waits[0].resources[0] if step.waits else ""

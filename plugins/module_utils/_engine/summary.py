@@ -17,7 +17,7 @@ from .._kernel.display import visible
 from .._kernel.ids import substitute
 
 LIMIT = 30
-"""The number of lines of a summary. Its last line counts the rest."""
+"""The number of lines of a summary. The last line counts the changes without a line."""
 
 
 def change_lines(results: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[str]:
@@ -36,8 +36,8 @@ def headlines(results: Iterable[Mapping[str, Any]], label: str = "", limit: int 
     """Return the ``msg`` of each of *results* that has changed something, in order, each text once.
 
     If nothing has changed, return the last ``msg`` alone. A failed result has no headline, since Ansible shows its
-    failure. *label*: a key of the results. The value of this key comes before each ``msg``. With it, every result has a
-    line, changed or not.
+    failure. *label*: a key of the results. The value of this key comes before each ``msg``. With *label*, every result
+    has a line, even without a change.
     """
     shown = [result for result in results if result.get("msg") and not result.get("failed")]
     if label:
@@ -49,7 +49,7 @@ def headlines(results: Iterable[Mapping[str, Any]], label: str = "", limit: int 
 
 
 def _bounded(lines: list[str], limit: int) -> list[str]:
-    """Return at most *limit* lines, each as it may be shown: results hold names that other people wrote."""
+    """Return at most *limit* lines, each made safe for the screen, since results have names that other people wrote."""
     shown = [visible(line) for line in lines[:limit]]
     return shown if len(lines) <= limit else [*shown[: limit - 1], f"and {len(lines) - limit + 1} more"]
 

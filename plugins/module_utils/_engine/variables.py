@@ -17,18 +17,18 @@ from typing import Any
 from .._kernel.errors import SpecError
 
 SHARED = frozenset({"restore", "relaunch"})
-"""Owners whose names are everyday words. Variables of other projects begin with them too."""
+"""Owners with everyday words as names. Variables of other projects begin with these words too."""
 
 EXEMPT = ("_result", "_plan")
 """Endings of the facts that roles and playbooks set, and of names under which users register results."""
 
 NEAR = 2
-"""The number of edits up to which one name counts as a misspelling of another."""
+"""The largest number of edits by which a misspelt name differs from the right one."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A sentence for each name that is wrong: ``refused`` ends the run, ``doubtful`` is worth a warning."""
+    """A sentence for each wrong name. Names in ``refused`` end the run, and names in ``doubtful`` cause a warning."""
 
     refused: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()
@@ -57,14 +57,15 @@ def judge(names: Iterable[str], checked: Collection[str], known: Mapping[str, Co
 
 
 def owner_of(name: str, owners: Iterable[str]) -> str:
-    """Return the owner with the longest name that *name* begins with, before an underscore; "" when there is none."""
+    """Return the longest of *owners* whose name and an underscore begin *name*, or "" if there is none."""
     return max((owner for owner in owners if name.startswith(f"{owner}_")), key=len, default="")
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that *name* is a misspelling of, or None.
 
-    A misspelling is up to `NEAR` edits away, or has one word more or less. The fewest edits win, then the alphabet.
+    A misspelling differs by up to `NEAR` edits, or has one word more or less. The name with the fewest edits counts,
+    then the alphabetical order.
     """
     ranked = [(_distance(name, other), other) for other in candidates]
     near = [(edits, other) for edits, other in ranked if edits <= NEAR or _differs_by_a_word(name, other)]
@@ -98,8 +99,8 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
     """Return *value*, or the value that its text stands for: a ``mapping``, a list of ``mappings``, or a list of
     ``ids``.
 
-    A survey and ``-e name=value`` give text. Null and an empty text stand for an empty mapping or list. Ids may also
-    stand in one text, with commas or spaces between them. *parse* reads YAML, and raises ValueError for any other text.
+    A survey and ``-e name=value`` give text. Null and an empty text stand for an empty mapping or list. Ids may also be
+    in one text, with commas or spaces between them. *parse* reads YAML, and raises ValueError for any other text.
     Raises SpecError, which names *option* and *example*, for a value of another type, and for text that a space cut.
     """
     empty: Any = {} if kind == "mapping" else []
@@ -128,8 +129,8 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
 def joined_connection(options: Mapping[str, Any], playbook: str, named: Mapping[str, Any]) -> dict[str, Any]:
     """Return the connection *options* of *playbook*, together with those that have a variable of their own.
 
-    *named*: the values by option, from variables such as ``rotate_snapshots_region``. Null and an empty text are no
-    value. Raises SpecError if both ways give different values.
+    *named*: the values by option, from variables such as ``rotate_snapshots_region``. Null and an empty text count as
+    no value. Raises SpecError if both ways give different values.
     """
     joined = dict(options)
     for name, value in named.items():

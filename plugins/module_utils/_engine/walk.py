@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How far a run is on its way through a plan's graph: which steps may begin, and which never will. Pure.
+"""The progress of a run through a plan's graph: the steps that may begin, and those that never will. Pure.
 
 Private to this collection.
 """
@@ -19,9 +19,9 @@ from .._kernel.graph import Graph, Step
 
 
 class Phase(Enum):
-    """The life of a step. It is over in the last four phases.
+    """The phase of a step. A step is over in the last four phases.
 
-    ``ABANDONED``: its change is made, but nobody waits for the effect, since its transaction has failed.
+    ``ABANDONED``: its change is made, but the run does not wait for the effect, since its transaction has failed.
     """
 
     WAITING = "waiting"
@@ -62,11 +62,11 @@ class Walk:
         for step in self._ready:
             self._phases[step.number] = Phase.READY
         self.errors: dict[int, StorageError] = {}
-        """The errors, by the number of the failed step."""
+        """By the number of a failed step, its error."""
         self.causes: dict[int, Step] = {}
-        """The failed step because of which a step is not tried, by the number of the latter."""
+        """By the number of a step that is not tried, the failed step that it depends on."""
         self._failed: dict[int, Step] = {}
-        """The first step that failed in a transaction, by the number of the transaction."""
+        """By the number of a transaction, its first failed step."""
         self._left: list[int] = []
         """The failed transactions whose rollback has not begun."""
 
@@ -80,7 +80,7 @@ class Walk:
         return self._phases[step.number]
 
     def take_ready(self) -> list[Step]:
-        """Return the steps that may begin, in the plan's order. They are under way from now on."""
+        """Return the steps that may begin, in the plan's order, and note that they are under way."""
         found = sorted((step for step in self._ready if self.phase(step) is Phase.READY), key=lambda one: one.number)
         self._ready = []
         for step in found:
@@ -98,7 +98,7 @@ class Walk:
             self._end(step, Phase.FAILED)
 
     def drop(self, step: Step) -> None:
-        """Note that a step of a failed transaction, which was under way, is not tried after all."""
+        """Note that a step that was under way was not tried after all, since its transaction has failed."""
         if step.transaction is not None:
             self.causes[step.number] = self._failed[step.transaction]
             self._end(step, Phase.NOT_TRIED)
@@ -113,7 +113,7 @@ class Walk:
         return [member for member in members if self.phase(member) is Phase.UNDER_WAY]
 
     def take_quiet(self) -> Iterator[Failed]:
-        """Yield, once each, the failed transactions that have begun and of which nothing is under way any more."""
+        """Yield, once each, the failed transactions that have begun and have no step under way any more."""
         for number in list(self._left):
             if self.under_way(number):
                 continue
@@ -161,7 +161,7 @@ class Walk:
             self._fail_transaction(step.transaction, cause)
 
     def _fail_transaction(self, transaction: int, cause: Step) -> None:
-        """End the members that have not begun, and what depends on them. The members under way end by themselves."""
+        """End the members that have not begun, and their dependents. The members under way end by themselves."""
         self._failed[transaction] = cause
         self._left.append(transaction)
         for number in sorted(self._graph.transactions[transaction]):

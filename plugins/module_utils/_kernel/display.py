@@ -4,8 +4,8 @@
 
 """Make text safe for the screen of a person who approves a plan by eye.
 
-Other people write tag values. A newline in one can add a line to a diff, and a bidirectional mark can turn a line
-around (Unicode Technical Report 36, "Bidirectional Text Spoofing").
+Other people write tag values. A newline in such a value can add a line to a diff, and a bidirectional mark can reverse
+a line (Unicode Technical Report 36, "Bidirectional Text Spoofing").
 
 Private to this collection.
 """
@@ -15,7 +15,9 @@ from __future__ import annotations
 import unicodedata
 
 _HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
-"""The Unicode categories without a visible glyph: controls, formats, private and lone halves, line breaks."""
+"""The Unicode categories without a visible glyph: control characters, format characters, private characters,
+surrogates, line breaks.
+"""
 
 
 def visible(text: str) -> str:
@@ -26,7 +28,7 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """Return *text* with each of its lines made `visible`. The line ends stay."""
+    """Return *text* with each of its lines made `visible`, and with the same line ends."""
     return "\n".join(visible(line) for line in text.split("\n"))
 
 

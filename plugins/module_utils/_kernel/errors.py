@@ -20,11 +20,11 @@ class StorageError(Exception):
 
 
 class SpecError(StorageError):
-    """The options contradict each other, EC2's limits, or the resources that they name."""
+    """The options contradict each other, limits of EC2, or the resources that they name."""
 
 
 class Ambiguous(StorageError):
-    """Several resources have one identity, so acting on any of them would be a guess."""
+    """Several resources have one identity, so a change of any of them would be a guess."""
 
     def __init__(self, message: str, candidates: Sequence[str] = ()) -> None:
         super().__init__(f"{message}: {listed(candidates)}" if candidates else message)
@@ -32,7 +32,7 @@ class Ambiguous(StorageError):
 
 
 class Superseded(StorageError):
-    """Meanwhile another run has made this change, or one that rules it out."""
+    """Meanwhile another run has made this change, or a change that excludes it."""
 
 
 class UnsafePlan(StorageError):
@@ -40,7 +40,7 @@ class UnsafePlan(StorageError):
 
 
 class Unanswered(UnsafePlan):
-    """AWS refuses the answer to a query that a safe plan needs. The task returns ``causes``, AWS's refusals."""
+    """AWS refuses a query whose answer a safe plan needs. The task returns ``causes``, AWS's refusals."""
 
     def __init__(self, message: str, causes: Sequence[StorageError]) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class Unanswered(UnsafePlan):
 
 
 class Incomplete(StorageError):
-    """The task did only a part of its work. It returns ``causes``, and the code and operation of the first."""
+    """The task did only a part of its work. It returns ``causes``, and the code and operation of the first of them."""
 
     def __init__(self, message: str, *causes: StorageError) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class Incomplete(StorageError):
 
 
 class Several(StorageError):
-    """Several failures of one run. The task returns all of them, and the code and operation of the first."""
+    """Several failures of one run. The task returns all failures, and the code and operation of the first one."""
 
     def __init__(self, errors: Sequence[StorageError]) -> None:
         super().__init__(f"{len(errors)} failures: {'; '.join(bounded(str(error).rstrip('.') for error in errors))}.")
@@ -64,14 +64,14 @@ class Several(StorageError):
 
 
 def together(errors: Sequence[StorageError]) -> StorageError | None:
-    """Return several errors as one, the only one as it is, or None."""
+    """Return several errors as one, a single error as it is, or None."""
     if len(errors) < 2:
         return errors[0] if errors else None
     return Several(errors)
 
 
 def bounded(items: Iterable[str], most: int = MOST_LISTED) -> list[str]:
-    """Return the first *most* items and, in place of the others, their number."""
+    """Return the first *most* items, and the number of the others in their place."""
     texts = list(items)
     more = len(texts) - most
     return [*texts[:most], f"… and {more} more"] if more > 0 else texts

@@ -4,8 +4,8 @@
 
 """Facts: answers of AWS that are no resources. Each kind is declared once, with its type and its queries.
 
-Here are the kinds of facts about instances, load balancers and places, and the engine's own. `storage_facts` has those
-about volumes, snapshots and images. `_aws/fact_readers` makes facts of AWS's answers.
+This file has the kinds of facts about instances, load balancers and places, and the facts of the engine.
+`storage_facts` has those about volumes, snapshots and images. `_aws/fact_readers` makes facts from AWS's answers.
 
 Private to this collection.
 """
@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FactKind(Generic[T]):
-    """A kind of fact about a subject: a resource, or what has a name, such as a zone. ``name`` ends the fact's id."""
+    """A kind of fact about a subject, which is a resource or another thing with a name, such as a zone.
+
+    ``name`` ends the fact's id.
+    """
 
     name: str
 
@@ -46,7 +49,7 @@ class FactKind(Generic[T]):
         return {"facts": {self.name: list(value) if isinstance(value, tuple) else value}}
 
     def of(self, state: State, subject: str | None, place: Place = HERE) -> T | None:
-        """Return the value for *subject*. None if AWS shows none, or was not asked."""
+        """Return the value for *subject*, or None if AWS shows none or was not asked."""
         found = state.fact(self.id_of(subject), place)
         value: T | None = None if found is None else found.value
         return value
@@ -69,11 +72,11 @@ class PlaceFactKind(Generic[T]):
     name: str
 
     def fact(self, value: T) -> Fact:
-        """Return the fact. The query for it says about which place."""
+        """Return the fact. Its query names the place."""
         return Fact(self.name, value=value)
 
     def of(self, state: State, place: Place = HERE) -> T | None:
-        """Return the value for *place*. None if AWS was not asked, or did not answer."""
+        """Return the value for *place*, or None if AWS was not asked or did not answer."""
         found = state.fact(self.name, place)
         value: T | None = None if found is None else found.value
         return value
@@ -82,14 +85,14 @@ class PlaceFactKind(Generic[T]):
 # --- attributes of an instance: the name of the kind is the attribute's name -----------------------------------------
 
 USER_DATA = FactKind[str]("userData")
-"""The user data in base64. An instance without any has no such fact."""
+"""The user data in base64. An instance without user data has no such fact."""
 SHUTDOWN_BEHAVIOR = FactKind[str]("instanceInitiatedShutdownBehavior")
 """``stop`` or ``terminate``."""
 PROTECTIONS: Mapping[str, FactKind[bool]] = {
     "DisableApiTermination": FactKind("disableApiTermination"),
     "DisableApiStop": FactKind("disableApiStop"),
 }
-"""Whether an instance is protected, by the parameter of RunInstances and ModifyInstanceAttribute that protects it."""
+"""Whether an instance is protected, for each parameter of RunInstances and ModifyInstanceAttribute that protects it."""
 TERMINATION_PROTECTION = PROTECTIONS["DisableApiTermination"]
 STOP_PROTECTION = PROTECTIONS["DisableApiStop"]
 ATTRIBUTES: Mapping[str, FactKind[Any]] = {
@@ -126,7 +129,7 @@ class StatusChecks:
 
     @property
     def are_passed(self) -> bool:
-        """EC2 reports both checks as ``ok``."""
+        """Whether EC2 reports both checks as ``ok``."""
         return (self.system, self.instance) == ("ok", "ok")
 
 
@@ -144,7 +147,7 @@ class Membership:
 
     @property
     def is_standby(self) -> bool:
-        """The group does not replace the instance when it stops."""
+        """Whether the group leaves the instance alone when it stops."""
         return self.lifecycle == "Standby"
 
 
@@ -152,7 +155,7 @@ MEMBERSHIP = FactKind[Membership]("autoscaling")
 _MEMBERSHIP_IDS = 50
 """The number of ids that DescribeAutoScalingInstances takes."""
 IS_PERSISTENT = FactKind[bool]("persistentSpot")
-"""Whether a Spot request is a persistent one. EC2 stops no instance of another one. The subject is the request."""
+"""Whether a Spot request is persistent. EC2 stops only instances of persistent requests. The subject is the request."""
 
 
 def uefi_query(instance_id: str) -> Query:
@@ -196,7 +199,7 @@ def _parts(ids: Iterable[str], most: int) -> list[tuple[str, ...]]:
 # --- instance types --------------------------------------------------------------------------------------------------
 
 INSTANCE_TYPE = FactKind[Mapping[str, Any]]("type")
-"""EC2's whole answer, boto3's InstanceTypeInfo. A type of our own would only repeat it."""
+"""EC2's whole answer, boto3's InstanceTypeInfo. A type of this collection would only repeat it."""
 
 
 def type_queries(*instance_types: str) -> tuple[Query, ...]:
@@ -256,7 +259,7 @@ def targets_query(group: TargetGroup) -> Query:
 
 @dataclass(frozen=True)
 class CallerIdentity:
-    """The ``account`` of a place's credentials, or else, as ``refusal``, AWS's code why STS does not name it."""
+    """The ``account`` of a place's credentials, or else ``refusal``, the code of STS's refusal."""
 
     account: str | None
     refusal: str | None = None
@@ -269,7 +272,7 @@ ENCRYPTION_QUERY = Query("GetEbsEncryptionByDefault")
 ENCRYPTION_KEY = PlaceFactKind[str]("ebsDefaultKey")
 """The name of the KMS key that encrypts new volumes and copies for which the request names none."""
 IS_USABLE_ZONE = FactKind[bool]("zone")
-"""Whether EC2 makes volumes in a zone now. A zone that does not exist has no such fact."""
+"""Whether EC2 makes volumes in a zone now. If a zone does not exist, there is no such fact."""
 ZONES_QUERY = Query("DescribeAvailabilityZones", (("state", ("available",)), ("zone-type", ("availability-zone",))))
 
 
@@ -278,7 +281,7 @@ class KeyState(Enum):
 
     USABLE = "usable"
     UNUSABLE = "unusable"
-    """The name is that of no enabled key."""
+    """No enabled key has the name."""
     UNKNOWN = "unknown"
     """KMS refuses to answer, or was not asked."""
 
@@ -292,7 +295,7 @@ class Key:
 
     @property
     def is_unusable(self) -> bool:
-        """KMS says that the name is that of no enabled key."""
+        """KMS says that no enabled key has the name."""
         return self.state is KeyState.UNUSABLE
 
 
@@ -328,7 +331,7 @@ def key_query(name: str, place: Place = HERE) -> Query:
 
 
 def key_of(state: State, name: str, place: Place = HERE) -> Key:
-    """Return KMS's answer about the name of a key, `UNKNOWN_KEY` without one."""
+    """Return KMS's answer about the name of a key, or `UNKNOWN_KEY` if there is no answer."""
     return KMS_KEY.of(state, name, place) or UNKNOWN_KEY
 
 
@@ -337,7 +340,7 @@ def key_of(state: State, name: str, place: Place = HERE) -> Key:
 
 @dataclass(frozen=True)
 class Deferral:
-    """EC2's refusal of a change that is left to a later run. ``not_before``: the time that EC2 names, if any."""
+    """EC2's refusal of a change that a later run has to make. ``not_before``: the time that EC2 names, if any."""
 
     code: str
     message: str

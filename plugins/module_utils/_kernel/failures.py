@@ -20,13 +20,13 @@ class CallError(StorageError):
     """A failed call to AWS. ``str(error)`` names the operation, AWS's code and message, the resource and the remedy.
 
     ``unclear``: the call may have had its effect (connection lost, 5xx, read timeout). False for throttling and for
-    refusals, which EC2 answers before it acts.
-    ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection). It says nothing about the
+    refusals, since EC2 then changes nothing.
+    ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection). It is no fact about the
     resource.
     ``not_before``: the time from which AWS will accept the call, if its refusal names one.
-    ``made``: EC2's ids by planned id, for the resources that the call made although it failed.
-    ``message`` is AWS's own. *whole* is the full one, if the text of the error leaves out a part.
-    ``spent``: the id of the resource that a used-up client token stands for, if EC2's answer names it.
+    ``made``: EC2's ids by planned id, for the resources that the call made although it failed. ``message`` is AWS's own
+    message. *whole* is the full message, if the text of the error leaves out a part of it.
+    ``spent``: the id of the resource that used up the client token, if EC2's answer names it.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class CallError(StorageError):
         self.spent = spent
 
     def in_place(self, place: Place) -> CallError:
-        """Return this error with its place before the message: see `places.place_of`. For places other than the task's
-        own.
+        """Return this error with its place before the message, for places other than the task's own: see
+        `places.place_of`.
         """
         self.args = (f"In {place.text}: {self}",)
         return self
 
 
 def _sentence(text: str) -> str:
-    """Return *text* with a full stop, so that another sentence can follow. AWS's messages have one or not."""
+    """Return *text* with a full stop, so that another sentence can follow. Some of AWS's messages have one."""
     text = text.rstrip(": \n")
     return text if text.endswith((".", "!", "?")) else f"{text}."
 

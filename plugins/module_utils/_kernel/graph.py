@@ -7,13 +7,14 @@
 A planner writes stages, in the order that the user sees. This file derives the dependencies:
 
 - A step of a plain stage depends on every step of the stages before it.
-- A step of a stage that is `Stage.apart` depends on earlier steps that change or await its own resource. It depends on
-  the creation, tags, sharing, waits and removal of every other resource that its request names, or that is in
-  `Change.after_steps`. The last change of a resource, such as its deletion, also depends on earlier steps that use it.
+- A step of a stage that is `Stage.apart` depends on earlier steps that change or await its own resource. The step also
+  depends on the creation, tags, sharing, waits and removal of every other resource that its request or
+  `Change.after_steps` names. The last change of a resource, such as its deletion, also depends on earlier steps that
+  use it.
 - An attachment also depends on earlier changes of its instance, but not on other attachments to it.
-- Steps with one rollback form a transaction. Inside it every stage waits for the one before, and whatever depends on a
-  part of it depends on the whole. It begins only once all steps are done that any of its own depends on. A resource
-  that the transaction only uses, such as a snapshot of which many volumes are made, ties no steps together.
+- Steps with one rollback form a transaction. Inside a transaction every stage waits for the one before, and each
+  dependent of a part depends on the whole. A transaction begins only once all steps that its own steps depend on are
+  done. A resource that the transaction only uses, such as the source snapshot of many volumes, does not join steps.
 
 Dependencies lead only to earlier stages, so the graph has no cycle.
 
@@ -34,9 +35,10 @@ from .plan import Change, Stage, Wait
 
 @dataclass
 class Step:
-    """A change and the waits that show it is done, or waits alone. A step without both only joins others.
+    """A change and the waits that show it is done, or waits alone. A step without a change and waits only joins other
+    steps.
 
-    ``number``: its place in the plan. ``needs``: the numbers of the steps that it depends on. ``waits``: each for one
+    ``number``: its place in the plan. ``needs``: the numbers of the steps on which it depends. ``waits``: each for one
     resource. ``transaction``: the number of its transaction, None for a step that is rolled back alone. ``changed``:
     the resources that it changes or awaits. ``joined``: the instances to which it attaches a resource. ``used``: other
     resources that its request names.
@@ -54,7 +56,7 @@ class Step:
 
     @classmethod
     def of(cls, number: int, stage: Stage, change: Change | None, waits: tuple[Wait, ...]) -> Step:
-        """Return the step of a change, of waits or of both, with the resources that it is about."""
+        """Return the step of a change, of waits or of both, with its resources."""
         changed, joined, used = set[str](), set[str](), set[str]()
         for wait in waits:
             changed.update(wait.resources)
@@ -84,7 +86,7 @@ class Step:
 
     @property
     def resources(self) -> frozenset[str]:
-        """All resources that the step is about."""
+        """All resources of the step."""
         return self.changed | self.joined | self.used
 
 
@@ -102,7 +104,7 @@ _NAMES = frozenset({"InstanceId", "VolumeId", "SnapshotId", "SourceSnapshotId", 
 
 
 def _named(parameters: Any) -> Iterator[str]:
-    """Yield the ids in a request. Tags are left out: anybody may write an id there."""
+    """Yield the ids in a request. Tags are left out, since anybody may write an id there."""
     if isinstance(parameters, dict):
         for name, value in parameters.items():
             if name in _NAMES and isinstance(value, str):
@@ -126,9 +128,9 @@ def graph_of(stages: Sequence[Stage]) -> Graph:
 
 
 def _begin_together(steps: Sequence[Step], members: set[int]) -> None:
-    """Make the first steps of a transaction depend on all that its members need from outside.
+    """Make the first steps of a transaction depend on all outside steps that its members depend on.
 
-    Otherwise an instance would stop for a volume that cannot be made, and be started again.
+    Otherwise an instance would stop and start again for a volume that EC2 cannot make.
     """
     first = min(members)
     outside = {number for member in members for number in steps[member].needs if number not in members}
@@ -139,7 +141,7 @@ def _begin_together(steps: Sequence[Step], members: set[int]) -> None:
 
 
 def rollback_of(step: Step, members: Iterable[Step]) -> tuple[Stage, ...]:
-    """Return the rollback of the transaction that *step* has failed: the part about the resources of its *members*."""
+    """Return the rollback of the transaction in which *step* has failed, for the resources of its *members*."""
     if not step.stage.apart:
         return step.stage.on_failure
     concerned = frozenset[str]().union(*(member.resources for member in members))
@@ -163,7 +165,7 @@ _WHOLE = ""
 
 
 class _Union:
-    """Groups of resources that steps tie together."""
+    """Groups of resources that steps join."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
@@ -183,7 +185,8 @@ class _Union:
 
 
 def _transactions(stages: Sequence[Stage], several: Sequence[Sequence[Step]]) -> list[_Union | None]:
-    """Return, for each stage, the groups of resources of its transactions. None for a stage without transactions.
+    """Return, for each stage, the groups of resources of its transactions. None stands for a stage without
+    transactions.
 
     *several*: the steps of each stage.
     """
@@ -205,7 +208,7 @@ def _transactions(stages: Sequence[Stage], several: Sequence[Sequence[Step]]) ->
 
 
 class _Latest:
-    """For each resource, the steps of the newest stage that are noted about it, and those noted before that stage."""
+    """For each resource, the noted steps of the newest stage, and the steps that were noted before that stage."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, list[int], list[int]]] = {}
@@ -225,7 +228,7 @@ class _Latest:
 
 
 class _Builder:
-    """Adds the steps of one stage after the other."""
+    """Adds the steps of the stages, one stage after the other."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -241,14 +244,14 @@ class _Builder:
         """The steps that use a resource."""
         self._numbers: dict[tuple[int, str], int] = {}
         self._ended: list[int] = []
-        """The newest step that joins a whole transaction, by transaction."""
+        """By transaction, the newest step that joins the whole transaction."""
         self._all: int | None = None
         """The newest step that joins all steps before it."""
         self._in_all = 0
         self._groups: tuple[int, frozenset[str]] = (-1, frozenset())
 
     def add(self, stage: Stage, steps: Iterable[Step], union: _Union | None) -> None:
-        """Add the steps of *stage*, and after a transaction's steps a step that joins it so far."""
+        """Add the steps of *stage*, and after the steps of a transaction one that joins it so far."""
         self._stage += 1
         before = [] if stage.apart else self._everything(stage)
         first = len(self.steps)
@@ -284,7 +287,7 @@ class _Builder:
             self._changed.note(self._stage, resource, step.number)
 
     def _everything(self, stage: Stage) -> list[int]:
-        """Return a step that joins all before it. A plain stage depends on it."""
+        """Return a step that joins all earlier steps. A plain stage depends on it."""
         new = [step.number for step in self.steps[self._in_all :]]
         if not new:
             return [] if self._all is None else [self._all]
@@ -295,7 +298,7 @@ class _Builder:
         return [number]
 
     def _needed(self, step: Step, first: int) -> Iterator[int]:
-        """Yield the steps of earlier stages that a step depends on, or what joins their transactions.
+        """Yield the steps of earlier stages on which a step depends, or the steps that join their transactions.
 
         *first*: the number of the first step of the stage.
         """
@@ -334,7 +337,7 @@ class _Builder:
         return self._numbers[key]
 
     def _tied(self, stage: Stage, union: _Union) -> frozenset[str]:
-        """Return the groups of the resources that tie steps of the stage to a transaction."""
+        """Return the groups of the resources that join steps of the stage to a transaction."""
         if self._groups[0] != self._stage:
             self._groups = (self._stage, frozenset(union.find(resource) for resource in stage.tied or ()))
         return self._groups[1]
@@ -352,7 +355,10 @@ class _Builder:
 
 
 def _paired(stage: Stage) -> Iterator[tuple[Change | None, tuple[Wait, ...]]]:
-    """Yield each change of a stage with its own waits, then every other wait alone. Each wait is for one resource."""
+    """Yield each change of a stage with its own waits, and then every other wait alone.
+
+    Each wait is for one resource.
+    """
     alone: list[Wait] = []
     of_changes: dict[int, list[Wait]] = defaultdict(list)
     by_resource: dict[str, list[Change]] = defaultdict(list)
@@ -370,7 +376,10 @@ def _paired(stage: Stage) -> Iterator[tuple[Change | None, tuple[Wait, ...]]]:
 
 
 def _is_about(change: Change, wait: Wait) -> bool:
-    """Return whether the wait can be for the effect of the change: no tags, and the same instance or none."""
+    """Return whether the wait can be for the effect of the change.
+
+    The change must not be about tags, and must have the same instance or none.
+    """
     instance = change.parameters.get("InstanceId")
     same = not change.operation.links or not wait.about or instance in (None, wait.about)
     return same and not change.operation.retags

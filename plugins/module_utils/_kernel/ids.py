@@ -56,7 +56,7 @@ def kind_of(resource: str) -> str | None:
 def require_text(value: object, option: str) -> str:
     """Return *value* if it is a text. Raises SpecError otherwise.
 
-    YAML reads 2026.10 as the number 2026.1, so a number, a boolean or a list may have changed already.
+    YAML reads 2026.10 as the number 2026.1, so a number, a boolean or a list may already differ from the user's text.
     """
     if not isinstance(value, str):
         raise SpecError(
@@ -105,7 +105,7 @@ _ORIGIN = r", from (?:[0-9]{12}/)?[a-z0-9-]+"
 _END_OF_COPY = re.compile(
     r", (?:\(new snapshot [^()]+\)|snap-[0-9a-f]+)" + f"{_ORIGIN}(?:{_TAKEN})?{_MORE_FACTS}" + r"\Z"
 )
-"""The end of a `copy_description`, with or `without_moment`. The source before it may be the claim of a tag."""
+"""The end of a `copy_description`, with its time or `without_moment`. The source before it may come from a tag."""
 
 Filters: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """A query's filters: names and values."""
@@ -116,7 +116,7 @@ Starts: TypeAlias = Callable[[str], datetime | None]
 class StartText(str):
     """A text with the start time of a snapshot that the plan makes: a tag of its copy, or the copy's Description.
 
-    EC2 decides the time. Until a wait has seen it, the text has ``(new moment …)`` in its place, as plans show it.
+    EC2 decides the time. Until a wait has seen it, the text has ``(new moment …)`` in its place, as in published plans.
     """
 
     snapshot: str
@@ -137,7 +137,10 @@ class StartText(str):
 
 @dataclass(frozen=True)
 class _Reader:
-    """How a value is read: ``ids`` returns the replacement of a text with planned ids, ``start`` of a StartText."""
+    """Reads a value.
+
+    ``ids`` returns the replacement for a text with planned ids, and ``start`` the one for a StartText.
+    """
 
     ids: Callable[[str], str]
     start: Callable[[StartText], str] = str
@@ -146,8 +149,8 @@ class _Reader:
 def substitute(value: Any, bindings: Mapping[str, str], starts: Starts = lambda _snapshot: None) -> Any:
     """Return *value* with EC2's id in place of every planned id, at any depth of mappings and sequences.
 
-    A bare text is an id or a sentence. A text that only looks like a planned id, such as a user's tag, is kept. A
-    `StartText` gets the time that *starts* knows.
+    A bare text is an id or a sentence. The function keeps a text that only looks like a planned id, such as a user's
+    tag. A `StartText` gets the time that *starts* knows.
     """
     return _read(value, _replacing(bindings, starts))
 
@@ -242,7 +245,7 @@ _REAL_ID, _REAL_MOMENT = "snap-0123456789abcdef0", "2026-11-23T19:00:00.000Z"
 def policy_in_ascii(policy: str) -> str:
     """Return the name of a policy as a Description has it. EC2 only takes ASCII there, unlike in tags.
 
-    Two names that are not ASCII may look the same then, so a hash follows, after a character that no name has.
+    Two names that are not ASCII may then look the same. So a hash follows, after a character that no name has.
     """
     if policy.isascii():
         return policy
@@ -255,8 +258,8 @@ def capture_description(
 ) -> str:
     """Return the Description of a policy's snapshot of a volume, or of the parts of an instance's set of *volumes*.
 
-    *attached*: the instance that has the volume, empty for none and for a set. *slot*: for which the run takes it.
-    *lock*: the lock that a run is to set, such as ``governance 30d``, empty for none.
+    *attached*: the instance that has the volume, or empty for none and for a set. *slot*: the slot of the snapshot.
+    *lock*: the planned lock, such as ``governance 30d``, or empty.
     """
     facts = "".join(_facts(volumes, attached, slot))
     return f"{policy_in_ascii(policy)}: {of}{facts}" + (f", to be locked: {lock}" if lock else "")
@@ -275,11 +278,12 @@ def copy_description(
     attached: str = "",
     slot: str = "",
 ) -> str:
-    """Return the Description of a copy: its snapshot, its volume and, for a part of a set, its instance.
+    """Return the Description of a copy, with the original, the volume and, for a part of a set, the instance.
 
-    *taken*: the start time of the *original*. None if the plan makes the original: EC2 decides then, see `StartText`.
-    *account*: the account of the original, for a copy in another account. It has the first right to room. The
-    original's *volumes*, *attached* and *slot* follow, in this order, as far as EC2's 255 characters go. With the
+    *taken*: the start time of the *original*. It is None if the plan makes the original, since EC2 decides then, see
+    `StartText`.
+    *account*: the account of the original, for a copy in another account. The account has the first right to the room.
+    The original's *volumes*, *attached* and *slot* follow in this order, as far as EC2's 255 characters allow. With the
     longest name of a policy and of a region, the rest fits.
     """
     named = f"{policy_in_ascii(policy)}: {volume} on {instance}" if instance else f"{policy_in_ascii(policy)}: {volume}"
@@ -296,14 +300,17 @@ def copy_description(
 
 
 def start_text(snapshot: str, started: datetime | None, before: str = "", after: str = "") -> str:
-    """Return a text with the start time of a snapshot between *before* and *after*. None: the plan makes it."""
+    """Return a text with the start time of a snapshot between *before* and *after*.
+
+    The time is None if the plan makes the snapshot.
+    """
     if started is None:
         return StartText.about(snapshot, before, after)
     return f"{before}{format_instant(started)}{after}"
 
 
 def _facts(volumes: int, attached: str, slot: str) -> Iterator[str]:
-    """Yield the facts of a Description beside the names, in this order."""
+    """Yield the facts of a Description that follow the names, in this order."""
     if volumes:
         yield f", {volumes} volumes"
     if attached:
@@ -316,20 +323,21 @@ _COPIED_AT = re.compile(f"(.+: vol-.+{_ORIGIN}){_TAKEN}({_MORE_FACTS})")
 
 
 def without_moment(text: str) -> str:
-    """Return a description that `copy_description` made without its time, and any other text as it is."""
+    """Return a text of `copy_description` without its time, and any other text as it is."""
     found = _COPIED_AT.fullmatch(text)
     return found[1] + found[2] if found else text
 
 
 GENERATIONS = 32
-"""The number of used-up client tokens that a run passes over. A volume may be deleted and made
-again many times a day.
+"""The largest number of used-up client tokens that a run skips. A volume may be deleted and made again many times a
+day.
 """
 
 
 def client_token(identity: Iterable[str], generation: int = 0) -> str:
     """Return a token that every run with the same purpose makes: 64 hexadecimal digits, EC2's maximum.
 
-    A token is used up when its resource is gone (CreateVolume answers IdempotentParameterMismatch), hence *generation*.
+    If the resource of a token is gone, the token is used up (CreateVolume answers IdempotentParameterMismatch). So
+    there is a *generation*.
     """
     return hashlib.sha256("\x1f".join([*identity, str(generation)]).encode()).hexdigest()

@@ -17,13 +17,15 @@ from .ids import GENERATIONS, client_token, is_planned
 from .resources import Instance
 
 LONGEST_TRIAL = timedelta(days=1)
-"""How long after its launch a later run still ends a successor that its tag calls given up, or retires a predecessor
-that runs beside one.
+"""The time after the launch in which a later run terminates a successor with the tag ``rejected``, or retires a
+predecessor that runs beside one.
 """
 
 
 LONGEST_RACE = timedelta(minutes=5)
-"""How much later than another run's successor a run may launch one that did not see it: it looks right before."""
+"""The largest delay between the launches of two runs that did not see each other, since a run looks right before its
+launch.
+"""
 
 # Within this time of its launch an instance gets the volumes that it is launched with.
 _LAUNCHING = timedelta(minutes=1)
@@ -45,9 +47,9 @@ def is_launched_to_replace(successor: Instance, predecessor_id: str) -> bool:
     """Return whether a relaunch of *predecessor_id* launched *successor*: RunInstances got one of this collection's
     ClientTokens.
 
-    EC2 shows a launch's ClientToken for ever, and no call can change it later. Somebody who may call RunInstances can
-    choose it, so the right to launch instances is a right to be believed. Return True for a planned successor, since
-    this plan makes it.
+    EC2 always shows the ClientToken of a launch, and no call can change it later. Somebody who may call RunInstances
+    can choose it, so permission to launch instances implies trust. Return True for a planned successor, since this plan
+    makes it.
     """
     if is_planned(successor.instance_id):
         return True
@@ -55,7 +57,7 @@ def is_launched_to_replace(successor: Instance, predecessor_id: str) -> bool:
 
 
 def launch_tokens(predecessor_id: str, image_id: str) -> tuple[str, ...]:
-    """Return the ClientTokens that the launch of a successor can have: one of each generation."""
+    """Return the possible ClientTokens of a successor's launch, one for each generation."""
     identity = launch_identity(predecessor_id, image_id)
     return tuple(client_token(identity, number) for number in range(GENERATIONS))
 
@@ -72,8 +74,8 @@ def last_transition(instance: Instance) -> datetime | None:
 def is_start_taken_back(instance: Instance, since: datetime) -> bool:
     """Return whether EC2 itself ended the last start of a stopped instance, and that start came after *since*.
 
-    EC2 accepts a start and lets the instance fall back to ``stopped`` when it cannot use the root's key, for example
-    (StateReason ``Client.InternalError``). LaunchTime moves with the attempt.
+    For example, EC2 accepts a start and then puts the instance back to ``stopped`` if it cannot use the root's key
+    (StateReason ``Client.InternalError``). LaunchTime changes with the attempt.
     """
     code = (instance.facts.get("StateReason") or {}).get("Code") or ""
     own = code.startswith(("Client.", "Server.")) and code not in _WANTED_STOPS
@@ -81,10 +83,10 @@ def is_start_taken_back(instance: Instance, since: datetime) -> bool:
 
 
 def has_run_since(instance: Instance, since: datetime) -> bool:
-    """Return whether EC2 shows that the instance was started after *since*, and that the start stood.
+    """Return whether EC2 shows that the instance was started after *since*, and that the start succeeded.
 
-    For a stopped instance the last stop must be later than the start. LaunchTime alone proves nothing, since it moves
-    with a start that EC2 takes back too. LaunchTime may have fractions of a second and records do not, so the function
+    For a stopped instance the last stop must be later than the start. LaunchTime alone proves nothing, since it also
+    changes with a start that EC2 reverts. LaunchTime may have fractions of a second and records do not, so the function
     compares whole seconds.
     """
     launched = None if instance.launch_time is None else instance.launch_time.replace(microsecond=0)
@@ -97,15 +99,15 @@ def has_run_since(instance: Instance, since: datetime) -> bool:
 
 
 def is_shown_otherwise(instance: Instance) -> bool:
-    """Return whether a plan predicts the instance's state: EC2 itself answered another one. The
-    plan is this run's own.
+    """Return whether a plan predicts the instance's state, so that EC2 itself answered another one. The plan is this
+    run's own.
     """
     shown = (instance.facts.get("State") or {}).get("Name")
     return shown is not None and shown != instance.state
 
 
 def is_stopped_within(instance: Instance, since: datetime, until: datetime) -> bool:
-    """Return whether the stop of a stopped instance lies between two times, to the second; or EC2 took back a later
+    """Return whether the stop of a stopped instance was between two times, to the second, or EC2 reverted a later
     start.
 
     This is the proof of a hold: *since* and *until* are the times of its record.
@@ -122,14 +124,14 @@ def is_off(instance: Instance) -> bool:
 
 
 def launched_at(instance: Instance) -> datetime | None:
-    """Return when the instance was launched: its first attachment. LaunchTime moves with every start. None where
-    unknown.
+    """Return when the instance was launched: its first attachment. LaunchTime changes with every start. Return None if
+    the launch is unknown.
     """
     return min(_attachments(instance), default=None)
 
 
 def attached_since(instance: Instance, volume_id: str) -> datetime | None:
-    """Return when the volume was attached to the instance: AttachTime. None where EC2 shows no such attachment."""
+    """Return when the volume was attached to the instance: AttachTime, or None if EC2 shows no such attachment."""
     for device in instance.facts.get("BlockDeviceMappings") or ():
         ebs = device.get("Ebs") or {}
         if ebs.get("VolumeId") == volume_id:
@@ -139,20 +141,25 @@ def attached_since(instance: Instance, volume_id: str) -> datetime | None:
 
 
 def _usage_times(instance: Instance) -> tuple[datetime, ...]:
-    """Return UsageOperationUpdateTime, which is the launch or later: a new root volume has a later AttachTime too."""
+    """Return UsageOperationUpdateTime, which is the time of the launch or later, since a new root volume changes
+    AttachTime too.
+    """
     moment = instance.facts.get("UsageOperationUpdateTime")
     return (moment,) if isinstance(moment, datetime) else ()
 
 
 def _attachments(instance: Instance, since: datetime | None = None) -> list[datetime]:
-    """Return the AttachTime of each of the instance's block devices, of those later than *since* alone."""
+    """Return the AttachTime of each block device of the instance that is later than *since*."""
     devices = instance.facts.get("BlockDeviceMappings") or ()
     moments = [(device.get("Ebs") or {}).get("AttachTime") for device in devices]
     return [item for item in moments if isinstance(item, datetime) and (since is None or item > since)]
 
 
 def is_stopped_before(old: Instance, moment: datetime) -> bool:
-    """Return whether EC2 does not show that the stop of *old*, which is off, came after *moment*."""
+    """Return whether *old*, which is off, may have stopped by *moment*.
+
+    Only a later stop in EC2's facts refutes that.
+    """
     stopped = last_transition(old)
     return stopped is None or stopped <= moment
 
@@ -160,7 +167,7 @@ def is_stopped_before(old: Instance, moment: datetime) -> bool:
 def has_outlasted(successor: Instance, old: Instance) -> bool:
     """Return whether *successor* ran last: *old* is off, and *successor* runs, or stopped later than *old*.
 
-    StateTransitionReason shows when each stopped. Where EC2 shows no time for one, the later LaunchTime decides.
+    StateTransitionReason shows when each stopped. If EC2 shows no time for one of them, the later LaunchTime decides.
     """
     if not is_off(old):
         return False
@@ -175,8 +182,8 @@ def has_outlasted(successor: Instance, old: Instance) -> bool:
 def may_have_run_on(old: Instance, successor: Instance, now: datetime) -> bool:
     """Return whether *old* may have run for more than `LONGEST_TRIAL` after the launch of *successor*.
 
-    Then only a tag shows that *successor* serves in its place. EC2's facts are the same when *successor* was given up.
-    An instance that is off may have run until now if EC2 does not show when it stopped. Return False for a planned
+    Then only a tag shows that *successor* serves in its place. EC2's facts are the same if *successor* was rejected. An
+    instance that is off may have run until now if EC2 does not show when it stopped. Return False for a planned
     successor, since this plan makes it.
     """
     if is_planned(successor.instance_id) or not old.alive:
@@ -187,11 +194,11 @@ def may_have_run_on(old: Instance, successor: Instance, now: datetime) -> bool:
 
 
 def launched_last(successors: Sequence[Instance], images_made: Mapping[str, datetime]) -> Instance | None:
-    """Return the one of several successors of one predecessor that was launched when the others did not serve, or None.
+    """Return the successor that was launched when the other successors of the predecessor did not serve, or None.
 
-    A relaunch launches none beside a successor that serves, unless two runs race. So the last one counts if no run that
-    races can have launched it: it came later than `LONGEST_RACE`, or the others are older than its image. And none of
-    the others was started since. *images_made*: the creation dates of images, by id, as far as known.
+    A relaunch launches none beside a successor that serves, unless two runs race. So the last one counts if it was not
+    launched in a race. It was launched later than `LONGEST_RACE` after the others, or the others are older than its
+    image. And none of the others was started since then. *images_made*: the known creation dates of images, by id.
     """
     known = [(moment, successor) for successor in successors if (moment := launched_at(successor)) is not None]
     if len(known) < max(len(successors), 2):
@@ -216,8 +223,7 @@ def has_retired(successor: Instance, old: Instance, until: datetime) -> bool:
 
 
 def can_be_on_trial(successor: Instance, old: Instance, now: datetime) -> bool:
-    """Return whether EC2's facts leave room for the claim that *successor* was launched to replace *old* and has never
-    served.
+    """Return whether EC2's facts allow the claim that *successor* was launched to replace *old* and has never served.
 
     A tag claims that, and no fact of EC2's can prove it. These facts refute it: *successor* is older than
     `LONGEST_TRIAL`; it has an Elastic IP, a volume that came later, or was started again; *old* is gone, or ran when

@@ -37,12 +37,12 @@ class Place(str):
 
     @property
     def profile(self) -> str | None:
-        """The profile of another account, None for the task's own."""
+        """The profile of another account, or None for the task's own."""
         return self.partition("@")[2] or None
 
     @property
     def text(self) -> str:
-        """The place for a person: ``eu-west-1``, ``eu-west-1 (profile backup)``."""
+        """The place as a person reads it: ``eu-west-1``, ``eu-west-1 (profile backup)``."""
         return f"{self.region} (profile {self.profile})" if self.profile else self.region
 
 

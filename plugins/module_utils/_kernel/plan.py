@@ -27,7 +27,7 @@ from .state import Query, State
 _NO_IDENTITY = frozenset(
     {tag_names.ORIGIN, *tag_names.ORIGINS, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE, tag_names.COPIED_TO}
 )
-"""The collection's tags that describe the bearer, and not the purpose for which it was made."""
+"""The collection's tags that describe their resource, and not its purpose."""
 _HASHED = frozenset({"UserData", "UefiData"})
 """Request parameters that may hold secrets: passwords in user data, keys in UEFI variables."""
 _LEFT_OUT = frozenset({"ClientToken", "DeprecateAt"})
@@ -36,28 +36,28 @@ _LEFT_OUT = frozenset({"ClientToken", "DeprecateAt"})
 
 @dataclass(frozen=True)
 class Operation:
-    """The facts about one of EC2's mutating operations that turn changes into a call.
+    """The facts about a mutating operation of EC2 that are necessary to make calls from changes.
 
-    ``target``: the request's parameter that names the resource; None for an operation that creates one.
+    ``target``: the parameter of the request that names the resource, or None for an operation that creates one.
     ``most``: the number of resources that one call takes. ``target`` is a list when it is more than one.
     ``creates``: the path of keys and indexes to the new id in the answer. ``Snapshots`` of CreateSnapshots is a list,
     matched to the changes by volume.
     ``token``: EC2 recognises a repeated call by its ClientToken.
     ``safe``: a repeat after an unclear answer does no harm, by its nature or by its token.
     ``already``: EC2's codes for a change that is already made, such as a repeated delete.
-    ``perhaps``: EC2's codes for a change that is under way already, or that EC2 refuses. A look tells which.
-    ``snapshots``: it takes or copies snapshots. EC2 has no token for that, and shows two of them as two.
-    ``copies``: of another snapshot, which the request names.
-    ``joint``: one call makes all of its parts, however many.
-    ``links``: it is about a resource and an instance, so one stage may have it twice for the resource.
-    ``joins``: it attaches the resource to the instance. Other attachments to the instance do not depend on it.
-    ``removes``: the resource is gone afterwards.
-    ``retags``: it changes nothing but tags.
-    ``prepares``: others need the resource as the change leaves it, such as the copy of a shared image.
-    ``service``: AWS's service that has the operation.
-    ``is_last``: whatever uses the resource in a plan is done before, such as the copy of a snapshot before its
-    deletion.
-    ``at_once``: how many of the operation EC2 carries out in one place at once. None: the number is open.
+    ``perhaps``: EC2's codes for a change that is already under way, or that EC2 refuses. A query shows which.
+    ``snapshots``: the operation takes or copies snapshots. EC2 has no token for it, so two calls make two snapshots.
+    ``copies``: the operation copies another snapshot, which the request names.
+    ``joint``: one call makes all parts, in any number.
+    ``links``: the operation is about a resource and an instance, so one stage may have it twice for the resource.
+    ``joins``: the operation attaches the resource to the instance. Other attachments to the instance do not depend on
+    it.
+    ``removes``: the operation removes the resource.
+    ``retags``: the operation changes only tags.
+    ``prepares``: other steps need the resource as the operation leaves it, such as the copy of a shared image.
+    ``is_last``: all uses of the resource in a plan come before, such as the copy of a snapshot before its deletion.
+    ``at_once``: the number of these operations that EC2 carries out in one place at once, or None without a limit.
+    ``service``: the service of AWS that has the operation.
     """
 
     target: str | None = None
@@ -146,13 +146,13 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 Objection: TypeAlias = Callable[[Sequence[Resource], str], str]
-"""Returns, from the answer for a `Precondition` and the id of the change's resource, an objection or an empty text."""
+"""Returns an objection or an empty text, from the answer for a `Precondition` and the id of the change's resource."""
 
 
 @dataclass(frozen=True)
 class Precondition:
-    """A condition that must still hold right before a change. *query* is asked then, and
-    *objection* reads the answer.
+    """A condition that must still hold right before a change. *query* is asked at that moment, and *objection* reads
+    the answer.
     """
 
     query: Query
@@ -166,20 +166,21 @@ class Change:
     ``resource``: the changed resource, or the planned id of the new one.
     ``parameters``: the request in boto3's shape without that id. Before the call, EC2's ids replace planned ones in it,
     and EC2's start times the placeholders in `ids.StartText`.
-    ``before``, ``after``: partial views of the resource before and after the change. ``before`` None: it is new.
-    ``after`` None: it is gone.
+    ``before``, ``after``: partial views of the resource before and after the change. ``before`` is None for a new
+    resource, and ``after`` for a deleted one.
     ``identity``: the query that finds the new resource or, for ModifyVolume, the modification. For operations that EC2
     would carry out twice.
-    ``token``: the seed of the ClientToken, for operations that have one.
-    ``source``: the volume of a new snapshot, by which EC2's answer tells the parts of one call apart.
+    ``token``: the seed of the ClientToken, for operations with such a token.
+    ``source``: the volume of a new snapshot, which distinguishes the parts of one call in EC2's answer.
     ``only_while``: asked before the repeat of a call that EC2 refused for now. The answer must still have the resource.
-    ``deferrable``: EC2's codes with which a refusal is no failure. The change is left to a later run.
+    ``deferrable``: EC2's codes for a refusal that is no failure. A later run makes the change.
     ``unless``: queries that are asked right before the call. If one finds something, the change is left out.
-    ``after_steps``: ids of other resources. In a stage that is `Stage.apart`, the change is made only once earlier
-    steps have made, tagged and shared them, have seen them complete, and have removed them.
-    ``passed_over``: ids that ``identity`` finds and that the plan has not chosen. They never count as the new resource.
+    ``after_steps``: ids of other resources. In a stage that is `Stage.apart`, the change comes after the earlier steps
+    that make, tag, share, await or remove these resources.
+    ``passed_over``: ids that ``identity`` finds and that the plan has not chosen. These ids never count as the new
+    resource.
     ``provided``: also asked right before the call. An objection fails the change (`Superseded`) without a call.
-    ``rehearsed``: before the first change, EC2 is asked with DryRun whether it allows this one.
+    ``rehearsed``: before the first change of the plan, the runner asks EC2 with DryRun whether it allows this change.
     ``region``: the text of the call's place, see `Place`.
     """
 
@@ -216,7 +217,7 @@ class Change:
     def own_tags(self) -> dict[str, str]:
         """The collection's own tags on the new resource by which a later run recognises it.
 
-        Tags that change during the resource's life are not among them.
+        Tags that change during the resource's life do not belong to them.
         """
         kind = kind_of(self.resource)
         return {
@@ -244,7 +245,7 @@ class Change:
 
 
 def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return request parameters as they may be shown and compared between runs.
+    """Return request parameters in a form that a plan can show and that is equal in two runs.
 
     Client tokens and the times of the run are left out. User data and UEFI data stand as their hashes, since they may
     hold secrets. Tests treat a request log in the same way to compare a run with its plan.
@@ -272,7 +273,7 @@ def tagging(
 ) -> tuple[Change | None, list[str]]:
     """Return the CreateTags that gives a resource with the tags *present* the *wanted* ones, and the keys without room.
 
-    The change is None if nothing is missing. See `tags.with_room` for the keys.
+    The change is None if no tag is missing. See `tags.with_room` for the keys.
     """
     missing = {key: value for key, value in wanted.items() if present.get(key) != value}
     fitting, left_out = tag_names.with_room(present, missing)
@@ -287,11 +288,11 @@ def tagging(
 class Wait:
     """A wait of a stage, until every one of *resources* has reached *goal*, a key of `wait_goals.GOALS`.
 
-    ``about``: the goal's other resource, such as the instance of an attachment.
+    ``about``: the other resource of the goal, such as the instance of an attachment.
     ``final``: no change of the plan depends on it, so ``wait: false`` skips it.
     ``expect``: values that fields of the resource's view must then have. A mapping, such as tags, may have more
     entries. Another value is a mismatch and fails the step.
-    ``timeout``: in seconds, None for the task's.
+    ``timeout``: in seconds, or None for that of the task.
     ``place``: the place of the resources, see `Query`.
     """
 
@@ -308,7 +309,7 @@ class Recheck(Protocol):
     """Queries that a stage asks again right before its changes, if the run has waited since it made the plan."""
 
     def queries(self, resources: Collection[str]) -> tuple[Query, ...]:
-        """Return the queries about changes of these resources, to be asked side by side."""
+        """Return the queries about changes of these resources, to be asked in parallel."""
 
     def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> Mapping[str, Withdrawal]:
         """Return the changes to leave out, by resource, with the reason."""
@@ -326,14 +327,14 @@ class Stage:
     """Changes that do not depend on each other, made in parallel, and then waits. `graph` turns stages into steps.
 
     ``apart``: the steps depend only on earlier steps about the same resources, and not on all stages before.
-    ``transaction``: the name of what the steps are a part of. Of all steps of one name, those that resources tie
-    together are rolled back together. Plain stages form one transaction, the whole plan.
-    ``tied``: only steps that are tied to one of these resources are in a transaction. None: all steps are.
-    ``on_failure``: the rollback, in order. It runs when a step fails in one of the ways in ``rollback_on``:
-    ``refused`` (EC2 said no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold),
-    ``timeout``, ``superseded`` (another run was faster, see `Change.provided`), ``unclear`` (no answer, a fault of
-    EC2's or throttling, after all repeats: the call may have had its effect or not). The ids of resources that the
-    plan made are known to the rollback. Its changes to resources that were never made are skipped.
+    ``transaction``: the name for the steps of transactions. Of all steps with one name, those that share resources are
+    rolled back together. Plain stages form one transaction, the whole plan.
+    ``tied``: only steps that share one of these resources are in a transaction. With None, all steps are.
+    ``on_failure``: the rollback, in order. It runs when a step fails in one of the ways in ``rollback_on``: ``refused``
+    (EC2 said no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold), ``timeout``,
+    ``superseded`` (another run was faster, see `Change.provided`), ``unclear`` (no answer, a fault of EC2's or
+    throttling, after all repeats: the call may have had its effect or not). The rollback knows the ids of resources
+    that the plan made. Its changes to resources that were never made are skipped.
     ``patience``: EC2's error codes that mean "not now" here. The call is repeated until the task's deadline.
     ``recheck``: see `Recheck`. If AWS does not answer its queries, the changes fail without a call.
     """
@@ -363,9 +364,9 @@ def apart(stages: Iterable[Stage], transaction: str = "") -> tuple[Stage, ...]:
 class Plan:
     """The changes of a module's run, in order, and the information for the user about them.
 
-    ``report``: results that only the planner knows.
-    ``refused``: the error of a part that the plan had to leave out. The task fails with it once the rest is done, in
-    check mode too.
+    ``report``: results that only the planner has.
+    ``refused``: the error of a part that the plan had to leave out. The task fails with it once the other changes are
+    made, in check mode too.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -379,7 +380,7 @@ class Plan:
         return tuple(change for stage in self.stages for change in stage.changes)
 
     def without(self, changes: Iterable[Change]) -> Plan:
-        """Return the plan as if it had never held these changes."""
+        """Return the plan as if it had never contained these changes."""
         left_out = {id(change) for change in changes}
         stages = tuple(
             dataclasses.replace(stage, changes=tuple(one for one in stage.changes if id(one) not in left_out))
@@ -401,8 +402,8 @@ class Plan:
 class Feature:
     """One module's rules, as pure functions. The runner does the rest.
 
-    ``parse(params, region)``: returns the spec of the module's options. Raises SpecError for bad input. No network has
-    been used by then.
+    ``parse(params, region)``: returns the spec of the module's options. Raises SpecError for bad input. No call has
+    been made by then.
     ``plan(spec, state, now)``: returns the plan. ``now`` is EC2's time of the last answer. Raises SpecError, Ambiguous,
     UnsafePlan, and NeedsAnswers while a required query is not answered (`State.require`).
     ``result(spec, state)``: returns the module's entities as plain data, from the state after the plan (predicted in
@@ -417,12 +418,12 @@ class Feature:
 
 
 def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
-    """Return *plan* if it can be carried out. Raises UnsafePlan, which says why not.
+    """Return *plan* if the engine can carry it out. Raises UnsafePlan with the reason if not.
 
     An earlier stage must make every planned id, unless the id is one of *known*, from an earlier task of a check run.
-    No stage may hold two changes of one kind to one resource, since the order within a stage is open. Attachments of
-    one volume to several instances are separate. A later attempt must recognise every new resource, and every change
-    that must not be made twice, by a client token or by identity and tags.
+    No stage may have two changes of one kind to one resource, since the order within a stage is undefined. But it may
+    attach one volume to several instances. A later attempt must recognise every new resource, and every change that
+    must not be made twice, by a client token or by identity and tags.
     """
     made = set(known)
     for stage in plan.stages:

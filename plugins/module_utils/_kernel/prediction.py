@@ -22,10 +22,10 @@ from .state import State, resource_key
 def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: bool = False) -> State:
     """Return *state* as it will be after the published plan *entries*.
 
-    A plan predicts its own result with *everywhere*, in all regions that it touches. A check run lays the entries of
-    earlier tasks over EC2's answers, except those of places about which the task has asked nothing. An existing
-    resource that was not read is skipped: its entry only has the fields that change. ``facts`` of an entry's ``after``
-    are facts about its resource, see `facts.FactKind.view`.
+    A plan predicts its own result with *everywhere*, in all regions that it touches. In a check run, the entries of
+    earlier tasks change the state from EC2's answers, except entries of places that the run has not asked. If the run
+    has not read an existing resource, its entry is skipped, since the entry has only the fields that change. ``facts``
+    of an entry's ``after`` are facts about its resource, see `facts.FactKind.view`.
     """
     resources = dict(state.resources)
     asked = {query.place for query in state.answered}
@@ -57,7 +57,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
 def bound(state: State, bindings: Mapping[str, str], starts: Starts = lambda _snapshot: None) -> State:
     """Return *state* with EC2's ids in place of the planned ids in *bindings*, also inside fields and tags.
 
-    Texts with the start time of a planned snapshot get the one that *starts* knows.
+    Texts with the start time of a planned snapshot get the time that *starts* knows.
     """
     if not bindings:
         return state

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The reports about a run while it goes on: the resources of a wait, finished calls, and pauses before a repeat.
+"""The reports about the progress of a run: the resources of a wait, finished calls, and pauses before a repeat.
 
 Private to this collection.
 """
@@ -16,7 +16,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Sight:
-    """A resource that has not reached its goal yet, as EC2 shows it. ``percent`` is None where EC2 shows none."""
+    """A resource that has not reached its goal yet, as EC2 shows it. ``percent`` is None if EC2 shows none."""
 
     resource: str
     state: str
@@ -37,7 +37,10 @@ class Progress(Protocol):
         """Report how many resources the run will change, by operation."""
 
     def called(self, operation: str, resources: int, per_second: float | None) -> None:
-        """Report that a call has changed *resources*. *per_second*: the rate of further calls, None without a limit."""
+        """Report that a call has changed *resources*.
+
+        *per_second*: the rate of further calls, or None without a limit.
+        """
 
     def wait(self) -> WaitProgress:
         """Report that a wait begins."""
@@ -47,7 +50,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Ignores all reports, for a process that can only speak at its end. It is its own `WaitProgress`."""
+    """Ignores all reports, for a process that can report only at its end. It is its own `WaitProgress`."""
 
     def planned(self, calls: Mapping[str, int]) -> None:
         """Ignore the numbers."""

@@ -4,9 +4,9 @@
 
 """Proofs: facts that only EC2 can have written, one function for each claim that a tag makes.
 
-A tag says where to look, and anybody who may call CreateTags can write one. Before the collection terminates, deletes,
-deregisters, stops, starts, captures from, restores from, follows or counts a resource, the claim's proof must hold.
-Where EC2 records no fact, the function says no, and the planner does the harmless thing.
+A tag shows where to look, and anybody who may call CreateTags can write one. Before the collection terminates, deletes,
+deregisters, stops, starts, captures from, restores from, follows or counts a resource, the proof of the claim must
+hold. If EC2 records no fact, the function returns false, and the planner makes the harmless choice.
 
 The collection's tags are no secret and prove nothing here. Each function names the field of EC2's answer that it reads.
 
@@ -27,12 +27,12 @@ from .resources import Image, Snapshot, Volume
 from .times import parse_instant, parse_slot
 
 UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
-"""The volume ids that EC2 shows for copied snapshots, and for those whose volume it does not show."""
+"""The volume ids that EC2 shows for copied snapshots, and for snapshots without a known volume."""
 
 SWAP_WORD, FINAL_WORD = "swap", "final"
 """The purposes of a run's snapshot of a detached volume, as planned ids and warnings show them: see `Purpose`."""
 SUPERSEDED_WITHIN = timedelta(days=1)
-"""How much older than its successor a final snapshot may be for a run to delete it: see `is_superseded`."""
+"""The largest age difference at which a run deletes a final snapshot because of a newer one: see `is_superseded`."""
 
 
 # --- instances -------------------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def copied_from(snapshot: Snapshot) -> str | None:
 
 
 def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
-    """Return whether the snapshot was taken of this volume: its own VolumeId says so. A copy has no such fact."""
+    """Return whether the snapshot was taken of this volume, as its own VolumeId shows. A copy has no such fact."""
     return bool(volume_id) and not is_copy(snapshot) and snapshot.volume_id == volume_id
 
 
@@ -67,10 +67,11 @@ def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
 class CopyRecord:
     """The record in the Description of a copy, which `ids.copy_description` writes.
 
-    ``instance``: for the part of a set, else empty. ``original``: empty in the first versions' records, which have no
-    instance either. ``taken``: the start time of the original, None in earlier versions' records. ``account``: that of
-    the original. It is empty for a copy in the same account, in earlier versions' records, and where EC2 had no room.
-    The rest is as in `CaptureRecord`, as far as the original has it and EC2 has room.
+    ``instance``: the instance for the part of a set, or empty. ``original``: empty in records of the first versions,
+    which also have no instance. ``taken``: the start time of the original, or None in records of earlier versions.
+    ``account``: the account of the original. It is empty for a copy in the same account, in records of earlier
+    versions, and if EC2 had no room. The other fields are those of `CaptureRecord`, as far as the original has them and
+    EC2 has room.
     """
 
     policy: str
@@ -100,10 +101,10 @@ _COPY_RECORD = re.compile(
 class CaptureRecord:
     """The record in the Description of an original, which `ids.capture_description` writes.
 
-    ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: the planned number of the set's volumes, None
-    where it is not recorded. ``attached``: the instance that had the volume, empty for none and for a set. ``slot``:
-    the snapshot's slot, None in earlier versions' records. ``lock``: the lock that a run was to set, empty for none.
-    The first versions wrote the first two alone.
+    ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: the planned number of the set's volumes, or
+    None without a record. ``attached``: the instance that had the volume, or empty for none and for a set. ``slot``:
+    the snapshot's slot, or None in records of earlier versions. ``lock``: the planned lock, or empty for none. The
+    first versions wrote only the first two fields.
     """
 
     policy: str
@@ -124,8 +125,8 @@ _CAPTURE_RECORD = re.compile(
 def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
     """Return the record that the run wrote into the snapshot's Description, or None.
 
-    For a volume its VolumeId must agree. A tool of somebody else's may write the same form, so ``policy`` may be the
-    name of no policy.
+    For a volume its VolumeId must agree. Another tool may write the same form, so ``policy`` may not be the name of a
+    policy.
     """
     found = None if is_copy(snapshot) else _CAPTURE_RECORD.fullmatch(snapshot.description)
     if found is None or (found["of"].startswith("vol-") and found["of"] != snapshot.volume_id):
@@ -143,7 +144,7 @@ def copy_record(snapshot: Snapshot) -> CopyRecord | None:
     """Return the record that the run wrote into the copy's Description, or None for any other snapshot.
 
     CreateSnapshot, CreateSnapshots and CopySnapshot set the Description, and no operation of EC2 changes it later.
-    Somebody who may call CopySnapshot can choose it, so that right is a right to be believed.
+    Somebody who may call CopySnapshot can choose it, so that permission implies trust.
     """
     found = _COPY_RECORD.fullmatch(snapshot.description) if is_copy(snapshot) else None
     if found is None:
@@ -162,15 +163,15 @@ def record_of(snapshot: Snapshot) -> CaptureRecord | CopyRecord | None:
 def is_recorded_for(record: CaptureRecord | CopyRecord, policy: str) -> bool:
     """Return whether the Description names this policy.
 
-    Different names that are not ASCII may look alike there. Earlier versions' records name none of them.
+    Different names that are not ASCII may look alike there. Records of earlier versions do not name such a policy.
     """
     return record.policy == policy_in_ascii(policy)
 
 
 def taken_for(snapshot: Snapshot, policy: str) -> str:
-    """Return the volume or the instance for which a run of *policy* took the snapshot; empty when none did.
+    """Return the volume or the instance for which a run of *policy* took the snapshot, or an empty text.
 
-    Its Description says so (see `copy_record`), and for a volume its VolumeId agrees. A planned snapshot needs no
+    Its Description names it (see `copy_record`), and VolumeId must agree with a volume. A planned snapshot needs no
     proof, since this plan makes it.
     """
     if is_planned(snapshot.snapshot_id):
@@ -182,24 +183,22 @@ def taken_for(snapshot: Snapshot, policy: str) -> str:
 
 
 def policy_named(snapshot: Snapshot) -> str:
-    """Return the policy whose run took the snapshot, as its Description says, in ASCII; empty where it names none."""
+    """Return the policy whose run took the snapshot, as its Description says, in ASCII, or an empty text."""
     record = capture_record(snapshot)
     return "" if record is None else record.policy
 
 
 def instance_named(snapshot: Snapshot) -> str:
-    """Return the instance that the Description of a set's part names, as CreateSnapshots got it;
-    empty for all others.
-    """
+    """Return the instance that the Description of a set's part names, or an empty text for all other snapshots."""
     record = capture_record(snapshot)
     return record.of if record is not None and record.of.startswith("i-") else ""
 
 
 def source_of(snapshot: Snapshot) -> str:
-    """Return the volume that the snapshot is a backup of, empty where nothing says.
+    """Return the source volume of the snapshot, or an empty text if it is unknown.
 
-    VolumeId says it of an original, and the `copy_record` of a copy. For any other copy only the tag `tags.SOURCE`
-    does, which is a claim: `copy_misfit` holds it against the original.
+    VolumeId shows it for an original, and the `copy_record` for a copy. For any other copy only the tag `tags.SOURCE`
+    does, which is a claim: `copy_misfit` compares it with the original.
     """
     if not is_copy(snapshot):
         return snapshot.volume_id
@@ -208,10 +207,11 @@ def source_of(snapshot: Snapshot) -> str:
 
 
 def time_of(snapshot: Snapshot) -> datetime | None:
-    """Return when the snapshot's data was taken: StartTime, or for a copy the time in its Description, else in its tag.
+    """Return when the snapshot's data was taken: StartTime, or for a copy the time in its Description, or else in its
+    tag.
 
-    The time of a copy is never after StartTime. None while EC2 shows no StartTime. A malformed tag (`tags.TAKEN`)
-    counts as none. The tag is a claim: see `has_proven_time`.
+    The time of a copy is never after StartTime. Return None while EC2 shows no StartTime. A malformed tag
+    (`tags.TAKEN`) counts as none. The tag is a claim: see `has_proven_time`.
     """
     record = copy_record(snapshot)
     claimed = parse_instant(snapshot.tags.get(tag_names.TAKEN, "")) if is_copy(snapshot) else None
@@ -225,7 +225,8 @@ def time_of(snapshot: Snapshot) -> datetime | None:
 def has_proven_time(snapshot: Snapshot) -> bool:
     """Return whether `time_of` is a fact: StartTime of an original, and the time in a copy's Description.
 
-    The copies of earlier versions have it in a tag alone. Only their StartTime is a fact: the data is older than that.
+    The copies of earlier versions have it only in a tag. Only their StartTime is a fact, and the data is older than
+    that.
     """
     record = copy_record(snapshot)
     return not is_copy(snapshot) or (record is not None and record.taken is not None)
@@ -234,7 +235,8 @@ def has_proven_time(snapshot: Snapshot) -> bool:
 def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
     """Return why *copy* cannot be a copy of *original*, as a phrase after its id, or None if all facts fit.
 
-    The facts: EC2 shows it as a copy, in the same size, begun after its original, and encrypted when that is.
+    The facts: EC2 must show it as a copy of the same size that began after its original, and encrypted if the original
+    is.
     """
     if not is_copy(copy):
         return f"was taken of {copy.volume_id}, so it is no copy of {original.snapshot_id}"
@@ -251,9 +253,9 @@ def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
 class Purpose(Enum):
     """The purpose of the snapshot that a run takes of a detached volume, as the end of its Description shows it.
 
-    ``SWAP``: the source of the volume's copy, with no other use. ``LAST_SWAP``: the same in a swap that deletes the
+    ``SWAP``: the source of the volume's copy, without another use. ``LAST_SWAP``: the same in a swap that deletes the
     volume, so the snapshot is kept. ``FINAL``: the last snapshot before the volume is deleted. ``EARLIER_SWAP``: the
-    text of the first versions for both kinds of swap; nothing shows which kind it is.
+    text of the first versions for both kinds of swap, which does not show the kind.
     """
 
     SWAP = "temporary swap snapshot"
@@ -270,8 +272,8 @@ def capture_note(purpose: Purpose, volume_id: str) -> str:
 def purpose_of(snapshot: Snapshot, volume_id: str) -> Purpose | None:
     """Return the purpose for which a run took the snapshot of this detached volume, or None if no run did.
 
-    VolumeId proves the volume, and Description the purpose: only CreateSnapshot sets it, and no call changes it later.
-    Somebody who may call CreateSnapshot can choose it.
+    VolumeId proves the volume. Description proves the purpose, since only CreateSnapshot sets it and no call changes it
+    later. Somebody who may call CreateSnapshot can choose it.
     """
     if not is_taken_of(snapshot, volume_id):
         return None
@@ -292,10 +294,10 @@ def is_swap_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
 
 
 def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
-    """Return whether a run took the snapshot of the volume for its copy alone, so that nothing needs it after the swap.
+    """Return whether a run took the snapshot of the volume only for its copy, so that it is superfluous after the swap.
 
     The final snapshot of a volume that a swap has deleted is not temporary. Nor is a swap snapshot of the first
-    versions, since nothing shows which kind it is.
+    versions, since its kind is unknown.
     """
     return purpose_of(snapshot, volume_id) is Purpose.SWAP
 
@@ -303,8 +305,8 @@ def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
 def is_last_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
     """Return whether a run took this snapshot of the detached volume, as the final one or to make the volume's copy.
 
-    A backup of the same volume does not count. Only the run that took the snapshot knows that nothing has been written
-    since. EC2 does not show when a volume was attached.
+    A backup of the same volume does not count. Only the run that took the snapshot knows whether a write came after it.
+    EC2 does not show when a volume was attached.
     """
     if is_planned(snapshot.snapshot_id):
         return is_taken_of(snapshot, volume_id)
@@ -315,8 +317,8 @@ def is_superseded(snapshot: Snapshot, volume_id: str, by: datetime) -> bool:
     """Return whether a run may delete the snapshot once a newer final one of the same volume, taken at *by*, is
     complete.
 
-    A temporary one has no further use. Any other must come from a run that was interrupted a short time before: an
-    older one may be somebody's only record of that time, and its tag proves nothing.
+    A temporary snapshot has no further use. Any other one must come from a run that was interrupted a short time
+    before. An older one may be the only record of its time, and its tag proves nothing.
     """
     if not is_last_snapshot(snapshot, volume_id):
         return False
@@ -335,8 +337,8 @@ def replacement_misfit(new: Volume, old: Volume, snapshot: Snapshot | None) -> s
     """Return why *new* cannot be the copy that a swap made of *old*, as a phrase after its id, or None if all facts
     fit.
 
-    *snapshot*: the one that SnapshotId of *new* names, None where EC2 does not show it any more. All facts fit then,
-    and prove nothing: see `is_replacement`.
+    *snapshot*: the one that SnapshotId of *new* names, or None if EC2 no longer shows it. Then all facts fit, but prove
+    nothing: see `is_replacement`.
     """
     if is_planned(new.volume_id):
         return None
@@ -362,7 +364,8 @@ def is_replacement(new: Volume, old: Volume, snapshot: Snapshot | None) -> bool:
 
 
 def is_made_from(volume: Volume, snapshots: Iterable[Snapshot]) -> bool:
-    """Return whether the volume was made from one of these snapshots: its SnapshotId says so, and it is not older.
+    """Return whether the volume was made from one of these snapshots. Its SnapshotId must name the snapshot, and the
+    volume must not be older.
 
     Return True for a planned volume, since this plan makes it.
     """
@@ -380,19 +383,19 @@ _CREATED = re.compile(r"Created by CreateImage\(i-[0-9a-f]+\) for (ami-[0-9a-f]+
 
 
 def created_for(snapshot: Snapshot) -> str:
-    """Return the image for which a CreateImage took the snapshot, as EC2 writes in its Description; empty for all
-    others.
+    """Return the image for which a CreateImage took the snapshot, as EC2 writes in its Description, or an
+    empty text.
     """
     found = None if is_copy(snapshot) else _CREATED.fullmatch(snapshot.description)
     return found[1] if found else ""
 
 
 def is_image_of(image: Image, snapshots: Iterable[Snapshot], volume_ids: Iterable[str]) -> bool:
-    """Return whether the image was made from these volumes: EC2 shows that each of its snapshots was taken of one of
-    them.
+    """Return whether the image was made from these volumes: EC2 must show that each snapshot of the image was taken of
+    one of these volumes.
 
-    *snapshots* are those of the image's devices. An image without any is not proven. An image of CopyImage has copies,
-    so it is never proven.
+    *snapshots* are those of the image's devices. An image without snapshots is not proven. An image of CopyImage has
+    copies, so it is never proven.
     """
     known = {snapshot.snapshot_id: snapshot for snapshot in snapshots}
     volumes = frozenset(volume_ids)

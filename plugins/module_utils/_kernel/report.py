@@ -18,7 +18,7 @@ from .ids import substitute
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """The reason why a change is left out at the last moment: the name of a guard, and its sentence."""
+    """The reason why a change is left out at the last moment, with the name of a guard and its sentence."""
 
     guard: str
     reason: str
@@ -35,7 +35,7 @@ class _Change(Protocol):
 
 
 Adjust = Callable[[Mapping[str, Any], Mapping[str, Withdrawal]], Mapping[str, Any]]
-"""From results, and withdrawals by resource, to the results that hold after them."""
+"""Makes the results after withdrawals, from the planned results and the withdrawals by resource."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Course:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """Parts of the module's result beside the entities, such as why a snapshot is kept.
+    """Parts of the module's result beside the entities, such as the reasons why snapshots are kept.
 
     ``result``: the parts, if the plan is carried out. ``unfinished``: the parts that replace them if it is not.
     ``listed``: by action, the list in ``result`` that names its resources. ``counted``: by action, the number in
-    ``result["counts"]`` that decreases for a change that is left undone. ``adjust``: the results after withdrawals.
+    ``result["counts"]`` that decreases for each change that is not made. ``adjust``: the results after withdrawals.
     ``measured``: the list in ``result`` whose entries have a ``volume_id``, and get the ``seconds`` until the volume
     was ready. After a failure it has only entries without unfinished changes. ``partly``: returns results for a run
     that failed. ``text``: shown by ``--diff`` after
@@ -76,7 +76,7 @@ class PlanReport:
     def finished(
         self, left: Iterable[_Change], withdrawn: Mapping[str, Withdrawal], ids: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Return the results of a finished run: with EC2's *ids*, and without the changes that it *left* undone."""
+        """Return the results of a finished run, with EC2's *ids* and without the changes that it *left* undone."""
         found: dict[str, Any] = substitute(self.result, ids)
         for change in left:
             name = self.listed.get(change.action)

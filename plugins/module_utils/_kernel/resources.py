@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""EC2's resources as the planners see them: frozen, typed, and alike in EC2's answers and a plan's predictions.
+"""EC2's resources as the planners see them: frozen, typed, and the same in EC2's answers and a plan's predictions.
 
 Every class has a *view*, a flat dictionary that fits into JSON. Modules return views, and a plan's ``before`` and
-``after`` hold them. `from_view` reads them back when a check run lays the plans of earlier tasks over EC2's answers.
+``after`` hold them. `from_view` reads them back when a check run adds the plans of earlier tasks to EC2's answers.
 
 Private to this collection.
 """
@@ -77,9 +77,9 @@ class Instance:
 
     @property
     def start_failed(self) -> bool:
-        """EC2 accepted the last start or launch, but the instance did not come to run. ``state_reason`` says why.
+        """EC2 accepted the last start or launch, but the instance did not run. ``state_reason`` has the reason.
 
-        LaunchTime has moved all the same. (EC2 user guide, "Instance launch issues", and StateReason.)
+        LaunchTime has changed nevertheless. (EC2 user guide, "Instance launch issues", and StateReason.)
         """
         code = (self.state_reason or "").partition(":")[0]
         return self.state not in ("pending", "running") and (code in _FAILED_STARTS or code.startswith("Server."))
@@ -196,7 +196,7 @@ class VolumeAttachment:
 
 @dataclass(frozen=True)
 class Volume:
-    """An EBS volume. ``operator``: the AWS service that manages it, and alone may change it.
+    """An EBS volume. ``operator``: the AWS service that manages the volume and alone may change it.
 
     ``outpost_arn``: the Outpost of the volume.
     """
@@ -235,8 +235,8 @@ class Fact:
     """An answer that is no resource: an attribute of an instance, the members of a group, the users of an image.
 
     ``name`` and the type of ``value`` are those of a kind in `facts` or `storage_facts`, which makes and reads the
-    fact. ``subject``: what the fact is about; empty for a place as a whole. A tuple lists what several entries or pages
-    of an answer say about the subject.
+    fact. ``subject``: the subject of the fact, or empty for a place as a whole. A tuple has the values of several
+    entries or pages of an answer about the subject.
     """
 
     kind: ClassVar[str] = "fact"
@@ -254,7 +254,7 @@ Resource: TypeAlias = "Instance | Image | Snapshot | Volume | Fact"
 
 
 def subject_of(resource: Resource) -> str:
-    """Return the id of a resource, or of the one that a fact is about."""
+    """Return the id of a resource, or the subject of a fact."""
     return resource.subject if isinstance(resource, Fact) else resource.resource_id
 
 
@@ -291,8 +291,8 @@ def view(resource: Resource) -> dict[str, Any]:
 def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None) -> Resource:
     """Return the resource whose view has *fields*. Other fields come from *base*, or are the class's defaults.
 
-    Unknown names are ignored, so that a later version's plan can still be laid over. ``attributes`` of an image are
-    entries of its ``facts``, in EC2's own form.
+    Unknown names are ignored, so that a plan of a later version still works. ``attributes`` of an image are entries of
+    its ``facts``, in EC2's own form.
     """
     cls = _CLASSES[kind]
     known = {item.name: item for item in dataclasses.fields(cls)}
@@ -323,7 +323,7 @@ def facts_in(resource_id: str, fields: Mapping[str, Any]) -> Iterator[Fact]:
 
 
 def new_from_view(resource_id: str, fields: Mapping[str, Any]) -> Resource | None:
-    """Return a planned resource from its ``after``. None for kinds that planners do not look at."""
+    """Return a planned resource from its ``after``. Return None for kinds that planners do not use."""
     kind = kind_of(resource_id)
     if kind is None or kind not in _CLASSES:
         return None

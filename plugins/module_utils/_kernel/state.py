@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Queries, the questions to AWS, and the state, all answers so far.
+"""Queries are the questions to AWS, and the state is all answers so far.
 
 Private to this collection.
 """
@@ -31,8 +31,8 @@ class Query:
 
     ``filters`` are EC2's (name, values). ``arguments`` are any other parameters of the operation, with hashable values
     (tuples for lists). A query filters on ids instead of listing them, so the answer leaves out a missing resource.
-    ``place``: where AWS is asked, `HERE` for the task's own region and account. ``optional``: the planner can do a part
-    of its work without the answer, see `State.unanswered`.
+    ``place``: the place of the question, `HERE` for the task's own region and account. ``optional``: the planner can do
+    a part of its work without the answer, see `State.unanswered`.
     """
 
     operation: str
@@ -54,7 +54,7 @@ class NeedsAnswers(Exception):
 def together(*parts: Callable[[], T]) -> list[T]:
     """Return the result of each of *parts*. The queries that they require are asked in one round.
 
-    Raises NeedsAnswers with the queries of all parts, and at once any other error of a part.
+    Raises NeedsAnswers with the queries of all parts. Any other error of a part is raised at once.
     """
     found: list[T] = []
     queries: dict[Query, None] = {}
@@ -73,10 +73,10 @@ class Struct(tuple[tuple[str, Any], ...]):
 
 
 def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any) -> tuple[Query, ...]:
-    """Return the queries for these resources. Planned ids are left out, and without any other there is no query.
+    """Return the queries for these resources. Planned ids are left out, and without other ids there is no query.
 
-    Wildcards in the ids, or in other values for the filter, are plain characters. EC2 takes 200 values in one filter,
-    so more ids make more queries.
+    Wildcards in ids and other filter values are plain characters. EC2 takes 200 values in one filter, so more ids need
+    more queries.
     """
     wanted = sorted({resource for resource in ids if resource and not is_planned(resource)})
     return tuple(
@@ -92,13 +92,16 @@ def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any
 def literal(value: str) -> str:
     """Return the filter value that finds exactly *value*, with EC2's wildcards and their escape as plain characters.
 
-    Every user's value in a filter goes through this function.
+    Every value of a user in a filter goes through this function.
     """
     return _WILD.sub(r"\\\g<0>", value)
 
 
 def images_by_id(ids: Iterable[str]) -> tuple[Query, ...]:
-    """Return the queries for these images. EC2 only shows disabled images, and others' deprecated ones, on request."""
+    """Return the queries for these images.
+
+    EC2 shows disabled images, and deprecated ones of other accounts, only on request.
+    """
     return by_id("DescribeImages", "image-id", ids, IncludeDeprecated=True, IncludeDisabled=True)
 
 
@@ -127,7 +130,7 @@ def own_images(*filters: tuple[str, tuple[str, ...]]) -> Query:
 def resource_key(resource: Resource, place: Place = HERE) -> str:
     """Return the key of a resource in a state: its place and its id, or its id alone in the task's own region.
 
-    *place* is that of the query, for resources that do not name their own.
+    *place*: the place of the query, for resources that do not name their own.
     """
     where = resource.place if isinstance(resource, (Image, Snapshot)) else place
     return f"{where} {resource.resource_id}" if where else resource.resource_id
@@ -138,7 +141,8 @@ class State:
     """All answers of AWS so far: the resources by place and id (`resource_key`), and the answered queries.
 
     ``now`` is EC2's time, once it has answered. ``unanswered``: the optional queries that AWS refused or did not
-    answer, and why. They count as answered, with nothing. ``open``: more can be asked, see `require`.
+    answer, with the errors. They count as answered, with an empty answer. ``open``: the planner can ask further
+    queries, see `require`.
     """
 
     region: str
@@ -151,8 +155,9 @@ class State:
     def require(self, *queries: Query) -> None:
         """Return when all *queries* are answered. A planner calls this where it needs the answers.
 
-        Raises NeedsAnswers for the others. A planner requires independent queries at once, since each call may cost a
-        round of calls to AWS. A state that is not open, such as a predicted one, has all the answers there are.
+        Raises NeedsAnswers for the queries without an answer. A planner requires independent queries at once, since
+        each call may cost a round of calls to AWS. A state that is not open, such as a predicted one, gets no further
+        answers.
         """
         missing = tuple(query for query in dict.fromkeys(queries) if query not in self.answered)
         if missing and self.open:
@@ -163,7 +168,7 @@ class State:
         return not self.open or all(query in self.answered for query in queries)
 
     def was_asked(self, operation: str, filter_name: str, value: str) -> bool:
-        """Return whether an answered query had this value in its filter. Return True for a state that is not open."""
+        """Return whether an answered query has this value in its filter. Return True for a state that is not open."""
         return not self.open or any(
             query.operation == operation and value in dict(query.filters).get(filter_name, ())
             for query in self.answered
@@ -174,23 +179,23 @@ class State:
         return found if isinstance(found, cls) else None
 
     def instance(self, resource_id: str | None) -> Instance | None:
-        """Return the instance of that id. None if it does not exist, or was not asked for."""
+        """Return the instance of that id. Return None if it does not exist, or was not asked for."""
         return self._find(Instance, resource_id)
 
     def image(self, resource_id: str | None, place: Place = HERE) -> Image | None:
-        """Return the image of that id in a place. None if it does not exist, or was not asked for."""
+        """Return the image of that id in a place. Return None if it does not exist, or was not asked for."""
         return self._find(Image, resource_id, place)
 
     def snapshot(self, resource_id: str | None, place: Place = HERE) -> Snapshot | None:
-        """Return the snapshot of that id in a place. None if it does not exist, or was not asked for."""
+        """Return the snapshot of that id in a place. Return None if it does not exist, or was not asked for."""
         return self._find(Snapshot, resource_id, place)
 
     def volume(self, resource_id: str | None) -> Volume | None:
-        """Return the volume of that id. None if it does not exist, or was not asked for."""
+        """Return the volume of that id. Return None if it does not exist, or was not asked for."""
         return self._find(Volume, resource_id)
 
     def fact(self, fact_id: str, place: Place = HERE) -> Fact | None:
-        """Return the fact of that id in a place. None if AWS has none, or it was not asked for.
+        """Return the fact of that id in a place. Return None if AWS has none, or was not asked.
 
         Only the kinds of facts read it, see `facts.FactKind`.
         """

@@ -37,7 +37,7 @@ class Performance:
 
 @dataclass(frozen=True)
 class Modification:
-    """The latest modification of a volume. EC2 shows no other.
+    """The latest modification of a volume. EC2 shows no earlier one.
 
     ``state``: EC2's word: ``modifying``, ``optimizing``, ``completed`` or ``failed``. ``progress``: percent.
     """
@@ -68,7 +68,7 @@ def modification_queries(ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def modification_query(volume_id: str) -> Query:
-    """Return the query for the latest modification of a volume, which is no planned one."""
+    """Return the query for the latest modification of a volume that is not planned."""
     return modification_queries([volume_id])[0]
 
 
@@ -117,7 +117,7 @@ def lock_queries(snapshot_ids: Sequence[str]) -> tuple[Query, ...]:
 
 
 IS_PUBLIC = FactKind[bool]("public")
-"""Whether anybody may restore from a snapshot. Only a public one has the fact."""
+"""Whether anybody may restore from a snapshot. Only a public snapshot has the fact."""
 PUBLIC_QUERY = Query("DescribeSnapshots", arguments=(("OwnerIds", ("self",)), ("RestorableByUserIds", ("all",))))
 VOLUME_PERMISSIONS = FactKind[tuple[str, ...]]("createVolumePermission")
 """The accounts, or ``all``, that may make volumes from a snapshot."""
@@ -144,7 +144,7 @@ class FastRestoreZone:
 
     @property
     def is_on(self) -> bool:
-        """Fast restore is enabled, or soon will be. Both cost the same."""
+        """Fast restore is enabled, or soon will be. Both states cost the same."""
         return self.state in _ON
 
 
@@ -154,7 +154,7 @@ FAST_RESTORES_QUERY = Query("DescribeFastSnapshotRestores", (("state", _ON),))
 
 
 def fast_restores_of(state: State, snapshot_id: str, place: Place = HERE) -> list[FastRestoreZone]:
-    """Return fast restore of a snapshot in the zones where it is on."""
+    """Return fast restore of a snapshot, for each zone where it is enabled."""
     return [item for item in FAST_RESTORES.of(state, snapshot_id, place) or () if item.is_on]
 
 
@@ -163,10 +163,11 @@ _MOVES = ("archival", "temporary-restore", "permanent-restore")
 
 @dataclass(frozen=True)
 class Tiering:
-    """The tier of a snapshot that was ever moved between the tiers.
+    """The tier of a snapshot that somebody has moved between tiers.
 
-    ``tier``: ``standard`` or ``archive``. ``last``: EC2's word for the latest move and its end, such as
-    ``archival-in-progress``. ``message``: EC2's text about that end. ``archived``: since when it is in the archive.
+    ``tier``: ``standard`` or ``archive``. ``last``: EC2's word for the latest move and its result, such as
+    ``archival-in-progress``. ``message``: EC2's text about the result. ``archived``: the time since which it is in the
+    archive.
     """
 
     tier: str
@@ -208,7 +209,7 @@ def _tierings(moves: Iterable[str]) -> Query:
 
 
 TIERINGS_QUERY = _tierings(f"{move}-{end}" for move in _MOVES for end in ("in-progress", "completed", "failed"))
-"""The query for all snapshots that were ever moved between the tiers."""
+"""The query for all snapshots that somebody has moved between tiers."""
 ARCHIVED_QUERY = _tierings(
     (
         "archival-in-progress",
@@ -223,18 +224,18 @@ ARCHIVED_QUERY = _tierings(
 # --- images ----------------------------------------------------------------------------------------------------------
 
 USERS = FactKind[tuple[str, ...]]("references")
-"""The ARNs of what uses an image in the account."""
+"""The ARNs of the resources that use an image in the account."""
 LAUNCH_PERMISSIONS = FactKind[tuple[str, ...]]("launchPermission")
 """The accounts, ``all``, and the organizations and units (by ARN) that an image is shared with."""
 _REPORT_DEPTH = 20
-"""A usage report looks at so many versions of a launch template unless told."""
+"""The number of versions of a launch template that a usage report looks at by default."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """An entry of a usage report: so many resources of one type in one account use the image.
+    """An entry of a usage report: the number of resources of one type in one account that use the image.
 
-    ``reported``: when the report was made.
+    ``reported``: the time of the report.
     """
 
     report: str
@@ -284,7 +285,7 @@ _LIVING = ("pending", "running", "stopping", "stopped")
 
 
 def users_query(image_id: str) -> Query:
-    """Return the query for what uses an image in the account."""
+    """Return the query for the uses of an image in the account."""
 
     def with_option(kind: str, name: str, *values: str) -> Struct:
         option = Struct((("OptionName", name), ("OptionValues", values)))
@@ -311,8 +312,8 @@ def usage_query(image_id: str) -> Query:
 
 
 def usage_reports_query(image_id: str) -> Query:
-    """Return the query for the usage reports of an image. A report that finds no use has no entries: only the list of
-    reports shows it.
+    """Return the query for the usage reports of an image. A report that finds no use has no entries, so only the list
+    of reports shows it.
     """
     return Query("DescribeImageUsageReports", arguments=(("ImageIds", (image_id,)),))
 

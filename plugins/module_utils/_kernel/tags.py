@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tags: the collection's own names, all in one place, and EC2's rules for tags.
+"""Tags: the names of the collection's own tags, and EC2's rules for tags.
 
 Private to this collection.
 """
@@ -58,7 +58,8 @@ LONGEST_VALUE = 256
 
 
 def require_tags(tags: Mapping[str, Any], option: str, ours: int = 0) -> dict[str, str]:
-    """Return the user's *tags* as texts, if EC2 takes them together with *ours* more of the collection's.
+    """Return the user's *tags* as texts, if EC2 takes them together with *ours*, the number of the collection's own
+    tags.
 
     A whole number becomes its digits, and null the empty text. Raises SpecError for any other value that is not text,
     since YAML has changed it. Also raises SpecError for an empty or too long key, a too long value, too many tags, and
@@ -81,11 +82,11 @@ def require_tags(tags: Mapping[str, Any], option: str, ours: int = 0) -> dict[st
 
 
 def require_selector_text(tags: Mapping[Any, Any], option: str, *, numbers: bool) -> dict[str, str]:
-    """Return the user's *tags* for a selection, as text. A value that YAML has changed selects other resources, or
+    """Return the user's *tags* for a selection, as text. A value that YAML has changed would select other resources, or
     none.
 
     With *numbers*, a whole number is accepted and becomes text. Raises SpecError, which names the key, for any other
-    value that is not text. A date that Ansible has turned into text looks like any text.
+    value that is not text. The function cannot recognize a date that Ansible has turned into text.
     """
     checked = {}
     for key, value in tags.items():
@@ -109,7 +110,7 @@ def _text(value: Any, what: str, *, numbers: bool) -> str:
 
 
 def _as_yaml(value: Any) -> str:
-    """Return the value as YAML has read it, with its type."""
+    """Return the value and its type, as YAML has read it."""
     if value is None:
         return "null is no value"
     if isinstance(value, bool):
@@ -126,7 +127,10 @@ def carried(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def places_taken(tags: Mapping[str, str]) -> int:
-    """Return how many of a resource's `MOST_TAGS` these use. AWS's own do not count (EC2, "Tag restrictions")."""
+    """Return the number of these tags that count towards `MOST_TAGS`.
+
+    AWS's own do not count (EC2, "Tag restrictions").
+    """
     return sum(not key.lower().startswith("aws:") for key in tags)
 
 
@@ -164,8 +168,9 @@ def specification(resource_type: str, tags: Mapping[str, str]) -> dict[str, obje
 def replaces_value(predecessor: str, inherited: Iterable[str] = ()) -> str:
     """Return the value of ``ec2ops:replaces``: the ids of a successor's predecessors, newest first, in 256 characters.
 
-    After a dozen replacements not all ids fit. The direct predecessor is kept, and so is the very first, since an
-    inventory may still name it. Those between are dropped, the oldest first. Their own successors lead to them.
+    After a dozen replacements not all ids fit. The value keeps the direct predecessor, and the very first one, since an
+    inventory may still name it. The ids between them are dropped, the oldest first. The tags of their own successors
+    lead to them.
     """
     ids = list(dict.fromkeys((predecessor, *inherited)))
     while len(ids) > 2 and len(",".join(ids)) > LONGEST_VALUE:
@@ -177,7 +182,7 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 def shared_with(tags: Mapping[str, str]) -> frozenset[str]:
-    """Return the accounts with which a run has shared the snapshot with these tags, so that they can copy it.
+    """Return the accounts with which a run has shared the snapshot with these tags for a copy.
 
     Other words are ignored.
     """
@@ -185,7 +190,7 @@ def shared_with(tags: Mapping[str, str]) -> frozenset[str]:
 
 
 def copied_to_value(places: Iterable[str]) -> str:
-    """Return the value of `COPIED_TO` for these places, as `places.Place` writes them, as far as they fit."""
+    """Return the value of `COPIED_TO` for these places in the form of `places.Place`, as far as they fit."""
     value = ""
     for place in sorted(places):
         longer = f"{value},{place}" if value else place
@@ -195,10 +200,10 @@ def copied_to_value(places: Iterable[str]) -> str:
 
 
 def copied_to(tags: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the places of the policy's copies at the time when it took the bearer of these tags."""
+    """Return the places of the policy's copies when it took the snapshot with these tags."""
     return tuple(part for part in tags.get(COPIED_TO, "").split(",") if part)
 
 
 def replaced_ids(tags: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the ids of the predecessors of the bearer of these tags, newest first."""
+    """Return the ids of the predecessors of the instance with these tags, newest first."""
     return tuple(part for part in tags.get(REPLACES, "").split(",") if part)

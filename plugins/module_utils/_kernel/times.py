@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Moments, spans and slots: how times are read and written, and how a zone's wall clock cuts them.
+"""Moments, spans and slots: functions to read and write times, and to cut them by the wall clock of a zone.
 
 A zone's wall clock shows some times twice (when summer time ends) and skips others (when it begins). Each function here
-that computes on it says which instant holds then. It returns that instant in UTC or with a fixed offset, never in a
-zone, since Python compares two times of one zone by their wall clock alone.
+that computes with a wall clock documents the instant that it then returns. It returns that instant in UTC or with a
+fixed offset, never in a zone, since Python compares two times of one zone only by their wall clock.
 
 Private to this collection.
 """
@@ -48,12 +48,12 @@ def parse_span(value: str, option: str) -> timedelta:
 
 
 def format_moment(moment: datetime) -> str:
-    """Return the moment as tags have it: ``2026-11-23T19:00:00Z``."""
+    """Return the moment in the form for tags: ``2026-11-23T19:00:00Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def age_text(seconds: int) -> str:
-    """Return an age for a person, in the largest unit of which it has at least two: ``4 s``, ``90 min``, ``30 h``."""
+    """Return an age for a person, in the largest unit with a value of at least two: ``4 s``, ``90 min``, ``30 h``."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
@@ -85,9 +85,10 @@ def parse_instant(value: str) -> datetime | None:
 
 
 def time_zone(name: str, option: str) -> tzinfo:
-    """Return the zone of an IANA name (``Europe/Berlin``). ``UTC`` needs no data; all others need the node's tzdata.
+    """Return the zone of an IANA name (``Europe/Berlin``). ``UTC`` needs no data. All other zones need the node's
+    tzdata.
 
-    Raises SpecError for an unknown name. Its message differs if the node knows no name at all.
+    Raises SpecError for an unknown name. If the node knows no names of zones, the message is a different one.
     """
     if name == "UTC":
         return UTC
@@ -120,11 +121,11 @@ class CalendarSpan:
     fixed: timedelta
 
     def before(self, moment: datetime, zone: tzinfo) -> datetime:
-        """Return the instant, in UTC, that lies this span before *moment*, or `EARLIEST` beyond the calendar.
+        """Return the instant, in UTC, at this span before *moment*, or `EARLIEST` beyond the calendar.
 
-        Months are counted first, on the wall clock of *zone*. They end on the last day of a month that is too short:
-        March 31 less one month is February 28. If the wall clock shows the result twice or never, the earlier possible
-        instant counts, which keeps more. Then the fixed part is subtracted, with days of 24 hours.
+        Months are counted first, on the wall clock of *zone*. If a month is too short, they end on its last day: March
+        31 less one month is February 28. If the wall clock shows the result twice or never, the earlier possible
+        instant counts, so that the rules keep more. Then the fixed part is subtracted, with days of 24 hours.
         """
         try:
             return self._months_before(moment, zone).astimezone(UTC) - self.fixed
@@ -180,7 +181,7 @@ EVERY: Mapping[str, Every] = {
     "1w": Every(_WEEK),
     "1m": Every(None),
 }
-"""The lengths that divide a day, a week or the calendar without a remainder. Others are refused."""
+"""The lengths that divide a day, a week or the calendar without a remainder. Other lengths are refused."""
 
 
 def parse_every(value: object, option: str = "every") -> Every:
@@ -197,12 +198,12 @@ def slot_start(every: Every, moment: datetime, zone: tzinfo) -> datetime:
     forward or back, one slot is shorter or longer in real time. All others keep their place on the clock:
 
     - A time that the clock shows twice starts a slot only the first time. The second pass through the hour starts no
-      slots: it belongs to the slot in which the first pass ended.
+      slots. It belongs to the slot in which the first pass ended.
     - A start that the clock skips (02:00 when it goes from 02:00 to 03:00) is the instant of the change, which the
       clock shows as 03:00. Slots that lie wholly within the skipped time do not exist.
 
-    So a start is never later than *moment*, never goes back while *moment* goes forward, and is the start of its own
-    slot. The wall clock times of the starts in a zone go up too.
+    So a start is never later than *moment*, never decreases while *moment* increases, and is the start of its own slot.
+    The wall clock times of the starts in a zone also increase.
     """
     local = moment.astimezone(zone)
     if local.fold:
@@ -228,8 +229,8 @@ def _cut(every: Every, local: datetime) -> datetime:
 
 
 def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
-    """Return the first instant, in UTC, with the offset of *after*. *zone* changes once in between,
-    on a full second.
+    """Return the first instant, in UTC, with the offset of *after*. *zone* changes its offset once in between, on a
+    full second.
     """
     low, high = int(before.timestamp()), int(after.timestamp())
     offset = datetime.fromtimestamp(high, zone).utcoffset()
@@ -251,7 +252,7 @@ def slot_value(start: datetime) -> str:
 
 
 def parse_slot(value: str) -> datetime | None:
-    """Return the exact instant that `slot_value` wrote, whatever the zone now, or None for any other text."""
+    """Return the exact instant that `slot_value` wrote, in any present zone, or None for any other text."""
     if not _SLOT.fullmatch(value):
         return None
     try:

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The goals of waits: one pure predicate per goal.
+"""The goals of waits, with one pure predicate for each goal.
 
-Terminal states (a snapshot in `error`, an image in `invalid`) fail at once here. botocore's waiters poll them to their
-end.
+A terminal state (a snapshot in `error`, an image in `invalid`) fails at once here. botocore's waiters poll them to
+their end.
 
 Private to this collection.
 """
@@ -26,7 +26,7 @@ class Verdict:
     """The judgement on a resource: ``done``, ``failed``, or neither, which means to ask again. ``seen`` is the state,
     for messages.
 
-    ``stuck``: the goal is out of reach from this state. The wait has failed, unless this is an answer from before the
+    ``stuck``: the goal cannot be reached from this state. The wait has failed, unless the answer is from before the
     call.
     """
 
@@ -169,7 +169,7 @@ def _detached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdic
 
 
 def _settled(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
-    """Done when no attachment changes: none is attaching, detaching or busy."""
+    """Done when no attachment is attaching, detaching or busy."""
     if not isinstance(resource, Volume):
         return _state(resource, (), ())
     links = _links(resource)
@@ -187,7 +187,7 @@ def _deleted(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
 def _modification(
     resource: Resource | None, latest: Modification | None, good: tuple[str, ...], bad: tuple[str, ...]
 ) -> Verdict:
-    """Judge by the state of the volume's latest modification; empty without one."""
+    """Judge by the state of the volume's latest modification, which is empty without one."""
     lost = _state(resource, (), _LOST)
     if resource is None or lost.failed:
         return lost
@@ -216,8 +216,8 @@ class Goal:
     """The ``kind`` of resource, and its ``verdict``.
 
     ``fact``: the kind of fact about the resource that the verdict needs too. ``wish``: the aim for messages, with a
-    place for the goal's other resource. If empty, the goal's name stands in messages. ``gone``: the usual reason if
-    the resource is not there any more.
+    place for the goal's other resource. If it is empty, messages use the goal's name. ``gone``: the usual reason if the
+    resource no longer exists.
     """
 
     kind: str
@@ -228,7 +228,7 @@ class Goal:
 
     @property
     def shown_as(self) -> FactKind[Any] | None:
-        """The kind of fact that AWS shows in place of the resource, such as a parameter. None: it shows the resource."""
+        """The kind of fact that AWS shows in place of a resource, such as a parameter, or None."""
         return self.fact if self.fact is not None and self.fact.name == self.kind else None
 
 

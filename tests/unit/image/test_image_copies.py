@@ -140,7 +140,7 @@ def test_copy_gets_the_named_key_and_a_wrong_one_is_refused(line: Line) -> None:
 
 def test_place_of_the_image_itself_is_refused(line: Line) -> None:
     own = line.bake(copies=[{"region": REGION, "profile": "123456789012"}])
-    assert own.failed.startswith("copies[0]: us-east-1 (profile 123456789012) is the same place as where the image")
+    assert own.failed.startswith("copies[0]: us-east-1 (profile 123456789012) is the same place as that of the image")
     assert line.images() == []
 
 

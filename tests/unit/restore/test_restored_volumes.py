@@ -48,8 +48,12 @@ def copy_of(source: str, *, recorded: bool = True) -> Snapshot:
         pytest.param({}, None, True, False, SNAPSHOT, id="snapshot is gone"),
         pytest.param({}, copy_of(SOURCE), True, False, SNAPSHOT, id="from a copy"),
         pytest.param({}, copy_of(OTHER), False, False, f"copy of a snapshot of {OTHER}", id="from a copy of another"),
-        pytest.param({}, shown(COPIED_VOLUME), False, False, "no description", id="from a copy that says nothing"),
-        pytest.param({}, copy_of(SOURCE, recorded=False), False, False, "no description", id="from a tagged copy"),
+        pytest.param(
+            {}, shown(COPIED_VOLUME), False, False, "does not name the volume", id="from a copy that says nothing"
+        ),
+        pytest.param(
+            {}, copy_of(SOURCE, recorded=False), False, False, "does not name the volume", id="from a tagged copy"
+        ),
         pytest.param({"size": 9}, shown(), True, False, "size", id="grown"),
         pytest.param({"tags": {**TAGS, "Name": "a"}}, shown(), True, False, "no drill sets", id="further tags"),
     ],

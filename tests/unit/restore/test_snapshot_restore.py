@@ -330,5 +330,5 @@ def test_notes_are_shown_without_control_characters() -> None:
     copy = snapshot(2, "vol-ffffffff", description="a copy", tags={"ec2ops:source": "\u202e\nall is well"})
     plan = planned(snapshot(1), copy, restored(made_from=2))
     notes = plan.report.result["notes"]
-    assert any("no description names the volume" in note for note in notes)
+    assert any("whose description does not name the volume" in note for note in notes)
     assert all(note.isprintable() for note in notes)

@@ -376,7 +376,7 @@ def test_the_newest_is_one_that_can_be_restored_from() -> None:
 def test_failed_archival_is_repeated_with_its_reason() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100))
     (change,) = changes(options(archive_after=OLD), of, tier("v1-2", "archival-failed", message="no room")).archive
-    assert change.reason == "archive: older than 90d; the last try has failed: no room"
+    assert change.reason == "archive: older than 90d; the last attempt failed: no room"
 
 
 def test_set_is_archived_whole_or_not_at_all() -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The capture of a version that counts, and its spare ones.
+"""The capture of a version that counts, and superfluous captures.
 
 Private to this collection.
 """
@@ -26,11 +26,10 @@ from .spec import ImageSpec
 
 
 def choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
-    """Return the snapshots that are this version's capture (all of them or none), and those to be deleted, with the
-    reason.
+    """Return the snapshots of this version's capture (all of them or none), and those to delete, with the reason.
 
-    Two runs at the same moment may both have captured. The earliest start time is the one, then the lowest id, in every
-    run.
+    Two runs at the same moment may both have captured. In every run, the capture with the earliest start time counts,
+    then the lowest id.
     """
     found = taken(spec, state)
     sets: dict[Any, list[Snapshot]] = {}
@@ -58,8 +57,8 @@ def choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list
 
 
 def require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target]) -> None:
-    """Raise unless each device of the image has its snapshot, and each snapshot its device, as at the time of the
-    capture.
+    """Raise SpecError unless each device of the image has its snapshot, and each snapshot its device, as at the time of
+    the capture.
     """
     volumes = {target.volume_id for target in targets}
     strangers = [item for item in kept if item.volume_id not in volumes]

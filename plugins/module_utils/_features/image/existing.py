@@ -23,9 +23,9 @@ from .spec import HARDWARE, WITHOUT, ImageSpec
 def tag_changes(
     spec: ImageSpec, state: State, resources: Iterable[Image | Snapshot]
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """Return the CreateTags that give these resources the tags of the task, and warnings about those without a place.
+    """Return the CreateTags that give these resources the tags of the task, and warnings about tags without room.
 
-    The task keeps tags that it does not name: they may be the user's.
+    The task keeps tags that it does not name, since they may be the user's.
     """
     changes: list[Change] = []
     warnings: list[str] = []
@@ -43,7 +43,7 @@ def image_tag_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tupl
     """Return `tag_changes` for an image and for the snapshots that were taken for it. A source snapshot keeps its own
     tags.
 
-    An image that lacks the tags of its version gets them back, with a warning.
+    If an image lacks the tags of its version, it gets them back, with a warning.
     """
     changes, warnings = _identity_changes(spec, state, image)
     if not spec.tags:
@@ -66,9 +66,7 @@ def _identity_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tupl
 
 
 def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:
-    """Return the warning that names the options which the image does not have, as one text; nothing when it has them
-    all.
-    """
+    """Return the warning that names the options that differ from the image, or nothing."""
     differences = [f"{option} (the image has {_word(have)})" for option, have in _differences(spec, image)]
     if not differences:
         return ()

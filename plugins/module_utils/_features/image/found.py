@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The images and snapshots of one version: those that carry its identity and that this collection has made.
+"""The images and snapshots of one version, which carry its identity and which this collection has made.
 
 CopyImage and CopySnapshot copy tags along, and anybody who may write tags can forge them. So the identity in the tags
 only shows where to look. Facts that EC2 recorded at the creation, and that no tag changes, must agree: the image's
@@ -57,18 +57,17 @@ def tagged(spec: ImageSpec, state: State, cls: type[T]) -> list[T]:
 
 
 def account_of(spec: ImageSpec, state: State) -> str | None:
-    """Return the account of this run: the owner of the source. None while EC2 shows no source."""
+    """Return the account of this run, which owns the source, or None while EC2 shows no source."""
     known = (*map(state.instance, family(spec, state)), state.snapshot(spec.source_snapshot_id))
     return next((item.owner_id for item in known if item is not None and item.owner_id), None)
 
 
 def images(spec: ImageSpec, state: State) -> list[Image]:
-    """Return the registered images of this version, broken ones too, by id. Where one has the version's name, only that
-    one.
+    """Return the registered images of this version, including broken ones, by id. If one of them has the version's
+    name, return only that one.
 
-    An image keeps the name and the description that it was made with. One that has neither of this version was made for
-    something else, whatever its tags say. So was one whose description names another version: two versions may have
-    one name.
+    An image keeps the name and the description from its creation. An image without the name and the description of this
+    version, or with the description of another version, never counts, with any tags. Two versions may have one name.
     """
     found = [image for image in _originals(spec, state) if is_made_for(spec, state, image)]
     named = [image for image in found if image.name == spec.image_name]
@@ -82,8 +81,9 @@ def _originals(spec: ImageSpec, state: State) -> list[Image]:
 
 
 def _stripped(spec: ImageSpec, state: State) -> list[Image]:
-    """Return the image with the version's name that lacks its tags, where the description of it, or of one of its
-    snapshots, is one that this version alone has. None to remove: somebody may have taken the tags off to keep it.
+    """Return the image with the version's name and a description that is unique to this version, but without its tags.
+    The description may be that of a snapshot. Return none for a removal, since somebody may have removed the tags to
+    keep the image.
     """
     account = account_of(spec, state)
     return [
@@ -114,7 +114,10 @@ def _texts_of_parts(state: State, image: Image) -> list[str]:
 
 
 def description_of(image: Image) -> str:
-    """Return the Description, empty for none. EC2 takes it when the image is made, and tags cannot change it."""
+    """Return the Description, or an empty text.
+
+    A caller sets it only at the creation of the image, and tags cannot change it.
+    """
     return str(image.facts.get("Description") or "")
 
 
@@ -132,8 +135,8 @@ def is_made_for(spec: ImageSpec, state: State, image: Image) -> bool:
 def _is_of_another_version(spec: ImageSpec, state: State, image: Image) -> bool:
     """Return whether the image's description names another version, so that the image does not count for this one.
 
-    The task's own description may have that form. Then the snapshots decide: they were taken for this version, unless
-    the description names one of them as the source. Such a snapshot was there before.
+    The task's own description may have that form. Then the snapshots decide, since they were taken for this version,
+    unless the description names one of them as the source. Such a snapshot was there before.
     """
     text = description_of(image)
     if not names_another_version(spec, text):
@@ -145,14 +148,14 @@ def _is_of_another_version(spec: ImageSpec, state: State, image: Image) -> bool:
 def _names_its_snapshot(image: Image) -> bool:
     """Return whether the image's description says that it was made from the snapshot of one of its devices.
 
-    Nobody who copies an image knows the ids of the snapshots that the copy will have.
+    When somebody copies an image, the ids of the copy's snapshots are unknown.
     """
     named = _SOURCE_SNAPSHOT.search(description_of(image))
     return named is not None and named[1] in image.snapshot_ids
 
 
 def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
-    """Yield the warning about resources with the identity of the version that were made for something else."""
+    """Yield the warning about resources that have the identity of the version but were not made for it."""
     own = {*ids(images(spec, state)), *ids(taken(spec, state))}
     originals = [*_originals(spec, state), *_untouched(spec, state)]
     others = [
@@ -176,22 +179,20 @@ def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
 
 
 def _untouched(spec: ImageSpec, state: State) -> list[Snapshot]:
-    """Return the tagged snapshots that are no copies, without those that an image of the version is made from."""
+    """Return the tagged snapshots that are no copies and that no image of the version uses."""
     used = {snapshot for image in images(spec, state) for snapshot in image.snapshot_ids}
     return [item for item in tagged(spec, state, Snapshot) if not is_copy(item) and item.snapshot_id not in used]
 
 
 def copied_images(spec: ImageSpec, state: State) -> list[Image]:
-    """Return the registered images that carry this version's tags because somebody has copied them along, by id."""
+    """Return, by id, the registered images that have this version's tags from a copy."""
     return [image for image in tagged(spec, state, Image) if image.state not in GONE and _is_copy(spec, state, image)]
 
 
 def _is_copy(spec: ImageSpec, state: State, image: Image) -> bool:
-    """Return whether somebody has copied the image, by EC2's record of its source, else by its snapshots, as far as
-    known.
+    """Return whether somebody has copied the image, as EC2's record of its source or else its known snapshots show.
 
-    An image may be registered from a snapshot which is itself a copy: from that of the task, or the one in its
-    description.
+    The snapshot of an image that was not copied may itself be a copy, if the task or the description names it.
     """
     if image.is_copy or image.facts.get("SourceInstanceId"):
         return image.is_copy and not _is_made_of(spec, image.facts.get("SourceImageId"), image)
@@ -215,8 +216,8 @@ def _is_made_of(spec: ImageSpec, source: str | None, resource: Image | Snapshot)
 
 
 def origin_queries(found: Iterable[Image]) -> tuple[Query, ...]:
-    """Return the queries for the snapshots of these images, which identify copies where EC2 has recorded no source
-    image.
+    """Return the queries for the snapshots of these images, which identify copies if EC2 has recorded no
+    source image.
     """
     return by_id(
         "DescribeSnapshots", "snapshot-id", (item for image in found for item in image.snapshot_ids), OwnerIds=("self",)
@@ -224,13 +225,13 @@ def origin_queries(found: Iterable[Image]) -> tuple[Query, ...]:
 
 
 def taken(spec: ImageSpec, state: State) -> list[Snapshot]:
-    """Return the snapshots that were taken for this version, whatever became of them, by id.
+    """Return, by id, the snapshots that were taken for this version, in any state.
 
-    A snapshot keeps the description that it was taken with, and it names the version. EC2 writes that of the snapshots
-    of a CreateImage: it names the image, which must be there, and be one of this version. Earlier versions of the
-    collection gave a description of the task's to the snapshots as it was. Several versions share it, so such a
-    snapshot counts only while an image of this version with the same description is made of it. A snapshot of the
-    user's may have that text too: see `may_be_given`.
+    A snapshot keeps the description from its creation, which names the version. For the snapshots of a CreateImage, EC2
+    writes a description with the image, which must exist and belong to this version. Earlier versions of the collection
+    gave the description of the task to the snapshots. Several versions can share it, so such a snapshot counts only
+    while an image of this version with the same description uses it. A snapshot of the user may have that text too: see
+    `may_be_given`.
     """
     found = images(spec, state)
     shared = {(snapshot_id, description_of(image)) for image in found for snapshot_id in image.snapshot_ids}
@@ -264,7 +265,7 @@ def may_be_given(spec: ImageSpec, state: State, snapshot: Snapshot) -> bool:
 
 
 def used_by_others(state: State, removed: Iterable[Image]) -> dict[str, str]:
-    """Return, by snapshot, a registered image that uses it. The images that are to be *removed* do not count."""
+    """Return, by snapshot, a registered image that uses it. Images in *removed* do not count."""
     gone = set(ids(removed))
     return {
         snapshot_id: image.image_id
@@ -285,7 +286,7 @@ def family(spec: ImageSpec, state: State) -> tuple[str, ...]:
 
 
 def family_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """Return the query that `family` needs beside those for the source and its successors: for their older ids."""
+    """Return the query for older ids that `family` needs, beside those for the source and its successors."""
     if not spec.source_instance_id:
         return ()
     successors = descendants(state, spec.source_instance_id) if spec.follow_successor else []
@@ -293,11 +294,9 @@ def family_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def stranger_of(spec: ImageSpec, state: State, image: Image) -> Snapshot | None:
-    """Return a snapshot of the image that was taken of a volume which the source did not have then; None where none
-    was.
+    """Return a snapshot of the image whose volume did not belong to the source at that time, or None.
 
-    None too where EC2 does not show any more which volumes the source had: its instance is gone, or its root volume was
-    replaced since.
+    Also return None if EC2 no longer shows the old volumes of the source, since it is gone or has another root volume.
     """
     if spec.source_snapshot_id:
         return None
@@ -330,10 +329,9 @@ def _had_its_root(member: Instance | None, moment: datetime | None) -> bool | No
 
 
 def is_shown_of_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
-    """Return whether EC2 shows that the resource was made from the source, one that it replaces, or one that replaces
-    it.
+    """Return whether EC2 shows that the resource was made from the source, a predecessor or a successor of it.
 
-    Its snapshots were taken of their volumes, or its description names one of them.
+    The snapshots of the resource were taken of their volumes, or its description names one of these instances.
     """
     if spec.source_snapshot_id:
         return isinstance(resource, Image) and spec.source_snapshot_id in resource.snapshot_ids
@@ -352,5 +350,5 @@ def is_shown_of_source(spec: ImageSpec, state: State, resource: Image | Snapshot
 
 
 def captures(spec: ImageSpec, state: State) -> list[Snapshot]:
-    """Return the snapshots of an earlier capture of this version, the ones that ended in an error left out."""
+    """Return the snapshots of an earlier capture of this version, without those that ended in an error."""
     return [snapshot for snapshot in taken(spec, state) if snapshot.state != "error"]

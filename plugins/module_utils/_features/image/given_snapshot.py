@@ -64,7 +64,7 @@ def plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...
 
 def _platform_note(snapshot: Snapshot) -> str:
     return (
-        "source_snapshot_id: EC2 bills an image that is registered from a snapshot as Linux/UNIX, whatever "
-        f"{snapshot.snapshot_id} holds. Bake Windows, RHEL and SLES from an instance instead. Set platform_details: "
-        "Linux/UNIX to say that this is right."
+        "source_snapshot_id: EC2 bills an image that is registered from a snapshot as Linux/UNIX, even if "
+        f"{snapshot.snapshot_id} has another platform. Bake Windows, RHEL and SLES from an instance instead. Set "
+        "platform_details: Linux/UNIX to say that this is right."
     )

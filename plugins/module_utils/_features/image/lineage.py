@@ -24,11 +24,11 @@ def versions(spec: ImageSpec, state: State) -> list[str]:
 
 
 def lost_successors(spec: ImageSpec, state: State) -> list[Instance]:
-    """Return the successors of known instances that have lost their tag `tags.REPLACES`, with it."""
+    """Return the successors of known instances that have lost their tag `tags.REPLACES`, with the correct tag."""
     pairs = untagged(state, versions(spec, state)) if spec.source_instance_id and spec.follow_successor else []
     return [tagged for _item, tagged in pairs]
 
 
 def recognized(spec: ImageSpec, state: State) -> State:
-    """Return the state in which each such successor has its tag: its ClientToken proves the launch."""
+    """Return the state in which each such successor has its tag, since its ClientToken proves the launch."""
     return state.with_resources(lost_successors(spec, state))

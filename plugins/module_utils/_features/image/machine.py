@@ -5,8 +5,8 @@
 """The machine that a capture was taken of, in a tag on its snapshots.
 
 A snapshot does not show the architecture, the boot mode or the device names of its instance, and EC2 forgets a
-terminated instance after an hour. With this record the capture can still be registered. Its hash stands in their
-descriptions: see `spec.capture_description`. Snapshots of earlier versions of the collection lack the hash, or both.
+terminated instance after an hour. With this record the capture can still be registered. Their descriptions have its
+hash: see `spec.capture_description`. Snapshots of earlier versions of the collection lack the hash, or both.
 
 Private to this collection.
 """
@@ -50,7 +50,7 @@ def required_imds(instance: Instance) -> str | None:
 def machine_record(instance: Instance, devices: Mapping[str, tuple[str, bool]]) -> str:
     """Return the tag's value for a capture of these volumes: (device name, delete on termination) by volume id.
 
-    Empty when the machine cannot be described in the 256 characters of a tag, and for paravirtual ones, which need a
+    Return an empty text if the 256 characters of a tag are not enough, and for a paravirtual machine, which needs a
     kernel too.
     """
     facts = {**instance.facts, "ImdsSupport": required_imds(instance), "RootDeviceName": instance.root_device_name}
@@ -64,7 +64,7 @@ def machine_record(instance: Instance, devices: Mapping[str, tuple[str, bool]]) 
 
 
 def read_machine(record: str) -> Machine | None:
-    """Return the machine that a tag records, or None without a record or for a later version's format."""
+    """Return the machine in a tag, or None without a record or for the format of a later version."""
     values = dict(word.partition("=")[::2] for word in record.split(" ") if word)
     devices = values.get("devices", "")
     if not devices or any(part[-1:] not in ("+", "-") for part in devices.split(",")):
@@ -78,7 +78,7 @@ def read_machine(record: str) -> Machine | None:
 
 
 def devices_by_volume(machine: Machine, volume_ids: Sequence[str]) -> dict[str, tuple[str, bool]] | None:
-    """Return the devices of these volumes; None when they are not as many as were captured."""
+    """Return the devices of these volumes, or None if their number differs from that of the captured volumes."""
     if len(volume_ids) != len(machine.devices):
         return None
     return dict(zip(sorted(volume_ids), machine.devices, strict=True))

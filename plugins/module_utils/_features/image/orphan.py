@@ -29,7 +29,7 @@ _PLAIN = {"platform_details": "Linux/UNIX"}
 def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: list[Stage]) -> Plan:
     """Return *stages* and then RegisterImage from the capture *kept* of an instance that is gone.
 
-    Raises SpecError when neither the snapshots nor the options have the facts that RegisterImage needs.
+    Raises SpecError if neither the snapshots nor the options have the facts that RegisterImage needs.
     """
     named = ", ".join(snapshot.snapshot_id for snapshot in kept)
     gone = f"source_instance_id: {spec.source} is gone"
@@ -54,10 +54,10 @@ def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: lis
 
 
 def _machine(kept: list[Snapshot]) -> tuple[Machine | None, str]:
-    """Return the machine that the tags record, and a sentence where nothing proves that.
+    """Return the machine that the tags record, and a sentence if the record is not proven.
 
-    The descriptions have the hash of the record. Those of earlier versions lack it: of one volume the tag is believed,
-    of several it could exchange their devices.
+    The descriptions have the hash of the record. Descriptions of earlier versions lack it. Then the tag counts for one
+    volume, but not for several, since a wrong tag could exchange their devices.
     """
     records = {snapshot.tags.get(tag_names.MACHINE, "") for snapshot in kept}
     hashes = {machine_hash_in(snapshot.description) for snapshot in kept}

@@ -25,11 +25,11 @@ from .spec import ImageSpec
 
 
 def result(spec: ImageSpec, state: State) -> dict[str, Any]:
-    """Return ``image``, ``image_id`` (null without one), ``snapshots`` (of the image, else the capture), and the
-    source.
+    """Return the fields about the image, its snapshots and the source.
 
-    ``regions`` and ``launch_template`` are those of a task that does not distribute the image. ``source_rejected``: the
-    instance that was launched in place of the source and does not stand for it.
+    ``image_id``: null without an image. ``snapshots``: the snapshots of the image, or of the capture before the image
+    exists. ``source_rejected``: instances that were launched to replace the source and do not stand for it.
+    ``regions`` and ``launch_template`` are those of a task that does not distribute the image.
     """
     state = recognized(spec, state.here())
     image = next((item for item in images(spec, state) if item.state not in BROKEN), None)

@@ -157,9 +157,9 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
-    """Return the queries for the snapshots of several images, or of one without the version's tags.
+    """Return the queries for the snapshots of the *usable* images.
 
-    The id of a given snapshot is proof enough.
+    A single image needs no query if *state* has one of its snapshots, or if the task names a source snapshot.
     """
     if len(usable) > 1:
         return origin_queries(usable)
@@ -218,7 +218,7 @@ def _removal_of_broken(image: Image, region: str) -> Change:
 
 
 def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """Return the queries for the making of the image: its name, its source, and the facts for its registration."""
+    """Return the queries for a new image: its name, its source, and the facts for its registration."""
     queries: list[Query] = []
     instance = living_or_none(spec, state)
     method = _method(spec, instance)
@@ -324,7 +324,7 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
 def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:
     """Return the stages before a capture: the wait for a stop in progress, or no stage.
 
-    Raises UnsafePlan for a source that still writes. *failed*: snapshots of an earlier capture. Its message begins with
+    Raises UnsafePlan for a source that still writes. *failed*: snapshots of an earlier capture. The message begins with
     the reason of their failure.
     """
     if instance.state == "stopping":
@@ -377,7 +377,7 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
 
 
 def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Image]) -> None:
-    """Raise SpecError, with the reasons, when a source that is gone has left only a failed image or capture."""
+    """Raise SpecError, with the reasons, if a source that is gone has left only a failed image or capture."""
     reasons = [
         f"image {image.image_id} ended as {image.state}: {image.state_reason or 'no reason given'}" for image in broken
     ]
@@ -409,7 +409,7 @@ def _clearing(
     spec: ImageSpec, state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]
 ) -> list[Stage]:
     """Return the stages that remove broken images and then snapshots. EC2 keeps the snapshots of every registered
-    image. A snapshot without its fingerprint is kept: it may be of other devices.
+    image. A snapshot without a fingerprint is kept, since it may be of other devices.
     """
     removed = {change.resource for change in cleanup}
     used = used_by_others(state, (image for image in state.all(Image) if image.image_id in removed))

@@ -89,7 +89,7 @@ def _holder_queries(image: Image, state: State) -> Iterator[Query]:
 def plan_absent_here(spec: ImageSpec, state: State) -> Plan:
     """Return the plan that deregisters the image, then deletes its own snapshots that no other image uses.
 
-    Raises Ambiguous for several images of one version, and UnsafePlan when something uses the image or a snapshot.
+    Raises Ambiguous for several images of one version, and UnsafePlan if the image or a snapshot is in use.
     """
     identity = own_images(*tag_filters(spec.identity))
     state.require(identity, captures_query(spec), *_removal_queries(spec, state))
@@ -125,9 +125,7 @@ def require_unprotected(spec: ImageSpec, image: Image) -> None:
 
 
 def require_unused(spec: ImageSpec, state: State, image: Image) -> None:
-    """Raise UnsafePlan, which names the uses, when something uses the image. Raises Unanswered when AWS refuses to
-    answer.
-    """
+    """Raise UnsafePlan, which names the uses, if the image is in use. Raises Unanswered if AWS refuses to answer."""
     subject = f"state: image {image.image_id} ({spec.label})"
     users = sorted(
         {*(USERS.of(state, image.image_id) or ()), *_launch_configurations(state, image), *_accounts(state, image)}
@@ -157,7 +155,7 @@ def _launch_configurations(state: State, image: Image) -> Iterator[str]:
 
 
 def _accounts(state: State, image: Image) -> Iterator[str]:
-    """Yield the other accounts with which the image is shared and whose newest usage report shows that they use it."""
+    """Yield the other accounts that have access to the image, and that use it by the newest usage report."""
     for entry in USAGE.of(state, image.image_id) or ():
         if _counts(state, image, entry) and not _superseded(state, image, entry):
             reported = format_moment(entry.reported) if entry.reported is not None else None
@@ -172,7 +170,9 @@ def _counts(state: State, image: Image, entry: Usage) -> bool:
 
 
 def _superseded(state: State, image: Image, entry: Usage) -> bool:
-    """Return whether a newer report has looked at the same account and type of resource, at least as deep."""
+    """Return whether a newer report has looked at the same account and type of resource, and at least as
+    many versions.
+    """
     reports = USAGE_REPORTS.of(state, image.image_id) or ()
     kind = entry.resource_type
     own = next((report for report in reports if report.report == entry.report), None)
@@ -188,7 +188,7 @@ def _superseded(state: State, image: Image, entry: Usage) -> bool:
 
 
 def shared_warnings(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
-    """Yield the warning that others have access, where no report shows that they use it."""
+    """Yield the warning that other accounts have access, if no report shows that they use the image."""
     shared = sorted(LAUNCH_PERMISSIONS.of(state, image.image_id) or ())
     if shared:
         named = listed(shared)

@@ -41,7 +41,7 @@ _NOT_OF_THE_VOLUME = frozenset({"device_name", "delete_on_termination", "omitted
 
 @dataclass(frozen=True)
 class Target:
-    """A device of the source that the image has too."""
+    """A device of the source that the image also has."""
 
     device_name: str
     volume_id: str
@@ -123,7 +123,9 @@ def hardware_queries(spec: ImageSpec, instance: Instance) -> tuple[Query, ...]:
 
 
 def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, Any]:
-    """Return RegisterImage's parameters for the hardware: the task's options, else the instance's, else its image's."""
+    """Return RegisterImage's parameters for the hardware, from the task's options, or else from the instance or its
+    image.
+    """
     base = state.image(instance.image_id)
     found: dict[str, Any] = {}
     for option, parameter in HARDWARE.items():
@@ -175,7 +177,9 @@ def _mapping(spec: ImageSpec, state: State, instance: Instance, target: Target, 
 def ebs(
     override: DeviceOverride, snapshot_id: str, source: Volume, delete_on_termination: bool, *, boot: bool
 ) -> dict[str, Any]:
-    """Return one entry of BlockDeviceMappings: the override's values, else the source's where the type takes them."""
+    """Return one entry of BlockDeviceMappings, with the override's values, or else the source's if the
+    type takes them.
+    """
     volume_type = override.volume_type or source.volume_type
     rules = VOLUME_TYPES.get(volume_type)
     inherits = volume_type == source.volume_type
@@ -275,7 +279,7 @@ def register(
 
 
 def _shown_hardware(hardware: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an image with this hardware. EC2 enables the Intel interface beside ENA."""
+    """Return the fields of an image with this hardware. EC2 enables the Intel interface together with ENA."""
     shown = {**hardware, **({"SriovNetSupport": "simple"} if hardware.get("EnaSupport") else {})}
     return {
         option: shown[parameter]
@@ -292,7 +296,10 @@ def predicted(image: Image) -> dict[str, Any]:
 
 
 def _image_device(mapping: Mapping[str, Any], source: Volume | None) -> ImageDevice:
-    """Return the device as EC2 will show it: size, where the request gives none, and encryption are the snapshot's."""
+    """Return the device as EC2 will show it.
+
+    The snapshot gives the encryption, and the size unless the request gives one.
+    """
     ebs = mapping.get("Ebs", {})
     return ImageDevice(
         mapping["DeviceName"],
@@ -336,7 +343,7 @@ def _said(override: DeviceOverride) -> dict[str, Any]:
 def create_image(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> Change:
     """Return the CreateImage change, with which EC2 itself takes the snapshots and registers the image.
 
-    It leaves out devices that are no target.
+    The request leaves out devices that are no target.
     """
     wanted = {target.device_name for target in targets}
     overrides = {override.device_name: override for override in spec.overrides}
@@ -370,8 +377,8 @@ def create_image(spec: ImageSpec, state: State, instance: Instance, targets: lis
 
 
 def _created(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> Image:
-    """Return the image that CreateImage will make: hardware as the instance has it, devices as its volumes and the user
-    say.
+    """Return the image that CreateImage will make, with the hardware of the instance, and devices from its volumes and
+    the user's values.
 
     (EC2 API reference, CreateImage and Instance.)
     """
@@ -399,7 +406,7 @@ def _taken_id(spec: ImageSpec, target: Target) -> str:
 
 
 def _created_device(spec: ImageSpec, state: State, target: Target) -> ImageDevice:
-    """Return one device of the image: the user's values, else the volume's where the type is the same."""
+    """Return one device of the image, with the user's values, or else the volume's if the type is the same."""
     volume = state.volume(target.volume_id)
     override = next((item for item in spec.overrides if item.device_name == target.device_name), None)
     said = {} if override is None else override.said

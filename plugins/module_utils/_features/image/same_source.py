@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The proof that an existing image or snapshot was made from the source of this task, as the task wants it.
+"""The proof that an existing image or snapshot was made from the source of this task, with the devices of this task.
 
 Private to this collection.
 """
@@ -26,7 +26,9 @@ from .spec import ImageSpec
 
 
 def living_or_none(spec: ImageSpec, state: State) -> Instance | None:
-    """Return the source instance or its living successor, None for a snapshot and for an instance that is not shown."""
+    """Return the source instance or its living successor, or None for a snapshot, or for an instance that EC2 does not
+    show.
+    """
     if not spec.source_instance_id:
         return None
     newer = successor(state, spec.source_instance_id) if spec.follow_successor else None
@@ -37,11 +39,11 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}")
 
 
 def require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> tuple[str, ...]:
-    """Raise SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as
-    wanted now.
+    """Raise SpecError unless *resource* was made from this source, a predecessor or a successor of it, with the devices
+    of this task.
 
-    An instance that was launched from the image is the same source too. Return a warning where the fingerprint is
-    missing or of another source, and EC2 shows that *resource* was made from this one.
+    An instance that was launched from the image is the same source too. Return a warning if the fingerprint is missing
+    or names another source, and EC2 shows that *resource* was made from this one.
     """
     instance = living_or_none(spec, state)
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
@@ -77,7 +79,7 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
 
 
 def require_captured_from_source(spec: ImageSpec, state: State) -> list[str]:
-    """Apply `require_same_source` to all snapshots taken for this version, also to spare and failed ones.
+    """Apply `require_same_source` to all snapshots taken for this version, including superfluous and failed ones.
 
     So no run deletes another source's snapshot. Returns the warnings.
     """
@@ -90,7 +92,7 @@ def has_fingerprint(resource: Image | Snapshot) -> bool:
 
 
 def is_same_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
-    """Return whether the resource's fingerprint names the source, one that it replaces, or one that replaces it."""
+    """Return whether the resource's fingerprint names the source, a predecessor or a successor of it."""
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
     sources = dict.fromkeys((spec.source, *family(spec, state)))
     return any(recorded.startswith(spec.source_hash(source)) for source in sources)

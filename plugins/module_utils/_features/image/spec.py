@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `ami_bake` as a checked spec, and an image's marks: tags, fingerprint, name.
+"""The options of `ami_bake` as a checked spec, and the identity of an image: tags, fingerprint, name.
 
 Private to this collection.
 """
@@ -141,7 +141,7 @@ def _hash(content: list[Any]) -> str:
 
 
 def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
-    """Return the module's options as a spec. Raises SpecError for mistakes that show without a look at EC2."""
+    """Return the module's options as a spec. Raises SpecError for mistakes that can be found without a call to EC2."""
     name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
         if not value or len(value) > tag_names.LONGEST_VALUE:
@@ -260,8 +260,8 @@ def _require_copy(spec: ImageSpec, source: str) -> None:
 def require_create_image(spec: ImageSpec) -> None:
     """Raise SpecError for options that CreateImage cannot carry out: it takes the hardware of the instance as it is.
 
-    It takes other sizes and types of devices, although EC2's API reference says that only DeleteOnTermination can
-    differ.
+    CreateImage accepts other sizes and types of devices, although EC2's API reference says that only
+    DeleteOnTermination can differ.
     """
     if spec.hardware:
         raise SpecError(
@@ -292,7 +292,7 @@ def described(spec: ImageSpec, source: str) -> str:
 def capture_description(spec: ImageSpec, source: str, machine: str = "") -> str:
     """Return the description of the snapshots that a capture of *source* takes: it names this version and no other.
 
-    *machine*: the record of the machine, which a tag holds. Its hash stands in the description, where it has room.
+    *machine*: the record of the machine, which a tag holds. If there is room, the description has its hash.
     """
     proof = f", machine {machine_hash(machine)}" if machine else ""
     if spec.description or not _is_unmistakable(spec):
@@ -302,7 +302,7 @@ def capture_description(spec: ImageSpec, source: str, machine: str = "") -> str:
 
 
 def machine_hash(record: str) -> str:
-    """Return the 16 hex digits by which a capture's Description proves its machine record."""
+    """Return the 16 hex digits in a capture's Description that prove its machine record."""
     return hashlib.sha256(record.encode()).hexdigest()[:16]
 
 
@@ -313,12 +313,12 @@ def machine_hash_in(text: str) -> str:
 
 
 def names_source(spec: ImageSpec, text: str, source: str) -> bool:
-    """Return whether a description is the one that this version has by default when it is made from *source*."""
+    """Return whether a description is the default one of this version from *source*."""
     return _MACHINE.sub("", text) == default_description(spec, source)
 
 
 def names_version(spec: ImageSpec, text: str) -> bool:
-    """Return whether only this version has such a description, whatever its source."""
+    """Return whether only this version can have such a description, with any source."""
     if text.endswith(_mark(spec)):
         return True
     text, beginning = _MACHINE.sub("", text), f"{spec.name} {spec.version} from "
@@ -330,7 +330,7 @@ def names_version(spec: ImageSpec, text: str) -> bool:
 def names_another_version(spec: ImageSpec, text: str) -> bool:
     """Return whether the collection writes such a description for another version than this one.
 
-    A description of the task's may look like that. The one that the task gives now does not count.
+    A description of a task may have the same form. The present description of the task does not count.
     """
     if names_version(spec, text) or (spec.description and text == _as_description(spec.description)):
         return False
@@ -345,15 +345,15 @@ def names_another_version(spec: ImageSpec, text: str) -> bool:
 def _is_unmistakable(spec: ImageSpec) -> bool:
     """Return whether no other name and version make the same plain description.
 
-    ``web 1`` and ``2`` read like ``web`` and ``1 2``, characters that EC2 does not take all become a question mark, and
-    a long text is cut.
+    ``web 1`` and ``2`` look like ``web`` and ``1 2``, characters that EC2 does not accept become question marks, and a
+    long text is cut.
     """
     label = f"{spec.name} {spec.version}"
     return label.isascii() and label.count(" ") == 1 and "?" not in label and len(label) <= _MOST - 40
 
 
 def _mark(spec: ImageSpec) -> str:
-    """Return the end of a description that says to which version it belongs, whatever the text before it."""
+    """Return the end of a description that identifies the version, after any text."""
     return f" [{hashlib.sha256(json.dumps([spec.name, spec.version]).encode()).hexdigest()[:32]}]"
 
 

@@ -49,7 +49,7 @@ from .refusals import Refusal, gone_ones, refusing, replaced_ones, unknown_ones
 class PowerSpec:
     """The options of `instance_power`, checked.
 
-    ``instance_ids`` None: all instances of the region with a hold (restored only).
+    If ``instance_ids`` is None, all instances of the region with a hold are meant (only with restored).
     """
 
     instance_ids: tuple[str, ...] | None
@@ -66,20 +66,20 @@ class PowerSpec:
 
     @property
     def asks_balancers(self) -> bool:
-        """Return whether a stop looks for load balancers. A relaunch looks itself; without a record the stop is for
-        good.
+        """Return whether a stop looks for load balancers. A relaunch looks itself, and a stop without a hold is
+        permanent.
         """
         return self.remember and not self.for_relaunch
 
     @property
     def stop_parameters(self) -> dict[str, bool]:
-        """The parameters of StopInstances beside the ids: only those that the user asked for."""
+        """The parameters of StopInstances beside the ids, with only those that the user has set."""
         said = {"Force": self.force, "Hibernate": self.hibernate, "SkipOsShutdown": self.skip_os_shutdown}
         return {name: True for name, value in said.items() if value}
 
 
 def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
-    """Return the module's options as a spec. Raises SpecError for mistakes that show without a look at EC2."""
+    """Return the module's options as a spec. Raises SpecError for mistakes that can be found without a call to EC2."""
     state = params["state"]
     ids = params.get("instance_ids")
     if ids is None and state != "restored":
@@ -124,7 +124,7 @@ def _instance_queries(spec: PowerSpec) -> tuple[Query, ...]:
 
 
 def _known(spec: PowerSpec, state: State) -> list[Instance]:
-    """Return the instances of the task that EC2 knows, in the order of the option, else by id."""
+    """Return the instances of the task that EC2 knows, in the order of the option, or else by id."""
     if spec.instance_ids is not None:
         found = [state.instance(instance_id) for instance_id in spec.instance_ids]
         return [instance for instance in found if instance is not None]
@@ -143,7 +143,7 @@ def _gone(spec: PowerSpec, state: State) -> list[str]:
 def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
     """Return the plan that brings the instances into the wanted state. Raises SpecError, Ambiguous, UnsafePlan.
 
-    An instance that cannot be planned is refused by its id. The plan has the others.
+    If an instance cannot be planned, the plan refuses it, names it, and covers the others.
     """
     state.require(*_instance_queries(spec))
     if spec.state == "restored":
@@ -207,7 +207,10 @@ def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[s
 
 
 def _stop_refusals(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Refusal]:
-    """Yield the obstacles to the stop of a running instance. Without the facts about it, nothing else is told."""
+    """Yield the obstacles to the stop of a running instance.
+
+    If facts about the instance are missing, this is the only reported obstacle.
+    """
     name = instance.instance_id
     silent = unanswered_about(state, instance)
     if silent:
@@ -244,9 +247,9 @@ def _started(spec: PowerSpec, state: State, instances: Sequence[Instance]) -> tu
 
 
 def _unmarked(state: State, instances: Iterable[Instance]) -> list[Replacement]:
-    """Return the replacements of held instances by successors without the tag `tags.TRIAL`.
+    """Return the replacements of instances with a hold by successors without the tag `tags.TRIAL`.
 
-    Earlier versions wrote no such tag. But their runs, too, removed the hold once the successor served.
+    Earlier versions wrote no such tag. But their runs also removed the hold once the successor served.
     """
     found: list[Replacement] = []
     for instance in instances:
@@ -262,7 +265,7 @@ def _unmarked(state: State, instances: Iterable[Instance]) -> list[Replacement]:
 
 @dataclass
 class _Held:
-    """The instances with a hold, by the run's treatment of them. ``done``: those that run, so their hold has ended."""
+    """The instances with a hold, by the action of the run. ``done``: instances that run, so their hold has ended."""
 
     done: list[Instance] = field(default_factory=list)
     pending: list[Instance] = field(default_factory=list)
@@ -315,8 +318,9 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
 
 
 def _successors_given_up(state: State, held: _Held, now: datetime) -> tuple[list[tuple[Instance, Instance]], list[str]]:
-    """Return the pairs of a predecessor that is back in service and its unproven successor, and a warning for each
-    successor that may have served.
+    """Return pairs of predecessor and unproven successor, and a warning for each successor that may have served.
+
+    The predecessor of each pair is back in service.
     """
     begun = [instance for instance in held.pending if _was_started(instance)]
     started = [item for item in (*held.starting, *held.pending) if item not in begun]
@@ -327,8 +331,8 @@ def _successors_given_up(state: State, held: _Held, now: datetime) -> tuple[list
 
 
 def _restoring_stages(state: State, held: _Held, given_up: Sequence[tuple[Instance, Instance]]) -> Iterator[Stage]:
-    """Yield the starts and the ends of the holds. The hold of an instance that was started ends last, so that a run
-    that is ended before leaves the record.
+    """Yield the starts and the ends of the holds. The hold of a started instance ends last, so that an interrupted run
+    leaves the record.
     """
     # A hold that shows a rejected successor is kept until the successor's own tag says so.
     telling = [instance for instance in held.done if any(old is instance for old, _new in given_up)]
@@ -347,9 +351,9 @@ def _restoring_stages(state: State, held: _Held, given_up: Sequence[tuple[Instan
 def _unreplaced(
     spec: PowerSpec, state: State, starting: list[Instance]
 ) -> tuple[list[Instance], list[str], list[Refusal]]:
-    """Return those of the held instances that no successor stands for, warnings, and the refusals of named ones.
+    """Return the instances with a hold that no successor stands for, warnings, and the refusals of named instances.
 
-    Among all holds, a replaced or unclear one is no error: a warning names it.
+    Without ids, a replaced or ambiguous instance is no error, and a warning names it.
     """
     unmarked = _unmarked(state, starting)
     open_ids = {predecessor(item.successor) for item in unmarked}
@@ -371,7 +375,7 @@ def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
 
 
 def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
-    """Return the warning about stopped instances whose record EC2's facts do not agree with."""
+    """Return the warning about stopped instances whose hold does not agree with EC2's facts."""
     if not instances:
         return []
     stops = [
@@ -397,7 +401,7 @@ def _left(old: Instance, new: Instance) -> str:
 
 
 def _rejection(state: State, old: Instance, new: Instance) -> Change:
-    """Return the change that marks *new* as rejected, unless its own run has let it serve meanwhile."""
+    """Return the change that marks *new* as rejected, unless its own run has marked it as serving meanwhile."""
     serves = (("instance-id", (new.instance_id,)), (f"tag:{tag_names.TRIAL}", (SERVING,)))
     record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"reject: {old.instance_id} is back")
     return dataclasses.replace(record, unless=(Query("DescribeInstances", serves),), after_steps=(old.instance_id,))
@@ -410,8 +414,8 @@ def _was_started(instance: Instance) -> bool:
 
 
 def _given_up(state: State, started: Iterable[Instance], done: Iterable[Instance]) -> list[tuple[Instance, Instance]]:
-    """Return the successors that have not proved themselves in place of those that are back, by
-    their tags: (old, new).
+    """Return the successors whose tags say that they have not proved themselves in place of the instances that are
+    back: (old, new).
     """
     back = [(old, new) for old in started for new in on_trial_for(state, old.instance_id)]
     back += [(old, new) for old in done for new in on_trial_for(state, old.instance_id) if started_since(old, new)]
@@ -431,12 +435,14 @@ def _each(stages: Iterable[Stage]) -> tuple[Stage, ...]:
 
 
 def result(spec: PowerSpec, state: State) -> dict[str, Any]:
-    """Return ``instances``: the views of those that EC2 knows, in the order of ``instance_ids``, else by id."""
+    """Return ``instances``: the views of the instances that EC2 knows, in the order of ``instance_ids``,
+    or else by id.
+    """
     return {"instances": [view(instance) for instance in _known(spec, state)]}
 
 
 def headline(_spec: PowerSpec, result: Mapping[str, Any]) -> str:
-    """Return how many of the instances are in which state."""
+    """Return the number of instances in each state."""
     counts = Counter(str(instance["state"]) for instance in result["instances"])
     return ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "no instance"
 

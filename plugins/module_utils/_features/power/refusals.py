@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The instances that cannot be planned. Each is refused by its id, and the others are stopped or started.
+"""The instances that cannot be planned. The task refuses and names each of them, and stops or starts the others.
 
 Private to this collection.
 """
@@ -47,7 +47,7 @@ class Refusal:
 
 
 def _text(refusals: Sequence[Refusal], end: str) -> str:
-    """Return the reasons, each with its instances, then the sentence *end* and the advice."""
+    """Return the reasons, each with its instances, and then the sentence *end* and the advice."""
     reasons = dict.fromkeys((one.kind, one.advice) for one in refusals)
     texts = []
     for reason in reasons:
@@ -58,7 +58,10 @@ def _text(refusals: Sequence[Refusal], end: str) -> str:
 
 
 def _error(refusals: Sequence[Refusal], end: str) -> StorageError:
-    """Return one error for all *refusals*, of their kind if they have one. *end*: what the task does beside them."""
+    """Return one error for all *refusals*, of their common kind if there is one.
+
+    *end*: a sentence about the other instances.
+    """
     text = _text(refusals, end)
     if len({one.kind for one in refusals}) > 1:
         return Incomplete(text, *(one.error for one in refusals))
@@ -67,9 +70,9 @@ def _error(refusals: Sequence[Refusal], end: str) -> StorageError:
 
 
 def refusing(plan: Plan, refusals: Sequence[Refusal], verb: str) -> Plan:
-    """Return *plan*, which fails the task with the *refusals* in the end. Raises them if the plan changes nothing.
+    """Return *plan*, with the *refusals* that fail the task in the end. Raises them if the plan changes nothing.
 
-    *verb*: what the task does to the other instances.
+    *verb*: the action of the task on the other instances.
     """
     if not refusals:
         return plan
@@ -83,7 +86,10 @@ def refusing(plan: Plan, refusals: Sequence[Refusal], verb: str) -> Plan:
 
 
 def gone_ones(state: State, ids: Iterable[str]) -> Iterator[Refusal]:
-    """Yield the refusals of instances that are gone. They name the successor of a replaced one."""
+    """Yield the refusals of instances that are gone.
+
+    If a successor has replaced an instance, the refusal names the successor.
+    """
     for instance_id in ids:
         instance, several = state.instance(instance_id), claimants(state, instance_id)
         text = (
@@ -99,7 +105,7 @@ def gone_ones(state: State, ids: Iterable[str]) -> Iterator[Refusal]:
 
 
 def unknown_ones(state: State, ids: Iterable[str]) -> Iterator[Refusal]:
-    """Yield the refusals of ids that EC2 does not know, unless a living instance has replaced one."""
+    """Yield the refusals of ids that EC2 does not know and that no living instance has replaced."""
     for item in ids:
         if state.instance(item) is None and not claimants(state, item):
             text = f"{item} does not exist in {state.region}, and has no successor there"
@@ -107,7 +113,7 @@ def unknown_ones(state: State, ids: Iterable[str]) -> Iterator[Refusal]:
 
 
 def replaced_ones(state: State, instances: Iterable[Instance]) -> Iterator[Refusal]:
-    """Yield the refusals of instances that another one has replaced, or that several others claim to replace."""
+    """Yield the refusals of instances with one successor, or with several claimants."""
     for item in instances:
         name = item.instance_id
         try:

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Contradictions between a replacement's tags and EC2's facts: instances to spare, and successors to recognise.
+"""Contradictions between a replacement's tags and EC2's facts: instances that a run keeps, and successors that it
+recognises.
 
 Private to this collection.
 """
@@ -34,13 +35,13 @@ from .options import RelaunchSpec
 def can_be_ended(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
     """Return whether a run that did not launch *new* may terminate it, since its tag says that it was rejected.
 
-    Where the task keeps the predecessor beside its successor, both serve, and no fact shows a rejected one.
+    If the task keeps the predecessor beside its successor, both serve, and no fact shows a rejected one.
     """
     return spec.old_instance != "keep" and can_be_on_trial(new, old, now)
 
 
 def spared(old: Instance, new: Instance) -> str:
-    """Return the warning about a successor that its tag calls rejected, but that may have served."""
+    """Return the warning about a successor with the tag ``rejected`` that may have served."""
     return (
         f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was "
         f"rejected in favour of {old.instance_id} ({old.state}). Nothing proves that, and {new.instance_id} may have "
@@ -50,7 +51,7 @@ def spared(old: Instance, new: Instance) -> str:
 
 
 def doubts_of(spec: RelaunchSpec, state: State, current: Instance) -> tuple[str, ...]:
-    """Return the warnings about claims that nothing proves, and about tags that the facts overrule."""
+    """Return the warnings about unproven claims, and about tags that the facts overrule."""
     ids = [spec.instance_id, current.instance_id]
     replacement = replacement_of(state, current)
     overruled = replacement is not None and replacement.stands and replacement.in_doubt
@@ -66,9 +67,9 @@ def doubts_of(spec: RelaunchSpec, state: State, current: Instance) -> tuple[str,
 
 
 def require_outrun_settled(spec: RelaunchSpec, state: State, current: Instance) -> None:
-    """Raise UnsafePlan for a new image where the predecessor of *current* ran on for more than a day after the launch.
+    """Raise UnsafePlan for a new image if the predecessor of *current* ran on for more than a day after the launch.
 
-    Only a tag shows which of the two serves, so neither is replaced. A task with the same image changes neither.
+    Only a tag shows which of the two serves, so the task replaces neither. A task with the same image changes neither.
     """
     replacement = replacement_of(state, current)
     if replacement is None or current.image_id == spec.image_id or spec.old_instance == "keep":
@@ -82,7 +83,7 @@ def require_outrun_settled(spec: RelaunchSpec, state: State, current: Instance) 
 
 
 def unretired(spec: RelaunchSpec, old: Instance, new: Instance) -> str:
-    """Return the warning about a predecessor that no tag retires, since it may have run on for more than a day."""
+    """Return the warning about a predecessor that may have run on for more than a day, so that no tag retires it."""
     goal = "stop" if spec.old_instance == "stop" else "terminate"
     return (
         f"{old.instance_id} ({old.state}) ran for more than a day after the launch of {new.instance_id} "
@@ -94,7 +95,7 @@ def unretired(spec: RelaunchSpec, old: Instance, new: Instance) -> str:
 
 
 def younger_hold(old: Instance, new: Instance) -> tuple[str, ...]:
-    """Return the warning about a hold that a running predecessor got after the launch: it was not stopped since."""
+    """Return the warning about a hold that a running predecessor got after the launch, without a stop since then."""
     hold, birth = hold_of(old), born(new)
     if hold is None or birth is None or is_off(old) or hold.since <= birth:
         return ()
@@ -107,14 +108,14 @@ def younger_hold(old: Instance, new: Instance) -> tuple[str, ...]:
 
 
 def recognized(spec: RelaunchSpec, state: State) -> State:
-    """Return the state in which each successor that lost its tag `tags.REPLACES` has it: its ClientToken proves the
-    launch.
+    """Return the state in which each successor that lost its tag `tags.REPLACES` has it, since its ClientToken proves
+    the launch.
     """
     return state.with_resources(new for _old, new in _untagged(spec, state))
 
 
 def _untagged(spec: RelaunchSpec, state: State) -> list[tuple[Instance, Instance]]:
-    """Return the successors without their tag, which this task would launch a second time."""
+    """Return the successors without their tag that this task would launch again."""
     return untagged(state, (spec.image_id,)) if spec.follow_successor else []
 
 

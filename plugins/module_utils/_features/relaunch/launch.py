@@ -37,12 +37,12 @@ _UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", 
 
 
 def known_rivals(state: State, old: Instance, new_id: str = "") -> frozenset[str]:
-    """Return the unproven successors of the predecessor that the plan knows and has dealt with, except *new_id*."""
+    """Return the unproven successors of the predecessor that the plan already covers, except *new_id*."""
     return frozenset(item.instance_id for item in on_trial_for(state, old.instance_id)) - {new_id}
 
 
 def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Change:
-    """Return the RunInstances of the successor. Raises SpecError when its tags are more than EC2 takes."""
+    """Return the RunInstances for the successor. Raises SpecError if it would have more tags than EC2 takes."""
     tags = _successor_tags(spec, old)
     parameters = _launch_parameters(spec, state, old, image)
     parameters["TagSpecifications"] = [specification("instance", tags)]
@@ -84,7 +84,7 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image)
 
 
 def _launch_reason(spec: RelaunchSpec, old: Instance) -> str:
-    """Return the reason of the launch, with the changes for everybody who relies on the predecessor."""
+    """Return the reason of the launch, with the changes that affect users of the predecessor."""
     reason = f"launch the successor of {old.instance_id}: {old.image_id} -> {spec.image_id}"
     if old.private_ip_address:
         reason += f"; the private address {old.private_ip_address} will change"
@@ -158,7 +158,7 @@ def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: I
 
 
 def _override(parameters: dict[str, Any], spec: RelaunchSpec) -> None:
-    """Put the user's profile, key and metadata options in place of the instance's. An empty text removes one."""
+    """Replace the instance's profile, key and metadata options with the user's. An empty text removes a value."""
     overrides = spec.overrides
     profile = overrides.iam_instance_profile
     if profile is not None:
@@ -173,7 +173,7 @@ def _override(parameters: dict[str, Any], spec: RelaunchSpec) -> None:
 
 
 def add_processors(parameters: dict[str, Any], facts: Mapping[str, Any], info: Mapping[str, Any]) -> None:
-    """Add cores and threads where they are not the type's default. EC2 always shows them, but not every type takes
+    """Add cores and threads if they differ from the type's default. EC2 always shows them, but not every type takes
     them.
     """
     cores, threads = read_fact(facts, "CpuOptions.CoreCount"), read_fact(facts, "CpuOptions.ThreadsPerCore")
@@ -199,8 +199,8 @@ def _add_attributes(parameters: dict[str, Any], spec: RelaunchSpec, state: State
 
 
 def _user_data(encoded: str | None) -> str | bytes:
-    """Return the user data as text, or as bytes where it is no text (gzip). EC2 gives base64, and boto3 encodes it
-    again.
+    """Return the user data as text, or as bytes if it is no text (gzip). EC2 gives base64, and boto3
+    encodes it again.
     """
     content = base64.b64decode(encoded or "")
     try:
@@ -240,11 +240,11 @@ def _interface(
 
 
 def public_address(old: Instance) -> bool | None:
-    """Return whether the predecessor has a public address of its own, None when EC2 does not show it. Then the subnet
+    """Return whether the predecessor has a public address of its own, or None if EC2 does not show it. Then the subnet
     decides.
 
-    An Elastic IP hides whether there would be another. A stop releases the address. The hold of a stopped
-    instance records whether it had one. Without a hold, nothing shows it. A starting instance may not have it yet.
+    An Elastic IP hides whether there would be another address. A stop releases the address. Only a hold records whether
+    a stopped instance had one. A starting instance may not have it yet.
     """
     if old.elastic_ip:
         return None
@@ -258,7 +258,7 @@ def public_address(old: Instance) -> bool | None:
 def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
     """Return the root's block device with the key of the old root, if that is encrypted.
 
-    The key of the image's root does not count: DescribeImages does not show it, and a check run knows no facts of a
+    The key of the image's root does not count, since DescribeImages does not show it, and a check run has no facts of a
     planned image.
     """
     root = state.volume(old.root_volume_id)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The predecessor's data volumes, addresses, load balancers and late writes, which a successor is left without.
+"""The predecessor's data volumes, addresses, load balancers and late writes, which a successor lacks.
 
 Private to this collection.
 """
@@ -34,11 +34,11 @@ def data_volumes(old: Instance) -> list[BlockDevice]:
 
 
 def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
-    """Return the names of the data volumes that the image has snapshots of; None for an image that does not show its
-    devices.
+    """Return the device names of the data volumes that the image has snapshots of, or None if the image does not show
+    its devices.
 
-    Any image that EC2 shows has at least its root. A device of the same name counts only when its snapshot was taken of
-    that very volume: another image, or another instance's, has other content there.
+    Any image that EC2 shows has at least its root. A device with the same name counts only if its snapshot was taken of
+    the same volume. The image of another instance has other content there.
     """
     if not image.block_devices:
         return None
@@ -52,8 +52,8 @@ def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
 
 
 def _snapshots_at(image: Image) -> dict[str, str]:
-    """Return the snapshots that the image has besides its root's, by device name. A device without one is empty at
-    first.
+    """Return, by device name, the snapshots of the image, without that of its root. A device without a snapshot is
+    empty at first.
     """
     return {
         device.device_name: device.snapshot_id
@@ -63,7 +63,7 @@ def _snapshots_at(image: Image) -> dict[str, str]:
 
 
 def origin_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
-    """Return the volumes of the image's snapshots, if it has some at the names of the data volumes."""
+    """Return the volumes of the image's snapshots at the device names of the data volumes."""
     image = state.image(spec.image_id)
     if image is None:
         return ()
@@ -94,7 +94,7 @@ def _elastic_address(old: Instance) -> str:
 
 
 def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
-    """Return the warning about data volumes at whose names the successor has the content of another volume."""
+    """Return the warning about data volumes whose device names have the content of another volume in the successor."""
     copied, parts = _copied(state, old, image) or (), _snapshots_at(image)
     names = [item.device_name for item in data_volumes(old)]
     foreign = [f"{name} ({parts[name]})" for name in names if name in parts and name not in copied]
@@ -108,7 +108,7 @@ def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
 
 
 def _kept(spec: RelaunchSpec, state: State, old: Instance, image: Image, released: Iterable[str] = ()) -> list[str]:
-    """Return the attachments that the successor lacks, each with the task's choice, if there is one."""
+    """Return the attachments that the successor lacks, each with the task's choice if it has one."""
     found = (item for item in _attachments(state, old, image) if item[0] not in released)
     return [f"{text}{_chosen(spec, option)}" for option, text in found]
 
@@ -118,18 +118,18 @@ def _chosen(spec: RelaunchSpec, option: str) -> str:
 
 
 def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterable[str]:
-    """Yield the refusals of attachments that stay behind without the user's consent."""
+    """Yield the refusals of attachments that stay with the predecessor without the user's consent."""
     for option, text in _attachments(state, old, image):
         if option in spec.unsaid:
             yield (
                 f"{option}: {old.instance_id} has {text}, which its successor would lack. Set {option}: keep to "
-                f"leave that with {old.instance_id} (old_instance: {spec.old_instance}). This version does not "
-                "support move"
+                f"accept that the attachment stays with {old.instance_id} (old_instance: {spec.old_instance}). This "
+                "version does not support move"
             )
 
 
 def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
-    """Return warnings about everything that the successor will lack."""
+    """Return warnings about all parts of the predecessor that the successor will lack."""
     found = []
     # It may be gone since an earlier run has launched from it.
     image = state.image(spec.image_id) or Image(spec.image_id, "")
@@ -180,7 +180,7 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
 
 
 def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
-    """Return the warning for a successor that takes IMDSv1 although its image asks for IMDSv2 (ImdsSupport v2.0)."""
+    """Return the warning for a successor that accepts IMDSv1 although its image requires IMDSv2 (ImdsSupport v2.0)."""
     tokens = launch.parameters.get("MetadataOptions", {}).get("HttpTokens")
     if image.imds_support != "v2.0" or tokens != "optional":
         return ()
@@ -192,7 +192,7 @@ def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
 
 
 def _captured_volumes(state: State, old: Instance, image: Image) -> str:
-    """Return the volumes of the predecessor that the image is a copy of."""
+    """Return the volumes of the predecessor that the image has copies of."""
     copied = _copied(state, old, image)
     names = [item.device_name for item in data_volumes(old) if copied is None or item.device_name in copied]
     if not names:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Successors that have lost a race: which ones a run may end, and which ones it names.
+"""Successors that have lost a race: those that a run may terminate, and those that a warning names.
 
 Private to this collection.
 """
@@ -36,12 +36,11 @@ _LOSER_GRACE = timedelta(minutes=5)
 def losers_over(
     spec: RelaunchSpec, state: State, current: Instance, now: datetime
 ) -> tuple[list[Instance], tuple[str, ...]]:
-    """Return the losers of a race with *current* that no run can be at work on any more, and a warning that names the
-    others.
+    """Return the losers of a race with *current* that no run can still work on, and a warning that names the others.
 
-    A run gives its successor up, or serves, once it has waited for its health. So the loser's run is over when its word
-    is ``rejected``, or when the timeout of the health has passed since its launch. One that the facts of a race do not
-    fit, or that is older than a day, may have served: it is named.
+    A run decides on its successor once it has waited for its health. So the run of a loser is over if the tag is
+    ``rejected``, or if the timeout of the health has passed since its launch. If the facts of a race do not agree, or
+    if the loser is older than a day, it may have served, and the warning names it.
     """
     found = losers(state, current) if spec.follow_successor else []
     state.require(*(query for item in found for query in _loser_queries(item)))

@@ -32,7 +32,10 @@ def refuse(troubles: Iterable[str]) -> None:
 
 
 def usable_image(spec: RelaunchSpec, state: State) -> Image:
-    """Return the image of the task. Raises SpecError for one that does not exist, or that EC2 launches nothing from."""
+    """Return the image of the task.
+
+    Raises SpecError for an image that does not exist, or from which EC2 does not launch.
+    """
     image = state.image(spec.image_id)
     if image is None:
         why = (
@@ -71,8 +74,8 @@ def architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, i
 def write_troubles(spec: RelaunchSpec, current: Instance, image: Image | None) -> Iterable[str]:
     """Yield the refusal if the image lacks writes of the instance and the task must lose none.
 
-    An image that is only planned will be captured from an instance that is stopped by then. *image*: None where EC2
-    does not show it any more.
+    A planned image will be captured from an instance that is stopped by then. *image* is None if EC2 no longer shows
+    it.
     """
     if spec.lose_writes or is_planned(spec.image_id):
         return
@@ -91,7 +94,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
-    """Yield why EC2 would refuse to launch the type from the image, as far as both show."""
+    """Yield why EC2 would refuse to launch the type from the image, as far as their facts show it."""
     wanted = spec.overrides.instance_type or current.instance_type
     info, what = type_facts(state, wanted), f"instance type {wanted}"
     modes = info.get("SupportedBootModes") or ()

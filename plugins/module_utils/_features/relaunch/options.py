@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `instance_relaunch`, checked without a look at EC2.
+"""The options of `instance_relaunch`, checked without a call to EC2.
 
 Private to this collection.
 """
@@ -44,7 +44,7 @@ OUR_TAGS = 2
 class Overrides:
     """The user's values for the successor. None stands for the predecessor's value.
 
-    An empty key or profile: without one.
+    An empty key or profile means none.
     """
 
     instance_type: str | None = None
@@ -77,7 +77,7 @@ class RelaunchSpec:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
-    """Return the module's options as a spec. Raises SpecError for mistakes that show without a look at EC2."""
+    """Return the module's options as a spec. Raises SpecError for mistakes that can be found without a call to EC2."""
     for option, what in ATTACHMENTS.items():
         if params[option] == "move":
             raise SpecError(

@@ -11,7 +11,7 @@ phase:
 - ``serving``: a run writes it once the successor is healthy, and before it changes the predecessor. The tag is kept.
 - no tag: the predecessor is kept, or was stopped before, so the run retires nothing.
 - ``rejected``: a run writes it before it terminates an unhealthy successor, and `power` once the predecessor is back.
-  If the predecessor had a hold, its start after the launch says the same, while the hold is there.
+  If the predecessor had a hold, its start after the launch means the same, while the hold exists.
 
 The remains of an interrupted run, and the next run's action on them (old, new: the two instances):
 
@@ -30,14 +30,14 @@ after the retirement        stopped or gone; serving   nothing                  
 =========================== ========================== =========================== ================== ================
 
 An unproven successor does not stand for its predecessor: `succession.living` returns the predecessor. If somebody has
-started or held the predecessor by hand after the launch, either instance may have new data, so the plan is refused. If
-the predecessor is gone, or off without a hold, the successor that ran last stands for it, under any record. `doubts`
-treats records that contradict EC2's facts.
+started the predecessor after the launch, or put a hold on it, either instance may have new data, so the plan is
+refused. If the predecessor is gone, or off without a hold, the successor that ran last stands for it, with any record.
+`doubts` handles records that contradict EC2's facts.
 
-No record retires a predecessor that may have served for more than a day after the launch: a warning names it. A later
-retirement obeys ``lose_writes`` like a launch.
+No record retires a predecessor that may have served for more than a day after the launch: a warning names it.
+``lose_writes`` applies to a later retirement as to a launch.
 
-Two runs may launch a successor each at the same moment. Each looks for the other right before its launch and right
+Two runs may each launch a successor at the same moment. Each looks for the other right before its launch and right
 before it writes ``serving`` (`succession.unreplaced`, `succession.unrivalled`): the later successor is terminated.
 
 Private to this collection.
@@ -119,7 +119,7 @@ _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
 
 
 def _family_queries(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
-    """Return the queries for the given instance and, where they are followed, its successors."""
+    """Return the queries for the given instance, and for its successors if the task follows them."""
     if spec.follow_successor:
         return lineage_queries([spec.instance_id], state)
     return by_id("DescribeInstances", "instance-id", [spec.instance_id])
@@ -181,7 +181,7 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
 
 
 def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
-    """Return the ends of rejected successors, and of those that have lost a race with *current*."""
+    """Return the terminations of rejected successors, and of those that have lost a race with *current*."""
     given_up = [new for new in on_trial_for(state, current.instance_id) if _is_rejected(current, new)]
     rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
     ends = terminations(state, current, rejected) if spec.on_failure == "rollback" else ()
@@ -236,8 +236,8 @@ def _plan_unproven(
 def _proof_plan(
     spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime, *, ended: bool = True
 ) -> Plan:
-    """Return the plan that proves the successor and retires the predecessor, or rolls back. Not *ended*: it may have
-    served.
+    """Return the plan that proves the successor and retires the predecessor, or rolls back. *ended* is false if the
+    successor may have served.
     """
     if _is_left(spec, old, new, now):
         return Plan(warnings=(unretired(spec, old, new),))
@@ -257,8 +257,8 @@ def _proof_plan(
 def _plan_rollback(spec: RelaunchSpec, state: State, old: Instance, rejected: Sequence[Instance]) -> Plan:
     """Return the plan that finishes an earlier run's rollback, and then fails as that run would have.
 
-    It launches no other successor. The image lacks the predecessor's writes since the capture, so a new launch needs a
-    new order.
+    It launches no other successor. The image lacks the predecessor's writes since the capture, so a new launch needs
+    another run.
     """
     names = " and ".join(new.instance_id for new in rejected)
     what = f"instance_id: {names} did not become healthy in place of {old.instance_id}"
@@ -272,7 +272,7 @@ def _plan_rollback(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
 
 
 def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
-    """Return the warning for overrides that differ from an instance that is up to date. User data is not known."""
+    """Return the warning for overrides that differ from an instance that is up to date. User data is unknown."""
     wanted, facts = spec.overrides, current.facts
     found = []
     if wanted.instance_type not in (None, current.instance_type):
@@ -312,12 +312,15 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
 
 
 def _is_left(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
-    """Return whether the run leaves *old* as it is: it may have served for long beside *new*, so no tag ends it."""
+    """Return whether the run leaves *old* as it is, since it may have served for long beside *new*."""
     return spec.old_instance != "keep" and may_have_run_on(old, new, now)
 
 
 def _late_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
-    """Return the obstacles to a retirement by a run that did not launch the successor. *old* may have run since."""
+    """Return the obstacles to a retirement by a run that did not launch the successor.
+
+    *old* may have run since the launch.
+    """
     lost = () if spec.old_instance == "keep" else write_troubles(spec, old, state.image(spec.image_id))
     return [*lost, *retirement_troubles(spec, state, old)]
 
@@ -325,7 +328,7 @@ def _late_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]
 def _retirement_queries(
     spec: RelaunchSpec, state: State, current: Instance, old: Instance | None, now: datetime
 ) -> tuple[Query, ...]:
-    """Return the queries for the retirement of *old*, none where it is retired, serves again, or is left."""
+    """Return the queries for the retirement of *old*, or none if it is retired, serves again, or stays as it is."""
     if old is None or started_since(old, current) or _is_left(spec, old, current, now):
         return ()
     replacement = replacement_of(state, current)
@@ -373,9 +376,11 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
 
 
 def _is_rejected(old: Instance, new: Instance) -> bool:
-    """Return whether *new* is rejected: its tag says so, or *old* runs again from a hold that is older than the launch.
+    """Return whether *new* is rejected, by its tag, or since *old* runs again from a hold that is older than the
+    launch.
 
-    A rollback removes that hold last, once *new* is terminated. The tag alone ends no instance: see `can_be_ended`.
+    A rollback removes that hold last, once *new* is terminated. The tag alone terminates no instance: see
+    `can_be_ended`.
     """
     if new.tags.get(tag_names.TRIAL) == REJECTED:
         return True
@@ -456,7 +461,7 @@ def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
 
 
 def headline(_spec: RelaunchSpec, result: Mapping[str, Any]) -> str:
-    """Return which instance serves, and from which image."""
+    """Return the instance that serves, and its image."""
     return f"{result['instance_id']} runs from {result['image_id']}"
 
 

@@ -75,9 +75,9 @@ def retirement_stages(
 ) -> tuple[Stage, ...]:
     """Return the stage that marks the successor as serving, then the end of the predecessor.
 
-    A predecessor that is kept gets no record. Two runs may replace it at the same time. Then the later successor never
-    serves: the rollback terminates it, and leaves the predecessor to the other. Not *ended*: the successor may have
-    served, so it is kept.
+    If the task keeps the predecessor, there is no record. Two runs may replace it at the same time. Then the later
+    successor never serves. The rollback terminates it, and leaves the predecessor to the other run. *ended* is false if
+    the successor may have served, so that it is kept.
     """
     stages = _end(spec, state, old)
     if new_tags.get(tag_names.TRIAL) in (None, SERVING):
@@ -102,7 +102,7 @@ def retirement_stages(
 
 
 def finished(new_id: str, tags: Mapping[str, str], region: str) -> Stage:
-    """Return the stage that takes the phase off a successor: its replacement is finished."""
+    """Return the stage that removes the phase from a successor whose replacement is finished."""
     change = Change(
         "DeleteTags",
         new_id,
@@ -149,7 +149,7 @@ def lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ...
 
 
 def health_wait(spec: RelaunchSpec, instance_id: str) -> Wait:
-    """Return the wait for a successor to be healthy, or to run where status checks are not asked for."""
+    """Return the wait for a successor to be healthy, or to run if the task does not require status checks."""
     goal = "healthy" if spec.status_checks else "running"
     return Wait((instance_id,), goal, timeout=float(spec.health_timeout))
 
@@ -159,9 +159,9 @@ def rollback_stages(
 ) -> tuple[Stage, ...]:
     """Return the stages after which the predecessor serves again and the successor is gone. The hold ends last.
 
-    The phase ``rejected`` is written before the termination, which EC2 may refuse, or which may never come. A
-    predecessor with a hold needs no such record, since its start shows the same. Not *ended*: the successor may have
-    served, so it is kept.
+    The phase ``rejected`` is written before the termination, since EC2 may refuse that, or the run may be interrupted.
+    A predecessor with a hold needs no such record, since its start shows the same. *ended* is false if the successor
+    may have served, so that it is kept.
     """
     if spec.on_failure != "rollback":
         return ()
@@ -203,8 +203,8 @@ def restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tu
 
 
 def terminations(state: State, old: Instance, rejected: Sequence[Instance], reason: str = "") -> tuple[Stage, ...]:
-    """Return the stages that terminate rejected successors, for want of health or for *reason*. The protection that
-    they took over from the predecessor is removed first.
+    """Return the stages that terminate rejected successors, since they are unhealthy or for *reason*. The protection
+    that they took over from the predecessor is removed first.
     """
     if not rejected:
         return ()
@@ -221,8 +221,8 @@ def termination(instance_id: str, region: str, reason: str, current: str = "runn
 
 
 def unprotections(state: State, protected: Mapping[str, str]) -> tuple[Stage, ...]:
-    """Return the stages that remove the protection of these instances. Each has the id of the instance whose protection
-    was read, which is the same.
+    """Return the stages that remove the protection of these instances. *protected* maps each id to the instance whose
+    protection was read, which is the same.
     """
     stages = []
     for parameter, kind in PROTECTIONS.items():

@@ -2,10 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The snapshots that a volume can be restored from, and the sets that all volumes of an instance can be restored from.
+"""The snapshots from which a volume can be restored, and the sets from which all volumes of an instance can be
+restored.
 
-A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is when it was taken. A copy
-is *proven* when its description records its volume, and its original fits where EC2 shows that.
+A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is the time when the data was
+captured. A copy is *proven* if its description records its volume. While EC2 shows the original, the copy must agree
+with it.
 
 Private to this collection.
 """
@@ -40,8 +42,8 @@ from ..._kernel.times import format_moment
 
 @dataclass(frozen=True)
 class Candidate:
-    """A snapshot, and when its data was taken. ``doubt``: of a copy that is not proven, why; empty for all others.
-    ``claims_its_time``: a tag alone says ``moment``.
+    """A snapshot, and the time of its data. ``doubt``: the reason why a copy is not proven, or empty.
+    ``claims_its_time``: only a tag gives ``moment``.
     """
 
     snapshot: Snapshot
@@ -62,12 +64,12 @@ class Candidate:
 
     @property
     def data(self) -> str:
-        """Equal for two snapshots that hold the same: two copies of one."""
+        """Equal for two snapshots with the same data, which are two copies of one original."""
         return (_original_of(self.snapshot) if self.copied else "") or self.snapshot.snapshot_id
 
     @property
     def order(self) -> tuple[datetime, bool, str]:
-        """By moment; of two at one moment the original is the later one."""
+        """The sort key: the moment. Of two snapshots at one moment, the original is the later one."""
         return self.moment, not self.copied, self.snapshot.snapshot_id
 
     def fits(self, before: datetime | None) -> bool:
@@ -76,15 +78,15 @@ class Candidate:
 
 
 def candidates_in(snapshots: Iterable[Snapshot]) -> list[Candidate]:
-    """Return those of *snapshots* that hold the data of a known moment."""
+    """Return the *snapshots* with the data of a known moment."""
     known = {item.snapshot_id: item for item in snapshots}
     found = (_candidate(item, known) for item in known.values())
     return [item for item in found if item is not None]
 
 
 def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> Candidate | None:
-    """Return the snapshot as a candidate; None for one without a start time, and for a copy that does not fit its
-    original, or of which nothing but tags says that it is a copy of an original that EC2 shows.
+    """Return the snapshot as a candidate, or None. It is None without a start time, and for a copy that contradicts its
+    original. It is also None if only tags claim a copy of an existing original.
     """
     moment = time_of(snapshot)
     if moment is None:
@@ -97,12 +99,12 @@ def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> Candidate |
         if record is None or record.volume != original.volume_id or copy_misfit(snapshot, original) is not None:
             return None
         return Candidate(snapshot, record.volume, True, original.start_time)
-    doubt = "" if record is not None else "only a tag says which volume it was taken of"
+    doubt = "" if record is not None else "only a tag names its volume"
     return Candidate(snapshot, source_of(snapshot), True, moment, doubt, not has_proven_time(snapshot))
 
 
 def _original_of(copy: Snapshot) -> str:
-    """Return the snapshot that this is a copy of: as its description says, else as its tag claims."""
+    """Return the original of this copy, as its description says, or else as its tag claims."""
     record = copy_record(copy)
     claimed = copy.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
     return (record.original if record is not None else "") or claimed
@@ -115,7 +117,7 @@ def _original_of(copy: Snapshot) -> str:
 class InstanceSet:
     """All volumes of an instance at one moment, or the copies of such a set.
 
-    ``size``: the number of volumes that it was taken of. ``faults``: why it is not whole, or not good. ``notes``:
+    ``size``: the number of its source volumes. ``faults``: the reasons why it is not whole, or not good. ``notes``:
     claims that only tags make, which do not count.
     """
 
@@ -128,7 +130,7 @@ class InstanceSet:
 
     @property
     def moment(self) -> datetime:
-        """When it was taken."""
+        """The time when it was taken."""
         return max(part.moment for part in self.parts.values())
 
     @property
@@ -139,7 +141,7 @@ class InstanceSet:
 
     @property
     def order(self) -> tuple[datetime, int, str]:
-        """By moment; of two at one moment the one with more volumes is the later one."""
+        """The sort key: the moment. Of two sets at one moment, the one with more volumes is the later one."""
         return self.moment, len(self.parts), min(self.ids)
 
     def fits(self, before: datetime | None) -> bool:
@@ -148,10 +150,10 @@ class InstanceSet:
 
 
 def _instance_of(item: Candidate) -> str:
-    """Return the instance of whose set it is a part: as its description says, of the first versions' copies as its tag
-    does.
+    """Return the instance of the snapshot's set, as its description says, or for copies of the first versions as its
+    tag says.
 
-    A copy that is not proven is a part of no set.
+    A copy that is not proven belongs to no set.
     """
     if not item.copied:
         return instance_named(item.snapshot)
@@ -162,7 +164,7 @@ def _instance_of(item: Candidate) -> str:
 
 
 def sets_in(candidates: Iterable[Candidate], instance_id: str) -> list[InstanceSet]:
-    """Return the sets of the instance, the newest first, with all that is wrong with them."""
+    """Return the sets of the instance, the newest first, with all their faults."""
     members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
     # The snapshots of one call have one start time. Each copy is a call of its own: its description has the set's time.
     originals: dict[datetime, list[Candidate]] = defaultdict(list)
@@ -177,8 +179,8 @@ def sets_in(candidates: Iterable[Candidate], instance_id: str) -> list[InstanceS
 
 
 def _mark_of_copy(copy: Snapshot) -> tuple[str, str]:
-    """Return the mark that all copies of one set share: from descriptions, or from tags for earlier
-    versions' copies.
+    """Return the value that all copies of one set share, from descriptions, or from tags for copies of earlier
+    versions.
     """
     record = copy_record(copy)
     if record is not None and record.taken is not None:
@@ -196,7 +198,7 @@ def _set_of(members: Sequence[Candidate]) -> InstanceSet:
         chosen = min(several, key=lambda item: (bool(item.fault), item.order))
         parts[source] = chosen
         if not source:
-            faults.append(f"nothing says which volume {chosen.snapshot.snapshot_id} was taken of")
+            faults.append(f"the volume of {chosen.snapshot.snapshot_id} is unknown")
         elif len({item.data for item in several}) > 1:
             names = listed(sorted(item.snapshot.snapshot_id for item in several))
             faults.append(f"{names} were taken of {source} at different moments")
@@ -220,6 +222,6 @@ def _set_of(members: Sequence[Candidate]) -> InstanceSet:
 
 
 def _records_its_size(part: Snapshot) -> bool:
-    """Return whether the description of a set's part says of how many volumes the set is."""
+    """Return whether the description of a set's part has the number of the set's volumes."""
     record = record_of(part)
     return record is not None and record.volumes is not None

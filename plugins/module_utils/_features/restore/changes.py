@@ -4,8 +4,8 @@
 
 """The changes of a restore and of a drill, one function each.
 
-A restored volume has the tags and the client token that `ebs_volume_spec` would give it. So that module finds it by its
-declaration, and each of the two modules can finish the other's work.
+A restored volume has the tags and the client token that `ebs_volume_spec` would give it. So that module finds the
+volume by its declaration, and each of the two modules can finish the work of the other.
 
 Private to this collection.
 """
@@ -38,7 +38,7 @@ def planned_volume(spec: RestoreSpec, source: str) -> str:
 def creation(spec: RestoreSpec, point: RestorePoint, zone: str, state: State, beside: Collection[str] = ()) -> Change:
     """Return the CreateVolume of a restore point. A drill's volume has no tags of its source, so no selection finds it.
 
-    *beside*: the volumes at other places with the same tags. With the token of such a volume EC2 would return it.
+    *beside*: the volumes at other places with the same tags. EC2 would return such a volume for its token.
     """
     declaration, entry = spec.declaration(point.source), spec.entry(point.source)
     identity = {tag_names.SPEC: declaration, tag_names.VOLUME: entry}
@@ -73,7 +73,7 @@ def _request(point: RestorePoint, zone: str) -> dict[str, Any]:
 def _made(point: RestorePoint, zone: str, state: State) -> dict[str, Any]:
     """Return the predicted fields of the new volume.
 
-    A volume from an encrypted snapshot of the own account gets the snapshot's key.
+    A volume from an encrypted snapshot of the same account gets the snapshot's key.
     """
     snapshot = point.snapshot
     return {
@@ -104,7 +104,10 @@ def attachment(volume_id: str, source: str, target: Instance, device: str, regio
 
 
 def deletion(volume_id: str, region: str, reason: str, volume: Volume | None = None) -> Change:
-    """Return the DeleteVolume of a drill's volume. *volume*: as EC2 shows it, None for one that this run makes."""
+    """Return the DeleteVolume of a drill's volume.
+
+    *volume*: the volume as EC2 shows it, or None for one that this run makes.
+    """
     shown = view(volume) if volume is not None else None
     before = None if shown is None else {key: shown[key] for key in ("state", "size", "volume_type", "tags")}
     return Change(
@@ -115,7 +118,8 @@ def deletion(volume_id: str, region: str, reason: str, volume: Volume | None = N
 def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Change:
     """Return the CreateSnapshot that keeps the content of a volume which an interrupted drill has left.
 
-    *older*: the snapshots that carry its tag already. Only the run that took one knows that nothing was written since.
+    *older*: the snapshots that carry its tag already. Only the run that took a snapshot knows whether a write came
+    after it.
     """
     tags = {tag_names.FINAL: volume.volume_id}
     note = f": {proofs.capture_note(proofs.Purpose.FINAL, volume.volume_id)}"
@@ -133,7 +137,10 @@ def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Cha
 
 
 def undone(creations: Iterable[Change]) -> tuple[Stage, ...]:
-    """Return the rollback that deletes all volumes of a drill. EC2 deletes no volume that it is still making."""
+    """Return the rollback that deletes all volumes of a drill.
+
+    EC2 does not delete a volume that it is still creating.
+    """
     deletions = tuple(
         Change("DeleteVolume", change.resource, change.region, {}, "the drill has failed") for change in creations
     )

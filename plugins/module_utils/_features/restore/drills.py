@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A drill: volumes that are made, waited for, and deleted again; and those that an interrupted drill has left.
+"""A drill, which makes volumes, waits for them and deletes them, and the volumes that an interrupted drill has left.
 
-EC2 does not show whether a drill has left a volume, or somebody made and tagged it by hand. So it is deleted
+EC2 does not show whether a drill has left a volume, or whether somebody made and tagged it by hand. So it is deleted
 only after a completed final snapshot.
 
 Private to this collection.
@@ -64,16 +64,17 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Leftovers:
-    """``volumes`` of interrupted drills, and ``notes`` on volumes that only their tags call a drill's."""
+    """``volumes`` of interrupted drills, and ``notes`` on volumes that only have the tags of a drill."""
 
     volumes: tuple[Leftover, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def leftovers(spec: RestoreSpec, state: State, now: datetime, volumes: int) -> Leftovers:
-    """Return the volumes that interrupted drills of the same sources have left. *volumes*: how many this drill makes.
+    """Return the volumes that interrupted drills of the same sources have left. *volumes*: the number of volumes of
+    this drill.
 
-    No volume of a running drill is as old: each drill has time limits to make its volumes and to delete them.
+    No volume of a running drill is that old, since each drill has time limits to make its volumes and to delete them.
     """
     claims = drill_claims(spec, state, now - 2 * spec.time_limit * volumes)
     known = {item.snapshot_id for item in state.all(Snapshot)}

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The volumes of earlier restores that differ from those of a restore here and now. A note names each.
+"""The volumes of earlier restores that differ from those of this restore. A note names each of them.
 
 EC2 shows the same for a volume of an interrupted restore and for one that somebody made by hand from an old snapshot of
-the source. So the first one is completed, and the other one is not taken for the newest data.
+the source. So a restore completes the volume of an interrupted restore, but does not treat the other volume as the
+newest data.
 
 Private to this collection.
 """
@@ -25,15 +26,15 @@ from .restored_volumes import Claim
 
 
 def is_elsewhere(claim: Claim, zone: str, target: Instance | None) -> bool:
-    """Return whether the volume is in another zone, or is still attached to another instance than the *target*."""
+    """Return whether the volume is in the wrong zone, or still attached to another instance than the *target*."""
     links = [link for link in claim.volume.attachments if not link.leaving]
     held = target is not None and bool(links) and all(link.instance_id != target.instance_id for link in links)
     return claim.volume.availability_zone != zone or held
 
 
 def elsewhere_notes(claims: Iterable[Claim]) -> list[str]:
-    """Return notes that name the volumes of earlier restores in other zones or on other instances. They are kept, and
-    do not count here.
+    """Return notes that name the volumes of earlier restores in other zones or on other instances. These volumes are
+    kept, and do not count here.
     """
     notes = (
         f"{claim.volume.volume_id} has the tags of a volume restored from {claim.source}, but is in another zone or "

@@ -4,9 +4,9 @@
 
 """The plan of `snapshot_restore`: earlier restored volumes, the restore points, the target, and the changes.
 
-All volumes are made side by side, and attached side by side. The plan leaves out volumes that cannot be restored, and
-refuses them by name. None of them depends on another one. A restore of an instance restores all of its volumes, or
-none.
+All volumes are made in parallel, and attached in parallel. The plan leaves out volumes that cannot be restored, refuses
+them, and names them. The volumes do not depend on each other. A restore of an instance restores either all of its
+volumes or none.
 
 Private to this collection.
 """
@@ -57,7 +57,7 @@ from .stages import restore_stages
 
 @dataclass(frozen=True)
 class Part:
-    """A volume of the restore, as the module returns it. ``device``: None where it is attached to nothing."""
+    """A volume of the restore, as the module returns it. ``device``: None if it is not attached."""
 
     source: str
     snapshot_id: str | None
@@ -68,7 +68,7 @@ class Part:
     changed: bool = False
 
     def view(self) -> dict[str, Any]:
-        """Return the part as plain data. A run puts the ``seconds`` in."""
+        """Return the part as plain data. A run adds the ``seconds``."""
         return {
             "source": self.source,
             "snapshot_id": self.snapshot_id,
@@ -129,9 +129,9 @@ def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
 class _Before:
     """The volumes of earlier runs.
 
-    ``claims``: those whose tags EC2's facts do not contradict. ``beside``: those that are in another zone or on another
-    instance. ``notes`` on all that do not count. ``failures``: by source, the error where one makes a restore
-    impossible.
+    ``claims``: the volumes whose tags EC2's facts do not contradict. ``beside``: those that are in another zone or on
+    another instance. ``notes`` on all volumes that do not count. ``failures``: by source, the error of a volume that
+    makes a restore impossible.
     """
 
     claims: list[Claim]
@@ -143,7 +143,7 @@ class _Before:
 def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -> _Before:
     """Return the volumes of earlier runs. The same round asks for their snapshots.
 
-    Only its tags may put a volume into the named declaration. Then its source is refused. Of an instance, that raises
+    If only its tags put a volume into the named declaration, its source is refused. For an instance, this raises
     SpecError.
     """
     zone = spec.zone if target is None else target.availability_zone
@@ -182,9 +182,9 @@ def _ids_of(source: str, claims: Iterable[Claim]) -> tuple[str, ...]:
 def _volumes_there(
     claims: Sequence[Claim], spec: RestoreSpec, target: Instance | None
 ) -> tuple[dict[str, Volume], dict[str, StorageError]]:
-    """Return the one restored volume of each source, and by source the error where none counts.
+    """Return the restored volume of each source, and by source the error if none counts.
 
-    Of an instance, one such source raises the error.
+    For an instance, the error of one source is raised.
     """
     there: dict[str, Volume] = {}
     failures: dict[str, StorageError] = {}
@@ -200,10 +200,10 @@ def _volumes_there(
 
 
 def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: Instance | None) -> Volume:
-    """Return the volume of one source that counts: of several the one that is attached to the target.
+    """Return the volume of one source that counts. Of several volumes, it is the one that is attached to the target.
 
-    Raises Ambiguous for several, UnsafePlan for a volume that EBS has lost, and SpecError for one in another zone or on
-    another instance, which is one of a named declaration.
+    Raises Ambiguous for several volumes, and UnsafePlan for a volume that EBS has lost. Raises SpecError for a volume
+    of a named declaration in another zone or on another instance.
     """
     lost = [volume.volume_id for volume in several if volume.state == "error"]
     if lost:
@@ -230,12 +230,12 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
 
 
 def _holds(instance: Instance, volume: Volume) -> bool:
-    """Return whether the volume is attached to the instance, and is not leaving it."""
+    """Return whether the volume is attached to the instance, and is not detaching."""
     return any(link.instance_id == instance.instance_id and not link.leaving for link in volume.attachments)
 
 
 def _is_in_place(volume: Volume, spec: RestoreSpec, target: Instance | None) -> bool:
-    """Return whether the volume is where it belongs. Its users decide on everything else."""
+    """Return whether the volume is in its place. Its users decide on its other properties."""
     return not spec.target_id or (target is not None and _holds(target, volume))
 
 
@@ -252,7 +252,7 @@ def _recovery(spec: RestoreSpec, state: State, claims: Sequence[Claim], now: dat
 
 
 def _wanted(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datetime) -> Wanted:
-    """Return the request, once EC2 has shown the snapshots for it."""
+    """Return the request as soon as EC2 has shown the snapshots for it."""
     restored_before = tuple(
         Restored(claim.source, claim.volume.snapshot_id or "", claim.volume.create_time or now) for claim in claims
     )
@@ -272,7 +272,7 @@ def _wanted(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datet
 
 
 def _target(spec: RestoreSpec, state: State) -> Instance | None:
-    """Return the instance to attach the volumes to, None for a zone. Raises SpecError where it cannot take volumes."""
+    """Return the target instance, or None for a zone. Raises SpecError if it cannot take volumes."""
     if not spec.target_id:
         return None
     found = state.instance(spec.target_id)
@@ -297,7 +297,7 @@ def _require_unreplaced(spec: RestoreSpec, state: State) -> None:
 
 
 def _place_queries(spec: RestoreSpec, target: Instance | None, *, making: bool, attaching: bool) -> Iterator[Query]:
-    """Return the queries on the place where volumes are made, or attached."""
+    """Return the queries about the zone of the volumes, or their instance."""
     if making:
         yield from (ENCRYPTION_QUERY, *usable_zone_queries(spec))
     if target is not None and (making or attaching):
@@ -306,7 +306,7 @@ def _place_queries(spec: RestoreSpec, target: Instance | None, *, making: bool, 
 
 
 def _zone(spec: RestoreSpec, state: State, target: Instance | None) -> str:
-    """Return the zone to make volumes in. Raises SpecError where EC2 has no such zone to use."""
+    """Return the zone to make volumes in. Raises SpecError if EC2 has no such available zone."""
     if target is not None:
         return target.availability_zone
     if not IS_USABLE_ZONE.of(state, spec.zone):
@@ -321,9 +321,9 @@ def _devices(
     points: Sequence[RestorePoint],
     detached: Mapping[str, Volume],
 ) -> dict[str, str]:
-    """Return, by source, the device of each volume to attach: the recorded one where it is free, else another free one.
+    """Return, by source, the device of each volume to attach: the recorded one if it is free, or else another free one.
 
-    Raises SpecError and UnsafePlan for a target that does not take them.
+    Raises SpecError or UnsafePlan if the target does not take the volumes.
     """
     recorded = {point.source: point.recorded_device for point in points}
     for source, volume in detached.items():
@@ -348,7 +348,7 @@ def _devices(
 
 
 def _chosen_devices(target: Instance, taken: set[str], recorded: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the devices by source. Recorded names are given first, so that no other volume gets one of them."""
+    """Return the devices by source. Recorded names come first, so that no other volume gets one of them."""
     chosen: dict[str, str] = {}
     for source, name in sorted(recorded.items()):
         if name is not None and free_device(target, taken, name) == name:
@@ -376,7 +376,7 @@ def _parts_there(
     target: Instance | None,
     devices: Mapping[str, str],
 ) -> Iterator[Part]:
-    """Return the volumes that were restored before. Those that are not in their place are attached again."""
+    """Return the volumes that were restored before. Volumes that are not in their place are attached again."""
     for source, volume in there.items():
         links = [link for link in volume.attachments if target is None or link.instance_id == target.instance_id]
         device = devices[source] if source in detached else links[0].device_name if links else None
@@ -424,7 +424,7 @@ def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
 
 
 def _drill_zone(spec: RestoreSpec, state: State, point: RestorePoint) -> str:
-    """Return the zone that the task names, else that of the source, else the first one of the region."""
+    """Return the zone that the task names, or else that of the source, or else the first one of the region."""
     if spec.zone:
         return _zone(spec, state, None)
     usable = sorted(zone for zone, is_usable in IS_USABLE_ZONE.all(state).items() if is_usable)
@@ -471,12 +471,12 @@ def _joined(errors: Sequence[StorageError]) -> StorageError:
 
 
 def result(_spec: RestoreSpec, _state: State) -> dict[str, Any]:
-    """Return ``volumes`` and ``notes``, which the plan has: a drill's volumes are gone when it is over."""
+    """Return ``volumes`` and ``notes`` from the plan, since a drill's volumes are gone when it is over."""
     return {"volumes": [], "notes": []}
 
 
 def headline(spec: RestoreSpec, result: Mapping[str, Any]) -> str:
-    """Return how many volumes there are, of which moments, and how long a drill took to have them."""
+    """Return the number of volumes, their moments, and for a drill the time until they were available."""
     volumes = result["volumes"]
     moments = sorted({item["point_in_time"] for item in volumes if item["point_in_time"]})
     span = f" of {' to '.join([moments[0], moments[-1]] if len(moments) > 1 else moments)}" if moments else ""

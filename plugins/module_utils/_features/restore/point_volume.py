@@ -25,12 +25,12 @@ DEFAULT_TYPE = "gp3"
 """The type of a volume whose snapshot does not record one."""
 
 MOST_CARRIED = MOST_TAGS - 5
-"""Tags that a restored volume gets of its source: the collection keeps room for five of its own on a volume."""
+"""The number of tags that a restored volume gets from its source. The rest is room for five tags of the collection."""
 
 
 @dataclass(frozen=True)
 class RestorePoint:
-    """One volume to make. ``recorded_device``: where its source was attached, None where that is not known."""
+    """One volume to make. ``recorded_device``: the device of its source, or None if it is unknown."""
 
     source: str
     snapshot: Snapshot
@@ -44,7 +44,10 @@ class RestorePoint:
 
 
 def restore_point(source: str, item: Candidate, notes: list[str]) -> RestorePoint:
-    """Return the restore point of a source from its chosen snapshot. *notes* gets the losses of the new volume."""
+    """Return the restore point of a source from its chosen snapshot.
+
+    *notes* gets a note for each property that the new volume loses.
+    """
     origin = origin_of(item.snapshot)
     volume_type, iops, throughput = _performance(source, item.snapshot, origin, notes)
     tags = carried(item.snapshot.tags)
@@ -81,7 +84,7 @@ def _is_possible(origin: Origin, size: int) -> bool:
 def _performance(
     source: str, snapshot: Snapshot, origin: Origin, notes: list[str]
 ) -> tuple[str, int | None, int | None]:
-    """Return the recorded type, and the IOPS and throughput that its volumes take."""
+    """Return the recorded type, and the IOPS and throughput if volumes of this type take them."""
     rules = VOLUME_TYPES.get(origin.volume_type or "")
     if rules is None or origin.volume_type is None or not _is_possible(origin, snapshot.volume_size):
         recorded = "does not record its type"

@@ -4,8 +4,9 @@
 
 """Choose the snapshots to restore from: for single volumes, or for all volumes of an instance.
 
-Nothing that may be newer than the wanted time is ever chosen: a copy without a record of its time counts from its
-begin. A copy that is not proven is chosen only where there is nothing else, and a note names it. See `candidates`.
+A snapshot whose data may be newer than the wanted time is never chosen, so a copy without a record of its time counts
+with its own start. A copy that is not proven is chosen only if there is no other snapshot, and a note names it. See
+`candidates`.
 
 Private to this collection.
 """
@@ -36,7 +37,7 @@ from .point_volume import RestorePoint, restore_point
 
 @dataclass(frozen=True)
 class Restored:
-    """A volume that an earlier run has made for the same restore, of ``source``, from a snapshot that may be gone."""
+    """A volume of ``source`` that an earlier run has made for the same restore, from a snapshot that may be gone."""
 
     source: str
     snapshot_id: str
@@ -47,7 +48,7 @@ class Restored:
 class Wanted:
     """The volumes to restore, or the instance with all volumes of one moment, as they were before a time.
 
-    ``restored`` is there already. ``region`` is for messages.
+    ``restored``: the volumes that already exist. ``region`` is for messages.
     """
 
     volume_ids: tuple[str, ...] = ()
@@ -58,7 +59,7 @@ class Wanted:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The ids among ``volume_ids`` that are not restored yet."""
+        """The ids in ``volume_ids`` that are not restored yet."""
         there = {item.source for item in self.restored}
         return tuple(item for item in dict.fromkeys(self.volume_ids) if item not in there)
 
@@ -75,9 +76,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Recovery:
-    """``points`` by source. ``moments``: by snapshot, of the volumes that are restored already.
+    """``points`` by source. ``moments``: by snapshot, the moments of the volumes that are already restored.
     ``ignored``: the sources of restored volumes that do not count, so that they are restored again. ``failures``: by
-    source, why a volume cannot be restored.
+    source, the reason why a volume cannot be restored.
     """
 
     points: tuple[RestorePoint, ...]
@@ -88,7 +89,7 @@ class Recovery:
 
 
 def parse_time(value: object, option: str) -> datetime:
-    """Return a time in ISO 8601, UTC where it says nothing else. SpecError for anything else."""
+    """Return a time in ISO 8601, in UTC unless it names a zone. Raises SpecError for any other text."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
@@ -102,8 +103,9 @@ def parse_time(value: object, option: str) -> datetime:
 def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
     """Return the snapshots to restore from, and the notes about them.
 
-    Raises SpecError where there is nothing to restore the instance, or any of the volumes, from; it says what there is,
-    and what can be done. An instance of which something is restored already is completed from the same moment.
+    Raises SpecError if there is no snapshot for the instance, or for any of the volumes. The message names the existing
+    snapshots, and the remedy. If some volumes of an instance are already restored, the others come from the same
+    moment.
     """
     candidates = candidates_in(snapshots)
     choice = _of_instance(candidates, wanted) if wanted.instance_id else _of_volumes(candidates, wanted)
@@ -124,7 +126,8 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
 def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
     """Return whether the instance is restored from snapshots of its single volumes, which must all be known then.
 
-    That is so where *snapshots* have no set of it, and where a restore was begun from snapshots of no set.
+    This is the case if *snapshots* have no set of it, or if an earlier run began the restore from snapshots outside any
+    set.
     """
     known = list(snapshots)
     found = sets_in(candidates_in(known), wanted.instance_id)
@@ -133,12 +136,12 @@ def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
 
 
 def attached_sources(snapshots: Iterable[Snapshot], instance_id: str) -> frozenset[str]:
-    """Return the volumes of which a snapshot of a policy, or a copy, says that the instance had them."""
+    """Return the volumes that the instance had, as a snapshot of a policy or a copy records."""
     return frozenset(_of_attached(candidates_in(snapshots), instance_id))
 
 
 def _of_volumes(candidates: Iterable[Candidate], wanted: Wanted) -> _Choice:
-    """For each volume its newest good snapshot. Raises SpecError where no volume has one."""
+    """Return the newest good snapshot of each volume. Raises SpecError if no volume has one."""
     by_source: dict[str, list[Candidate]] = defaultdict(list)
     for item in candidates:
         by_source[item.source].append(item)
@@ -160,7 +163,7 @@ def _of_volumes(candidates: Iterable[Candidate], wanted: Wanted) -> _Choice:
 
 
 def _passed_over(known: Iterable[Candidate], chosen: Candidate, wanted: Wanted) -> list[str]:
-    """Return why newer snapshots were passed over. Snapshots that the user did not ask for are not named."""
+    """Return the reasons why newer snapshots were passed over, without snapshots outside the user's request."""
     newer = [item for item in known if item.order > chosen.order and item.fits(wanted.before)]
     reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
     taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
@@ -175,9 +178,7 @@ def _passed_over(known: Iterable[Candidate], chosen: Candidate, wanted: Wanted) 
 
 
 def _claimed_older(known: Iterable[Candidate], chosen: Candidate) -> list[str]:
-    """Return the copies that were begun after the chosen one, and of which a tag alone says that
-    their data is older.
-    """
+    """Return the copies that began after the chosen one, and whose older data only a tag claims."""
     begun = chosen.snapshot.start_time
     later = [
         item.snapshot.snapshot_id
@@ -199,7 +200,7 @@ def _claimed_older(known: Iterable[Candidate], chosen: Candidate) -> list[str]:
 
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
-    """Return the first sentences and the number of the others, as `listed` does for items without commas."""
+    """Return the first sentences and the number of the others, like `listed` for items without commas."""
     return separator.join(bounded(sentences))
 
 
@@ -222,7 +223,7 @@ def _nothing_of(source: str, known: Sequence[Candidate], wanted: Wanted) -> str:
 @dataclass(frozen=True)
 class _Choice:
     """``chosen`` by source. ``ignored``: the sources of restored volumes that do not count. ``failures``: by source,
-    why a volume cannot be restored.
+    the reason why a volume cannot be restored.
     """
 
     chosen: Mapping[str, Candidate]
@@ -232,7 +233,7 @@ class _Choice:
 
 
 def _of_instance(candidates: Sequence[Candidate], wanted: Wanted) -> _Choice:
-    """Return the newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
+    """Return the newest whole set, the rest of the set of an unfinished restore, or else the volumes' own snapshots."""
     found = sets_in(candidates, wanted.instance_id)
     begun = {item.snapshot_id for item in wanted.restored}
     first = max(found, key=lambda item: len(item.ids & begun), default=None)
@@ -250,18 +251,18 @@ def _of_instance(candidates: Sequence[Candidate], wanted: Wanted) -> _Choice:
 
 
 def _not_of(begun: InstanceSet, wanted: Wanted) -> frozenset[str]:
-    """Return the sources of restored volumes that cannot be of the set that was begun.
+    """Return the sources of restored volumes that cannot belong to the set of an unfinished restore.
 
-    The set has its snapshot of the source, and the volume was made from another one that is gone.
+    The set has its own snapshot of the source, but the volume was made from another snapshot that is gone.
     """
     others = {item.source for item in wanted.restored if item.snapshot_id not in begun.ids}
     return frozenset(others & begun.parts.keys() if begun.size > len(begun.parts) else others)
 
 
 def _anew(candidates: Sequence[Candidate], found: Sequence[InstanceSet], wanted: Wanted) -> _Choice:
-    """Return all volumes, where restored ones are there by their tags alone: what they were made from is gone.
+    """Return all volumes if the restored ones count only by their tags, since their snapshots are gone.
 
-    They are left as they are where they are all that would be restored now.
+    If there is no other volume to restore, the restored ones stay as they are.
     """
     fresh = replace(wanted, restored=())
     there = frozenset(item.source for item in wanted.restored)
@@ -324,8 +325,8 @@ def _newest_whole(found: Sequence[InstanceSet], wanted: Wanted) -> tuple[dict[st
 
 
 def _beyond(chosen: InstanceSet, asked: Iterable[InstanceSet]) -> list[str]:
-    """Return the volumes of other sets that the chosen set lacks, since its policy excludes them or
-    they are long gone.
+    """Return the volumes of other sets that the chosen set lacks, since its policy excludes them or they no longer
+    exist.
     """
     notes: dict[str, str] = {}
     for item in asked:
@@ -336,8 +337,8 @@ def _beyond(chosen: InstanceSet, asked: Iterable[InstanceSet]) -> list[str]:
 
 
 def _is_recorded(item: Candidate) -> bool:
-    """Return whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says
-    anything of its volume.
+    """Return whether a policy took the snapshot, or a run copied it. Only then the tag `tags.ORIGIN` describes its
+    volume.
     """
     snapshot = item.snapshot
     record = capture_record(snapshot)
@@ -375,8 +376,8 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
 
 
 def _attached(item: Candidate) -> str | None:
-    """Return the instance that had the volume: as the description says, of earlier versions' as the tag claims; None
-    where none is named.
+    """Return the instance that had the volume, as the description says, or as the tag of an earlier version claims, or
+    None.
     """
     record = record_of(item.snapshot)
     if record is not None and (record.attached or record.slot is not None):
@@ -385,10 +386,11 @@ def _attached(item: Candidate) -> str | None:
 
 
 def _of_attached(candidates: Iterable[Candidate], instance_id: str) -> dict[str, list[Candidate]]:
-    """By volume that was the instance's, its recorded snapshots, those of the time with another instance left out.
+    """Return, for each volume of the instance, its recorded snapshots, except snapshots from a time when another
+    instance had the volume.
 
-    A snapshot that names no instance counts where another one of its volume names this one: anybody may have removed
-    its tag.
+    A snapshot without an instance counts if another snapshot of its volume names this one. Anybody may have removed its
+    tag.
     """
     by_source: dict[str, list[Candidate]] = defaultdict(list)
     for item in candidates:
@@ -400,9 +402,7 @@ def _of_attached(candidates: Iterable[Candidate], instance_id: str) -> dict[str,
 
 
 def _of_no_instance(candidates: Iterable[Candidate], instance_id: str) -> str:
-    """Return the note about the volumes of which no snapshot says anything of an instance: somebody may have removed
-    the tag.
-    """
+    """Return the note about the volumes whose snapshots name no instance, since somebody may have removed the tag."""
     by_source: dict[str, list[Candidate]] = defaultdict(list)
     for item in candidates:
         if item.source and _is_recorded(item):
@@ -417,7 +417,7 @@ def _of_no_instance(candidates: Iterable[Candidate], instance_id: str) -> str:
 
 
 def _says_of_no_instance(item: Candidate) -> bool:
-    """Return whether neither the description nor a readable tag says whether an instance had the volume."""
+    """Return whether neither the description nor a readable tag names the instance of the volume."""
     record = record_of(item.snapshot)
     recorded = record is not None and (record.slot is not None or record.attached or _of_a_set(item.snapshot))
     return not recorded and origin_of(item.snapshot) == Origin()
@@ -429,7 +429,7 @@ def _of_a_set(snapshot: Snapshot) -> bool:
 
 
 def _claims_of(chosen: Candidate, known: Iterable[Candidate], wanted: Wanted) -> list[str]:
-    """Return the note where no description, but only a tag, says that the volume was the instance's."""
+    """Return the note if only a tag, and no description, says that the instance had the volume."""
     records = (record_of(item.snapshot) for item in known)
     if any(record is not None and record.attached == wanted.instance_id for record in records):
         return []

@@ -32,9 +32,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Proven:
-    """The ids of the volumes that count, and notes for people that name the others.
+    """The ids of the volumes that count, and notes for the user about the others.
 
-    ``refuted``: by id, why a volume does not count.
+    ``refuted``: by id, the reason why a volume does not count.
     """
 
     volume_ids: tuple[str, ...]
@@ -43,11 +43,11 @@ class Proven:
 
 
 def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Proven:
-    """Return the claims that EC2 does not contradict: such a volume is not restored once more.
+    """Return the claims that EC2 does not contradict, so that such a volume is not restored again.
 
-    Where EC2 no longer shows the snapshot, nothing is proven. Such a volume counts, with a note: to leave it as it is
-    does no harm. It does not count beside another one of its source whose snapshot EC2 shows. A volume that was made
-    from a copy counts only if the copy's description names the source.
+    If EC2 no longer shows the snapshot, the claim is not proven. Such a volume counts, with a note, since this does no
+    harm. It does not count beside another volume of its source whose snapshot EC2 shows. A volume that was made from a
+    copy counts only if the copy's description names the source.
     """
     counted, notes, refuted = [], [], {}
     known = list(claims)
@@ -75,10 +75,11 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Prov
 
 
 def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Proven:
-    """Return the claims that EC2 proves: volumes of interrupted drills, which may be deleted with a final snapshot.
+    """Return the claims that EC2 proves, which are volumes of interrupted drills. A run may delete them after a final
+    snapshot.
 
-    Such a volume was made from a snapshot of its source that EC2 still shows, has its size, and has no tags but a
-    drill's. A copy does not show its original's volume, so a volume made from a copy is kept.
+    Such a volume was made from a snapshot of its source that EC2 still shows. It has the size of the snapshot, and only
+    tags of a drill. A copy does not show its original's volume, so a volume made from a copy is kept.
     """
     counted, notes = [], []
     for claim in claims:
@@ -107,7 +108,7 @@ def _misfit(claim: Claim, snapshot: Snapshot | None) -> str | None:
     if snapshot is None:
         return None
     if is_copy(snapshot) and copy_record(snapshot) is None:
-        return f"it was made from {snapshot.snapshot_id}, a copy of which no description names the volume"
+        return f"it was made from {snapshot.snapshot_id}, a copy whose description does not name the volume"
     if source_of(snapshot) != claim.source:
         what = f"a {'copy of a ' if is_copy(snapshot) else ''}snapshot of {source_of(snapshot) or 'an unknown volume'}"
         return f"it was made from {snapshot.snapshot_id}, {what}"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The queries of a restore, and the volumes in their answers that carry the tags of a restore or of a drill.
+"""The queries of a restore, and the volumes in the answers with the tags of a restore or of a drill.
 
 Private to this collection.
 """
@@ -22,7 +22,7 @@ from .restored_volumes import Claim
 from .spec import DRILL, RESTORE, RestoreSpec
 
 _BATCH = 190
-"""Values of one filter. EC2 takes 200 in all filters of a question, and two filters have at most one value more."""
+"""Values of one filter. EC2 takes 200 values in all filters of a query, and two filters need at most one value more."""
 
 Filters = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -36,14 +36,14 @@ def _batches(values: Iterable[str], most: int = _BATCH) -> Iterator[tuple[str, .
 
 
 def snapshots_by_id(ids: Iterable[str | None]) -> tuple[Query, ...]:
-    """Return the query for the account's own snapshots of these ids; None is no id."""
+    """Return the query for the account's own snapshots with these ids. None is no id."""
     return by_id("DescribeSnapshots", "snapshot-id", (item for item in ids if item), OwnerIds=("self",))
 
 
 def source_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
     """Return the queries for the snapshots of these volumes, and for copies that claim to be of them.
 
-    EC2 shows no volume for a copy, so a tag and the description show where to look. The description outlives every tag.
+    EC2 shows no volume for a copy, so the queries use its tag and its description. Nobody can remove the description.
     """
     known = list(volume_ids)
     return (
@@ -60,9 +60,10 @@ def source_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def set_queries(instance_id: str, begun: Iterable[Snapshot]) -> tuple[Query, ...]:
-    """Return the queries for the snapshot sets of the instance; of a restore that was *begun*, for its set alone.
+    """Return the queries for the snapshot sets of the instance, or only for the set of a restore that was *begun*.
 
-    A description outlives every tag: that of a set's part, of its copy, and of the snapshot of an attached volume.
+    The queries use descriptions, since nobody can remove these. They find the parts of a set, their copies, and
+    snapshots of attached volumes.
     """
     parts = list(begun)
     marks = {mark for part in parts if (mark := part.tags.get(tag_names.SET))}
@@ -75,20 +76,20 @@ def set_queries(instance_id: str, begun: Iterable[Snapshot]) -> tuple[Query, ...
 
 
 def attached_query(instance_id: str) -> Query:
-    """Return the query for the snapshots of which a tag says that their volume was attached to the instance."""
+    """Return the query for the snapshots whose tag says that their volume was attached to the instance."""
     return own_snapshots_where((f"tag:{tag_names.ORIGIN}", (f"* {instance_id} *",)))
 
 
 def unnamed_query() -> Query:
-    """Return the query for the snapshots and copies of single volumes that policies took, whatever instance had them.
+    """Return the query for the snapshots and copies of single volumes that policies took, of any instance.
 
-    On those of earlier versions only a tag names the instance, and somebody may have removed it.
+    For those of earlier versions, only a tag names the instance, and somebody may have removed it.
     """
     return own_snapshots_where(("description", ("*: vol-*",)))
 
 
 def sibling_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
-    """Return the queries for all snapshots of these volumes, also for those that have lost their tags."""
+    """Return the queries for all snapshots of these volumes, even without tags."""
     return tuple(own_snapshots_where(("volume-id", batch)) for batch in _batches(volume_ids))
 
 
@@ -111,9 +112,9 @@ def _tagged_volumes(declaration: str, entries: tuple[str, ...]) -> Query:
 
 
 def restored_claims(spec: RestoreSpec, state: State) -> list[Claim]:
-    """Return the volumes that say they were made by this restore, those that EBS has lost too.
+    """Return the volumes whose tags say that this restore made them, including those that EBS has lost.
 
-    A volume under a name such as ``restore/monday`` is somebody's own declaration.
+    A volume with a name such as ``restore/monday`` belongs to a user's own declaration.
     """
     return _claims(spec, state, lambda source, declared: declared == spec.declaration(source))
 
@@ -145,9 +146,9 @@ def drill_queries(spec: RestoreSpec) -> tuple[Query, ...]:
 
 
 def drill_claims(spec: RestoreSpec, state: State, until: datetime) -> list[Claim]:
-    """Return the free volumes that say they were made by another drill of the same sources, before *until*.
+    """Return the unattached volumes whose tags say that another drill of the same sources made them, before *until*.
 
-    Another drill may be at work on a younger one.
+    Another drill may still use a younger volume.
     """
 
     def is_of_a_drill(source: str, declared: str) -> bool:
@@ -164,7 +165,10 @@ def drill_claims(spec: RestoreSpec, state: State, until: datetime) -> list[Claim
 
 
 def final_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
-    """Return the queries for the final snapshots of these volumes, one each: each is the identity of a capture too."""
+    """Return the query for the final snapshots of each of these volumes.
+
+    Each query is also the identity of a capture.
+    """
     return tuple(own_snapshots({tag_names.FINAL: item}) for item in sorted(volume_ids))
 
 
@@ -184,6 +188,6 @@ def usable_zone_queries(spec: RestoreSpec) -> tuple[Query, ...]:
 
 
 def target_successor_queries(instance_id: str, found: Instance | None) -> tuple[Query, ...]:
-    """Return the query for the successor of the instance, where a relaunch may have retired it."""
+    """Return the query for the successor of the instance, if a relaunch may have retired it."""
     at_rest = found is None or not found.alive or found.state in ("stopping", "stopped")
     return successor_queries([instance_id]) if at_rest else ()

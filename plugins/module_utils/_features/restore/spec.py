@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `snapshot_restore`, and the refusals that need no look at EC2.
+"""The options of `snapshot_restore`, and the refusals that need no call to EC2.
 
 Private to this collection.
 """
@@ -30,8 +30,9 @@ _DRILL_ID = re.compile(r"[0-9a-f]{8}")
 class RestoreSpec:
     """The restore of ``volume_ids``, or all volumes of ``instance_id``, as they were before a time.
 
-    Where to: unattached in ``zone``, or attached to ``target_id``. ``name``: the declaration of all new volumes, empty
-    for one of its own each. ``drill_id``: of a drill, else empty. ``time_limit``: the task's ``wait_timeout``.
+    The target: unattached in ``zone``, or attached to ``target_id``. ``name``: the declaration of all new volumes, or
+    empty for a declaration of each volume's own. ``drill_id``: the id of a drill, or empty. ``time_limit``: the task's
+    ``wait_timeout``.
     """
 
     volume_ids: tuple[str, ...] = ()
@@ -45,7 +46,7 @@ class RestoreSpec:
 
     @property
     def is_drill(self) -> bool:
-        """Return whether the volumes are deleted again."""
+        """Return whether the restore deletes its volumes again."""
         return bool(self.drill_id)
 
     def declaration(self, source: str) -> str:
@@ -55,14 +56,14 @@ class RestoreSpec:
         return self.name or f"{RESTORE}{source}"
 
     def entry(self, source: str) -> str:
-        """Return the value of ``ec2ops:volume`` on it: the id of its source, after that of the instance that it is a
-        part of.
+        """Return the value of ``ec2ops:volume`` on this volume: the id of the source. In a restore of an instance, its
+        id comes first.
         """
         return f"{self.instance_id}/{source}" if self.instance_id else source
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RestoreSpec:
-    """Return the module's options. Raises SpecError for those that contradict each other, and for malformed ones.
+    """Return the module's options. Raises SpecError for malformed options, and for options that contradict each other.
 
     An empty list or text is no value. A drill without a ``drill_id`` draws one.
     """
@@ -123,7 +124,8 @@ def _require_name(name: str) -> None:
 def _drill_id(params: Mapping[str, Any]) -> str:
     """Return the id of a drill, empty for a restore.
 
-    Two drills may begin at the same moment. A drawn id distinguishes them, since EC2 would give both the same volumes.
+    Two drills may begin at the same moment. A drawn id distinguishes them, since otherwise EC2 would give both the same
+    volumes.
     """
     given = params.get("drill_id") or ""
     if not params.get("drill"):

@@ -26,10 +26,10 @@ def restore_stages(
     *,
     whole: bool,
 ) -> tuple[Stage, ...]:
-    """Attach volumes that are there already beside the creations, so that none of these can keep them off.
+    """Attach existing volumes in parallel with the creations, so that a failed creation cannot prevent this.
 
-    *whole*: the volumes are those of one instance, and belong together. Then the first one is attached alone. So of two
-    runs that restore the instance to two others, the later one meets the earlier one there, and attaches nothing.
+    *whole*: the volumes are those of one instance, and belong together. Then the first one is attached alone. So if two
+    runs restore the instance to two targets, they compete for the first volume, and the later run attaches none.
     Otherwise no volume depends on another one.
     """
     made = [change.resource for change in creations]
@@ -68,7 +68,7 @@ def _attached(attaches: Sequence[Change], goal: str = "attached") -> tuple[Wait,
 def _settling(target: Instance | None, there: Mapping[str, Volume], detached: Mapping[str, Volume]) -> Iterator[Wait]:
     """Yield the waits for a target that starts or stops, and for volumes that are being made, detached or attached.
 
-    EC2 attaches no volume before.
+    EC2 attaches no volume before that.
     """
     if target is not None and target.state in ("pending", "stopping"):
         yield Wait((target.instance_id,), "running" if target.state == "pending" else "stopped")

@@ -5,8 +5,8 @@
 """The snapshots that a policy retains: those that it took, and those that it adopted.
 
 A policy claims an adopted snapshot with the tag ``ec2ops:adopted-by`` before it deletes any. Another policy that adopts
-the same snapshots then leaves them alone. Any policy may claim a snapshot without the tag. No fact of EC2's shows an
-earlier claim whose tag somebody removed, so two policies should not adopt the same snapshots.
+the same snapshots then leaves them alone. Any policy may claim a snapshot without the tag. If somebody removed the tag
+of a claim, no fact of EC2 shows the claim. So two policies should not adopt the same snapshots.
 
 Private to this collection.
 """
@@ -28,11 +28,11 @@ from .guards import Guards
 from .spec import RotationSpec
 
 _CONTROLLERS = ("backup", "managed")
-"""The guards that leave a snapshot to another service or controller."""
+"""The guards for snapshots of another service or controller."""
 
 
 def matches(spec: RotationSpec, snapshot: Snapshot) -> bool:
-    """Return whether ``adopt`` names the snapshot, and no other policy has made it."""
+    """Return whether ``adopt`` names the snapshot, and no other policy has taken it."""
     return _is_named(spec, snapshot) and not _other_maker(spec, snapshot)
 
 
@@ -42,16 +42,16 @@ def _is_named(spec: RotationSpec, snapshot: Snapshot) -> bool:
 
 
 def _other_maker(spec: RotationSpec, snapshot: Snapshot) -> str:
-    """Return the policy that took the snapshot, where its description names one that ``adopt.policies`` does not.
+    """Return the policy that took the snapshot, if its description names one that ``adopt.policies`` does not.
 
-    Without its tag such a snapshot is not handed over: anybody who may tag can remove that.
+    A missing tag alone does not hand such a snapshot over, since anybody who may write tags can remove it.
     """
     own = any(taken_for(snapshot, policy) for policy in (spec.policy, *spec.adopt_policies))
     return "" if own else policy_named(snapshot)
 
 
 def belongs(spec: RotationSpec, snapshot: Snapshot) -> bool:
-    """Return whether the policy retains the snapshot, where a policy that its tag names has made it."""
+    """Return whether the policy retains the snapshot, if the policy in its tag has taken it."""
     tags = snapshot.tags
     claimed = tags.get(tag_names.ADOPTED_BY, spec.policy) == spec.policy
     return tags.get(tag_names.POLICY) == spec.policy or (claimed and matches(spec, snapshot))
@@ -77,7 +77,7 @@ class Adoption:
 
     @cached_property
     def _tagged(self) -> list[tuple[Change | None, str, list[str]]]:
-        """Return, for each unclaimed snapshot, the change, the snapshot's id, and the keys for which it has no room."""
+        """Return, for each unclaimed snapshot, the change, the snapshot's id, and the keys without room."""
         claim = {tag_names.ADOPTED_BY: self._spec.policy}
         found = []
         for item in self._matching:
@@ -88,7 +88,7 @@ class Adoption:
         return found
 
     def _may_be_deleted(self, item: Snapshot) -> bool:
-        """Return whether the policy may ever delete it: only then a claim says anything."""
+        """Return whether the policy may ever delete the snapshot, since otherwise it needs no claim."""
         foreign = any(reason for mode in ("keep", "fail") for reason in self._guards.stops(item, mode, _CONTROLLERS))
         return item.state in ("pending", "completed") and bool(source_of(item)) and not foreign
 
@@ -98,7 +98,9 @@ class Adoption:
         return [change for change, _snapshot_id, _left_out in self._tagged if change is not None]
 
     def warnings(self) -> Iterator[str]:
-        """Yield the snapshots that other policies have made or claimed, and those that have no place for a claim."""
+        """Yield warnings about snapshots that other policies have taken or claimed, and about those without room for a
+        claim.
+        """
         made: dict[str, list[str]] = defaultdict(list)
         for snapshot_id, policy in self._others.items():
             made[policy].append(snapshot_id)

@@ -30,12 +30,12 @@ from .set_tags import SetTags, set_tags
 from .spec import OWN_TAGS, RotationSpec
 
 TOGETHER = timedelta(minutes=5)
-"""How far apart two runs at the same moment take their snapshots: EC2 throttles, and answers late."""
+"""The largest time between the snapshots of two runs at the same moment, since EC2 throttles and answers late."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A volume, or an instance with the volumes of it that make a set."""
+    """A volume, or an instance with the volumes of its set."""
 
     group: str
     volumes: tuple[Volume, ...]
@@ -43,7 +43,7 @@ class Target:
 
 
 def targets_of(spec: RotationSpec, state: State) -> list[Target]:
-    """Return the selected targets that can be captured, sorted by id. `left_out` names the others."""
+    """Return the selected targets that can be captured, sorted by id. `left_out` names all others."""
     if not spec.selects:
         return []
     return _instances(spec, state) if spec.whole_instances else _volumes(spec, state)
@@ -55,7 +55,7 @@ def _volumes(spec: RotationSpec, state: State) -> list[Target]:
 
 
 def selected_volumes(spec: RotationSpec, state: State) -> list[Volume]:
-    """Return the volumes that the selection of volumes names and that are of use."""
+    """Return the volumes that the selection of volumes names and that can be captured."""
     return [
         volume
         for volume in state.all(Volume)
@@ -80,7 +80,7 @@ def _instances(spec: RotationSpec, state: State) -> list[Target]:
 def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
     """Return the living instances that the selection of instances names, sorted by id.
 
-    Of two with the selected tags the stopped one is left out when the other is its proven successor.
+    If two instances have the selected tags and one is the proven successor, the stopped predecessor is left out.
     """
     tagged = [
         instance
@@ -95,14 +95,14 @@ def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
 
 
 def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> bool:
-    """Return whether one of these was launched to replace *old*, and serves in its place."""
+    """Return whether one of these instances was launched to replace *old*, and serves in its place."""
     successors = [item for item in tagged if predecessor(item) == old.instance_id and not started_since(old, item)]
     found = (replacement_of(state, successor) for successor in successors)
     return any(item is not None and item.stands and not item.in_doubt and not item.is_undecided for item in found)
 
 
 def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:
-    """Return the volumes of the instance that make a set, sorted by id: all but the excluded ones."""
+    """Return the volumes of the instance's set, sorted by id, which are all except the excluded ones."""
     volumes = [
         volume
         for volume in attached_to(state, instance.instance_id)
@@ -120,7 +120,7 @@ def attached_to(state: State, instance_id: str) -> list[Volume]:
 
 
 def usable(volume: Volume | None) -> bool:
-    """Return whether a snapshot can be taken of it."""
+    """Return whether a snapshot of the volume can be taken."""
     return volume is not None and volume.state in ("available", "in-use")
 
 
@@ -150,25 +150,24 @@ class Capture:
         self.creations = [change for changes in self.made.values() for change in changes]
 
     def _current(self) -> dict[str, SnapshotSet]:
-        """Return, by volume or instance, the policy's set for the current slot: completed, or on its way there.
+        """Return, by volume or instance, the policy's completed or unfinished set for the current slot.
 
-        A set stands for its volumes too, since a snapshot of one of them looks like its part of the set.
+        A set stands for its volumes too, since a snapshot of one of them looks like a part of the set.
         """
         made = [a_set for a_set in self.sets if a_set.period == self.slot and self._fills_its_slot(a_set)]
         parts = {source_of(snapshot): a_set for a_set in made for snapshot in a_set.snapshots}
         return parts | {a_set.group: a_set for a_set in made}
 
     def _fills_its_slot(self, a_set: SnapshotSet) -> bool:
-        """Return whether the policy has made it, and it is good or may become so."""
+        """Return whether the policy has taken the set, and it is good or may become so."""
         return a_set.state not in ("error", "incomplete") and self.is_own(a_set)
 
     @cached_property
     def second(self) -> dict[str, SnapshotSet]:
-        """Return, by set, the earlier one of the same volume or instance and the same slot.
+        """Return, by set, the earlier set of the same volume or instance and the same slot.
 
-        Two runs at the same moment make such sets. Each run deletes its own when the other's was earlier, unless it
-        was interrupted. A set that began later than that was taken for another slot, even if its tag now claims this
-        one.
+        Two runs at the same moment make such sets. The run with the later set deletes it, unless it was interrupted. A
+        set that began even later was taken for another slot, even if its tag now claims this slot.
         """
         first: dict[tuple[str, datetime | None], SnapshotSet] = {}
         found: dict[str, SnapshotSet] = {}
@@ -203,9 +202,10 @@ class Capture:
         return set_tags(target.volumes, taken_over, {**self.spec.tags, **self._own_tags(target)})
 
     def _copied(self, volume: Volume) -> tuple[dict[str, str], list[str]]:
-        """Return the tags of a volume that its snapshot gets, and the keys of those for which it has no room.
+        """Return the tags of a volume that its snapshot gets, and the keys without room.
 
-        A volume may have as many as EC2 allows, and the snapshot has the policy's too. The volume's name comes first.
+        A volume may have as many tags as EC2 allows, and the snapshot also has the policy's tags. The volume's name
+        comes first.
         """
         wanted = {key: value for key, value in carried(volume.tags).items() if key not in self.spec.tags}
         order = sorted(wanted, key=lambda key: (key != "Name", key))
@@ -213,7 +213,7 @@ class Capture:
 
     @property
     def _room(self) -> int:
-        """Return how many tags a snapshot can have beside the policy's."""
+        """Return the number of tags that a snapshot can have beside the policy's."""
         return tag_names.MOST_TAGS - OWN_TAGS - len(self.spec.tags)
 
     def warnings(self) -> Iterator[str]:
@@ -264,9 +264,9 @@ class Capture:
 
     @cached_property
     def _passed_over(self) -> frozenset[str]:
-        """Return the snapshots that look like this run's new ones, although the plan has found that they are not.
+        """Return the existing snapshots that look like this run's new ones.
 
-        Those of an incomplete set look like a smaller set. Others claim this slot by a tag that does not fit them.
+        The snapshots of an incomplete set look like a smaller set. Others have a wrong tag for this slot.
         """
         incomplete = {name for a_set in self.sets if a_set.state == "incomplete" for name in a_set.ids}
         period = slot_value(self.slot)
@@ -285,7 +285,7 @@ class Capture:
 
     @property
     def names(self) -> dict[str, str]:
-        """Return the planned ids that the slot's snapshots had in the plan that made them, by id."""
+        """Return, by id, the planned ids of the slot's snapshots in the plan that made them."""
         return {
             item.snapshot_id: self._planned(source_of(item), a_set.group)
             for a_set in self.current.values()
@@ -335,7 +335,7 @@ class Capture:
         }
 
     def taggings(self, gone: set[str]) -> list[Change]:
-        """Return the changes that complete tags: the task's tags, and volumes' tags on the parts of a set.
+        """Return the changes that add missing tags: the task's tags, and volumes' tags on the parts of a set.
 
         Snapshots in *gone* get none.
         """
@@ -343,7 +343,7 @@ class Capture:
 
     @cached_property
     def _taggings(self) -> list[tuple[str, Change | None, list[str]]]:
-        """Return, by snapshot, the change and the keys for which it has no room."""
+        """Return, by snapshot, the change and the keys without room."""
         found = []
         for snapshot in self._to_tag():
             wanted = dict(self.spec.tags) if snapshot.tags.get(tag_names.POLICY) == self.spec.policy else {}
@@ -364,7 +364,7 @@ class Capture:
                 yield Snapshot(change.resource, volume_id=change.source, tags=(change.after or {})["tags"])
 
     def is_own(self, a_set: SnapshotSet) -> bool:
-        """Return whether this policy has made it, rather than adopted."""
+        """Return whether this policy has taken the snapshot, and not adopted it."""
         return all(item.tags.get(tag_names.POLICY) == self.spec.policy for item in a_set.snapshots)
 
     @cached_property
@@ -391,6 +391,6 @@ class Capture:
 
     @cached_property
     def awaited(self) -> list[SnapshotSet]:
-        """Return the pending snapshots of the present slot that an earlier or parallel run has made."""
+        """Return the pending snapshots of the present slot that an earlier or parallel run has taken."""
         found = {a_set.key: a_set for target in self.targets if (a_set := self.current.get(target.group))}
         return [a_set for a_set in found.values() if a_set.state == "pending"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The copies of a policy that are there: which ones are proven, and which sets they make.
+"""The existing copies of a policy: the proven ones, and their sets.
 
 Private to this collection.
 """
@@ -34,20 +34,20 @@ _LIVING = ("pending", "completed")
 
 
 def original_of(snapshot: Snapshot) -> str:
-    """Return the id of the snapshot that this one is a copy of, by its tag."""
+    """Return the id of the original of this copy, from its tag."""
     return snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
 
 
 class Copied:
-    """The copies of one policy that EC2 shows in one place, and which of them count.
+    """The copies of one policy in one place, and the subset that counts.
 
-    *sources*: the originals that may be copied. Those of this run are among them if it waits for them. *home*: all
-    snapshots of the policy in the originals' region.
+    *sources*: the originals that may be copied, including those of this run if it waits for them. *home*: all snapshots
+    of the policy in the originals' region.
 
-    A copy counts when the run that asked for it has recorded so (`proofs.copy_record`) and, while EC2 shows the
-    original, fits it. ``unproven``: by id, why a snapshot that claims to be a copy of the policy's does not count.
-    ``unplaced``: by id, why a copy in another account may have been made by a third one, so that it does not count
-    either. Earlier versions recorded less: see `doubt`.
+    A copy counts if its run has recorded it (`proofs.copy_record`). While EC2 shows the original, the copy must agree
+    with it. ``unproven``: by id, the reason why a snapshot that claims to be a copy of the policy does not count.
+    ``unplaced``: by id, the reason why a third account may have made a copy in another account, so that it does not
+    count either. Earlier versions recorded less: see `doubt`.
     """
 
     def __init__(
@@ -120,15 +120,15 @@ class Copied:
         return copy_misfit(copy, original) or ""
 
     def _account_here(self, copy: Snapshot) -> str:
-        """Return the account of the originals. Where no other profile is asked, it is the owner of the copy."""
+        """Return the account of the originals. Without another profile, it is the owner of the copy."""
         return self.accounts.of(None) or ("" if self.account else copy.owner_id or "")
 
     def _unplaced(self, copy: Snapshot) -> str:
-        """Return why a copy in another account may be that of a third account, or an empty text.
+        """Return why a copy in another account may belong to a third account, or an empty text.
 
-        Several accounts may copy to one, and anybody there who may tag can change the account in the copy's tag. If
-        the copy's description names the account, that proves it. Otherwise EC2 must show the original, or show that
-        the volume belongs to this account. EC2 never gives an id twice.
+        Several accounts may copy to one, and anybody there who may write tags can change the account in the copy's tag.
+        If the copy's description names the account, that proves it. Otherwise EC2 must show the original, or show that
+        the volume belongs to this account. EC2 never reuses an id.
         """
         record, original_id = copy_record(copy), original_of(copy)
         if not self.account or record is None or record.account or original_id in self.homes:
@@ -139,18 +139,16 @@ class Copied:
 
     @cached_property
     def _volumes_here(self) -> frozenset[str]:
-        """Return the volumes that EC2 shows in the account of the originals, and those that its snapshots were taken
-        of.
-        """
+        """Return the volumes that EC2 shows in the account of the originals, and the volumes of its snapshots."""
         taken = (item for item in self.state.all(Snapshot) if not item.place and not is_copy(item))
         own = (item.volume_id for item in taken if item.owner_id in (None, self.accounts.of(None)))
         return frozenset((*own, *(volume.volume_id for volume in self.state.all(Volume))))
 
     def _mark(self, copy: Snapshot) -> str:
-        """Return the mark that the copies of one set share, or an empty text for the copy of a single snapshot.
+        """Return the value that the copies of one set share, or an empty text for the copy of a single snapshot.
 
-        Facts show it for all copies of the present version, and for every original that is there. For other copies the
-        tag `tags.SET` does, and no such copy is in one set with a proven one.
+        Facts show it for all copies of the present version, and for every existing original. For other copies the tag
+        `tags.SET` shows the set. Such a copy is never in one set with a proven copy.
         """
         home, record = self.homes.get(original_of(copy)), copy_record(copy)
         if home is not None:
@@ -175,9 +173,7 @@ class Copied:
     def _snapshot_set(
         self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0
     ) -> SnapshotSet:
-        """Return copies as one set, with the time and the slot of their originals: as EC2 shows these, else as
-        recorded.
-        """
+        """Return copies as one set. The time and the slot of the originals come from EC2, or else from the record."""
         first, parts = snapshots[0], tuple(snapshots)
         home, record, mark = self.homes.get(original_of(first)), copy_record(first), self._mark(first)
         doubt = next((why for item in snapshots if (why := self.doubt(item))), "")
@@ -206,8 +202,8 @@ class Copied:
     def _snapshot_sets(self, others: Iterable[Snapshot]) -> list[SnapshotSet]:
         """Return the copies of the place as sets, the newest first. The key of a set is that of its original.
 
-        Copies of one set are one set, whole when each of its originals has one. A second copy of the same original is
-        a set of its own. So is each copy that failed, or whose state this collection does not judge.
+        Copies of one set are one set, which is whole if each of its originals has a copy. A second copy of the same
+        original is a set of its own. So is each copy that failed, or that has an unknown state.
         """
         by_mark: dict[tuple[str, str], list[Snapshot]] = defaultdict(list)
         for original, item in self.copied.items():
@@ -228,12 +224,12 @@ class Copied:
 
     @cached_property
     def second(self) -> list[Snapshot]:
-        """Return the second copies of one original: two runs made it, or one run whose answer was lost."""
+        """Return the second copies of one original, which two runs made, or one run whose answer was lost."""
         return [item for item in self.living if self.copied[original_of(item)] is not item]
 
     @cached_property
     def _source_sets(self) -> dict[str, SnapshotSet]:
-        """Return the original set by the mark of the set."""
+        """Return the original set with this shared value."""
         return {set_mark(a_set.group, a_set.start_time): a_set for a_set in self.sources if is_instance_set(a_set)}
 
 

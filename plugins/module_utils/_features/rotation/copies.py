@@ -4,14 +4,14 @@
 
 """Copies in another region or account: the snapshots of the policy that need a copy, and the copies that begin now.
 
-A copy counts with the times of its original, which its tags carry: for its order, its bucket and its age. So the rules
-judge existing copies and originals without a copy together, and decide the same before and after the copy.
+For its order, its bucket and its age, a copy counts with the times of its original, which its tags have. So the rules
+treat existing copies and originals without a copy together, and decide the same before and after the copy.
 
 Several accounts may copy to one, under policies of one name. A copy's tag names the account, the region and the
 snapshot that it was made from. The copies of others are left alone.
 
-EC2 makes a copy incremental when the last one of the same volume in the region has the same key, and begins it when the
-one before is over. So a volume's copies are requested one after the other, the oldest first.
+A copy is incremental if the last copy of the same volume in the region has the same key and is completed. So a volume's
+copies are requested one after the other, the oldest first.
 
 Private to this collection.
 """
@@ -49,12 +49,12 @@ from .retention import decide
 from .spec import CopySpec, RotationSpec
 
 IN_FLIGHT = 20
-"""EC2 makes so many copies at once in a region ("concurrent snapshot copies per destination region")."""
+"""The number of copies that EC2 makes at once in a region ("concurrent snapshot copies per destination region")."""
 TOO_MANY = frozenset({"ResourceLimitExceeded"})
 DEFAULT_KEY = "alias/aws/ebs"
 
 _ALONG = (tag_names.PERIOD, tag_names.SET, tag_names.PARTS, tag_names.ORIGIN)
-"""The tags of the collection that mean the same on a copy as on its original."""
+"""The tags of the collection with the same meaning on a copy and on its original."""
 
 
 def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
@@ -65,8 +65,8 @@ def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
 class Copying:
     """The copies of one policy in one place: the existing ones, and those that a plan makes.
 
-    *there*: the existing ones. *names*: the planned ids that the current slot's snapshots had, by id. Their copies are
-    named after them.
+    *there*: the existing ones. *names*: by id, the planned ids of the current slot's snapshots, which give the planned
+    ids of their copies.
     """
 
     def __init__(self, there: Copied, names: Mapping[str, str], guards: Guards) -> None:
@@ -89,7 +89,7 @@ class Copying:
 
     @cached_property
     def _no_key(self) -> str:
-        """Return why the key of the place is unusable, or an empty text, also if KMS does not answer."""
+        """Return why the key of the place is unusable, or an empty text, even if KMS does not answer."""
         key = self.copy.kms_key_id
         if key is None or not key_of(self.state, key, self.copy.place).is_unusable:
             return ""
@@ -100,7 +100,7 @@ class Copying:
 
     @cached_property
     def _missing(self) -> list[SnapshotSet]:
-        """Return the originals whose copy the rules would keep and is missing or incomplete, the oldest first."""
+        """Return the originals with a missing or incomplete copy that the rules would keep, the oldest first."""
         missing = {
             a_set.key: a_set
             for a_set in self.sources
@@ -110,7 +110,7 @@ class Copying:
         return self._kept_by_rules(missing)
 
     def _kept_by_rules(self, missing: Mapping[str, SnapshotSet]) -> list[SnapshotSet]:
-        """Return those of the originals without a copy, by key, whose copy the rules would keep, the oldest first."""
+        """Return the originals without a copy, by key, whose copy the rules would keep, the oldest first."""
         if not missing:
             return []
         left_out = exclusions(self.there.sets, self.guards, self.now)
@@ -127,7 +127,9 @@ class Copying:
 
     @cached_property
     def beginning(self) -> list[tuple[SnapshotSet, Snapshot]]:
-        """Return the originals whose copy begins now, in order: as many as EC2 makes at once, or all with a wait."""
+        """Return, in order, the originals whose copy begins now, up to the number that EC2 makes at once, or all with a
+        wait.
+        """
         missing = [
             (a_set, item)
             for a_set in self.wanted
@@ -161,7 +163,7 @@ class Copying:
 
     @staticmethod
     def _taken(a_set: SnapshotSet, source: Snapshot) -> datetime | None:
-        """Return when the original was taken, None for a planned one. The start of the copy does not count."""
+        """Return when the original was taken, or None for a planned one. The start of the copy does not count."""
         return None if is_planned(source.snapshot_id) else a_set.start_time
 
     def _tags(self, a_set: SnapshotSet, source: Snapshot) -> dict[str, str]:
@@ -180,7 +182,7 @@ class Copying:
         return {**others, **own}
 
     def _description(self, a_set: SnapshotSet, source: Snapshot) -> str:
-        """Return the Description of a copy, which outlives its tags."""
+        """Return the Description of a copy, which nobody can remove, unlike its tags."""
         volume, instance = source_of(source), a_set.group if is_instance_set(a_set) else ""
         name, region, taken = source.snapshot_id, self.state.region, self._taken(a_set, source)
         record = capture_record(source)
@@ -229,7 +231,7 @@ class Copying:
 
     @cached_property
     def scene(self) -> Scene:
-        """Return the place as it will be once all unfinished copies are completed."""
+        """Return the place with all unfinished copies as completed."""
         made = {item.snapshot_id: change for (_set, item), change in zip(self.beginning, self.begun, strict=True)}
         expected = []
         for a_set in self.wanted:
@@ -274,7 +276,7 @@ class Copying:
         )
 
     def _key_of(self, source: Snapshot) -> str | None:
-        """Return the key that a copy will have, or the key of the newest copy where KMS does not answer."""
+        """Return the key of the next copy, or the key of the newest copy if KMS does not answer."""
         if self.copy.kms_key_id is None and not source.encrypted:
             return None
         key = key_of(self.state, self.copy.kms_key_id or DEFAULT_KEY, self.copy.place)
@@ -286,16 +288,15 @@ class Copying:
 
     @property
     def coming(self) -> list[Snapshot]:
-        """Return the copies that this run sees completed."""
+        """Return the copies whose completion this run sees."""
         return [item for a_set in self.scene.extra for item in a_set.snapshots] if self.waits else []
 
     # --- dependencies ---
 
     def depending(self, *, waits: bool) -> Iterator[tuple[str, str]]:
-        """Yield, by their set's key, the originals without a copy that this run sees completed, and why they are
-        kept.
+        """Yield, by set's key, why originals are kept whose copy this run does not see completed.
 
-        *waits*: whether this run sees all unfinished copies completed.
+        *waits*: whether this run sees the completion of all unfinished copies.
         """
         yield from (
             (a_set.key, f"it has no copy in {self.copy.where}, and this run cannot make one")
@@ -332,7 +333,7 @@ class Copying:
         return ""
 
     def _is_silent(self, a_set: SnapshotSet) -> bool:
-        """Return whether EC2 has not answered with whom a part of the set is shared."""
+        """Return whether EC2 has not answered the query for the sharing of a part of the set."""
         return bool(self.account) and any(permissions_query(item) in self.state.unanswered for item in a_set.ids)
 
     @cached_property
@@ -345,14 +346,14 @@ class Copying:
         return [*self._kept_by_rules(left), *(self._missing if self._no_key else ())]
 
     def refusals(self) -> list[str]:
-        """Return why some wanted copies cannot be made. An answer that is missing is told elsewhere."""
+        """Return why some wanted copies cannot be made. Missing answers are reported elsewhere."""
         if self.there.no_account:
             return [] if self.state.refusal("GetCallerIdentity") is not None else [self.there.no_account]
         unshareable = [text for a_set in self._impossible if (text := self._unshareable(a_set))]
         return [*unshareable, *([self._no_key] if self._no_key and self._missing else [])]
 
     def questions(self) -> Iterator[Query]:
-        """Yield the queries for keys and, before originals are shared, for their present sharing."""
+        """Yield the queries for keys, and for the present sharing of originals before they are shared."""
         begun = [item for _set, item in self.beginning]
         key = self.copy.kms_key_id or DEFAULT_KEY
         # Without a wait the run does not use the default key's id.
@@ -369,7 +370,9 @@ class Copying:
         )
 
     def to_share(self) -> list[Snapshot]:
-        """Return the originals that are shared for the time of their copy: none that somebody has shared already."""
+        """Return the originals that this run shares during their copy, without those that somebody has already
+        shared.
+        """
         found = []
         for _set, item in self.beginning:
             allowed = VOLUME_PERMISSIONS.of(self.state, item.snapshot_id) or ()
@@ -379,12 +382,12 @@ class Copying:
         return found
 
     def copies_under_way(self, source: Snapshot) -> Query:
-        """Return the query that finds a copy of this original under way."""
+        """Return the query that finds an unfinished copy of this original."""
         claim = ((f"tag:{tag_names.COPY_OF}", (self._copy_of(source),)), ("status", ("pending",)))
         return Query("DescribeSnapshots", claim, (("OwnerIds", ("self",)),), place=self.copy.place)
 
     def still_needed(self) -> set[str]:
-        """Return the originals that are still shared when this run ends, since their copy is under way."""
+        """Return the originals that stay shared at the end of this run, since their copy is unfinished."""
         if self.waits:
             return set()
         pending = {original_of(item) for item in self.there.living if item.state == "pending"}
@@ -446,7 +449,7 @@ class Copying:
                 )
 
     def doubts(self, excluded: Mapping[str, str]) -> Iterator[str]:
-        """Yield the copies that are kept because their originals are gone and only tags say when they were taken.
+        """Yield the warning about copies that are kept because their originals are gone and only tags give their time.
 
         *excluded*: by set's key, why it takes part in no rule.
         """

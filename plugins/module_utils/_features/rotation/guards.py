@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guards: why a snapshot that no rule keeps is not deleted. EC2 itself would allow most of these deletions.
+"""The guards, which keep snapshots that no rule keeps. EC2 itself would allow most of these deletions.
 
 Each guard is a question about one snapshot. `queries` yields the queries whose answers the guards need.
 
@@ -42,7 +42,7 @@ from .spec import RotationSpec
 _CONTROLLERS = ("aws:", "ebs.csi.aws.com/", "CSIVolumeSnapshotName", "kubernetes.io/", "velero.io/")
 _BACKUP = "aws:backup:"
 ARCHIVE_MINIMUM = timedelta(days=90)
-"""EBS bills a snapshot that is deleted from the archive earlier for the rest of the 90 days."""
+"""If a snapshot is deleted from the archive earlier, EBS bills the rest of the 90 days."""
 
 IMAGES = own_images()
 CREATING = Query("DescribeVolumes", (("status", ("creating",)),))
@@ -57,12 +57,12 @@ _ASKED = {
 }
 """The questions, each with the guard that asks it."""
 BEFORE_THE_RULES = ("backup", "managed", "protected")
-"""Others use these snapshots: while the guard is on, they displace no other snapshot."""
+"""Other services use these snapshots. While the guard is on, such a snapshot displaces no other snapshot."""
 
 
 def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: Place = HERE) -> Iterator[Query]:
-    """Yield the queries of the guards for these snapshots of one place: a listing for each guard, single calls only for
-    `shared`.
+    """Yield the queries of the guards for these snapshots of one place. Each guard needs a listing, and only `shared`
+    needs single calls.
     """
     wanted = list(snapshots)
     if not wanted:
@@ -73,13 +73,13 @@ def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: Place = HE
 
 
 def others_of(volume_ids: Iterable[str]) -> tuple[Query, ...]:
-    """Return all snapshots of these volumes, whoever made them."""
+    """Return all snapshots of these volumes, from anybody."""
     found = by_id("DescribeSnapshots", "volume-id", volume_ids, OwnerIds=("self",))
     return tuple(replace(query, optional=True) for query in found)
 
 
 def _guard_of(query: Query) -> str:
-    """Return the guard that asks this; empty for a query of something else."""
+    """Return the guard that asks this query, or an empty text for another query."""
     if query.operation == "DescribeSnapshotAttribute":
         return "shared"
     if query.operation == "DescribeSnapshots" and "volume-id" in dict(query.filters):
@@ -88,9 +88,9 @@ def _guard_of(query: Query) -> str:
 
 
 class Guards:
-    """The guards as questions about one snapshot. With an empty answer it may be deleted.
+    """The guards as questions about one snapshot. With an empty answer, the snapshot may be deleted.
 
-    *coming*: copies that are completed before anything is deleted.
+    *coming*: copies that are completed before the deletions.
     """
 
     def __init__(self, spec: RotationSpec, state: State, now: datetime, coming: Iterable[Snapshot] = ()) -> None:
@@ -128,13 +128,13 @@ class Guards:
             for query in state.unanswered
             if (name := _guard_of(query)) and spec.guard(name) != "off"
         ]
-        """The guards without an answer: the place, the snapshot where it was asked about one, the guard."""
+        """The guards without an answer: the place, the snapshot if the query was about one, and the guard."""
         self._silent = {_guard_of(query): f"EC2 did not answer {query.operation}" for query in state.unanswered}
 
     def stops(self, snapshot: Snapshot, mode: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
-        """Yield (guard, reason) for the guards of this mode, all or those of *names*, that hold the snapshot back.
+        """Yield (guard, reason) for the guards of this mode, all or those of *names*, that keep the snapshot.
 
-        A guard without an answer keeps the snapshots of the place that it was asked about, in any mode.
+        In any mode, a guard without an answer keeps the snapshots of the place that it was asked about.
         """
         if mode == "keep" and names is None:
             for place, about, name in self._unanswered:
@@ -147,7 +147,7 @@ class Guards:
                     yield name, reason
 
     def reason(self, snapshot: Snapshot, names: Iterable[str]) -> str:
-        """Return the first objection of these guards, in any mode."""
+        """Return the first reason of these guards, in any mode."""
         return next((text for name in names if (text := self._asks[name](snapshot))), "")
 
     def _image(self, snapshot: Snapshot) -> str:
@@ -163,7 +163,7 @@ class Guards:
 
     @cached_property
     def _copying_accounts(self) -> frozenset[str]:
-        """Return the accounts with which originals are shared for copies, as far as they are known."""
+        """Return the known accounts with which originals are shared for copies."""
         return Accounts(self._spec.copies, self._state).all or frozenset()
 
     def _shared(self, snapshot: Snapshot) -> str:
@@ -196,7 +196,7 @@ class Guards:
 
     @cached_property
     def _newest_copies(self) -> set[str]:
-        """Return the newest completed copy of each volume for each key, where copies go."""
+        """Return the newest completed copy of each volume for each key, at the places of copies."""
         newest: dict[tuple[str, str, str | None], Snapshot] = {}
         there = [item for item in self._state.all(Snapshot) if item.state == "completed"]
         for snapshot in (*there, *self._coming):
@@ -222,7 +222,9 @@ class Guards:
 
 
 def _copied_from(snapshot: Snapshot) -> str:
-    """Return the original of a copy, as its description says, else as its tag claims; empty for all others."""
+    """Return the original of a copy, as its description says, or else as its tag claims, or an empty text for all
+    others.
+    """
     record = copy_record(snapshot)
     return (record.original if record is not None else "") or snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[
         2
@@ -230,13 +232,15 @@ def _copied_from(snapshot: Snapshot) -> str:
 
 
 def backup(snapshot: Snapshot) -> str:
-    """Return that the snapshot is a recovery point of AWS Backup, which alone can delete it, or an empty text."""
+    """Return the reason if the snapshot is a recovery point of AWS Backup, which alone can delete it, or
+    an empty text.
+    """
     found = any(key.startswith(_BACKUP) for key in snapshot.tags)
     return "a recovery point of AWS Backup; delete it there" if found else ""
 
 
 def managed(snapshot: Snapshot) -> str:
-    """Return that another controller made the snapshot and will delete it, or an empty text.
+    """Return the reason if another controller made the snapshot and will delete it, or an empty text.
 
     A policy's snapshot has the tags of its volume, which a controller may have made. AWS's own tags are never copied.
     """
@@ -253,10 +257,10 @@ def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
 
 
 def last_of_their_volumes(going: Iterable[Snapshot], known: Iterable[Snapshot]) -> dict[str, str]:
-    """Return the snapshots without which a volume would have none left if all of *going* went: by id, the volume.
+    """Return, by id of the snapshot, the volumes that would have no snapshot left after the deletion of *going*.
 
-    Only the newest snapshot of such a volume is in the answer. Only completed snapshots count. None in the archive
-    counts, since nothing can be restored from it at once. A copy counts only if more than a tag names its original.
+    Only the newest snapshot of such a volume is in the answer. Only completed snapshots outside the archive count,
+    since others cannot be restored from at once. A copy counts only if more than a tag names its original.
     """
     leaving = {snapshot.snapshot_id: snapshot for snapshot in going}
     staying = {

@@ -17,7 +17,7 @@ from .spec import RotationSpec
 
 
 def headline(spec: RotationSpec, result: Mapping[str, Any]) -> str:
-    """Return how many snapshots are kept, and how old the worst recovery point of a volume or instance is.
+    """Return the number of kept snapshots, and the age of the oldest recovery point of a volume or instance.
 
     Return "" for a capture that took snapshots, since a later task applies retention.
     """

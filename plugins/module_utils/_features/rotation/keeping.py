@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The snapshots of one place under one set of rules: the snapshots that the rules keep, and the guards' verdict.
+"""The snapshots of one place under one set of rules: those that the rules keep, and the verdict of the guards.
 
 Private to this collection.
 """
@@ -38,9 +38,9 @@ class Held:
 
 @dataclass
 class Verdict:
-    """The guards' judgement: sets that they keep, reports, and failures of the task.
+    """The verdict of the guards: sets that they keep, reports, and failures of the task.
 
-    ``warned`` and ``accused``, by set: neither counts for a set that another guard keeps.
+    ``warned`` and ``accused`` are by set, and do not count for a set that another guard keeps.
     """
 
     held: dict[str, Held] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Verdict:
 
     @property
     def failing(self) -> list[str]:
-        """Return the objections that fail the task: deletions that only a guard in the mode ``fail`` prevents."""
+        """Return the reasons that fail the task, for deletions that only a guard in the mode ``fail`` prevents."""
         return [text for key, several in self.accused.items() if key not in self.held for text in several]
 
 
@@ -66,11 +66,11 @@ class Verdict:
 class Scene:
     """The snapshots of a place, now and after the run.
 
-    ``sets``: the existing ones, the newest first. ``expected``: those that this run makes. ``awaited``: the existing
+    ``sets``: the existing ones, the newest first. ``expected``: the sets that this run makes. ``awaited``: the existing
     sets that are not completed yet, but count as if they were. ``failed``: the policy's sets that EC2 did not finish,
-    which a run may delete. ``second``: by set, the one of the same slot that it repeats. ``current``: the sets of
-    the current slot, which are kept under any rules, since a run would take them again at once. ``known``: all
-    snapshots of the place that have been read. ``waits``: whether this run sees all sets completed before it deletes.
+    which a run may delete. ``second``: by set, the earlier set of the same slot. ``current``: the sets of the current
+    slot, which any rules keep, since a run would take them again at once. ``known``: all snapshots of the place that
+    have been read. ``waits``: whether this run waits until all sets are completed before it deletes.
     """
 
     place: Place
@@ -89,12 +89,12 @@ class Scene:
         return [*self.expected, *self.awaited]
 
     def coming(self, group: str) -> tuple[str, ...]:
-        """Return the snapshots of a source that are not completed yet and count as if they were."""
+        """Return the snapshots of a source that are not completed yet but count as if they were."""
         return tuple(snapshot_id for a_set in self.extra if a_set.group == group for snapshot_id in a_set.ids)
 
 
 class Keeping:
-    """One scene under the rules ``keep``. Without rules nothing is deleted."""
+    """One scene under the rules ``keep``. Without rules, no snapshot is deleted."""
 
     def __init__(self, spec: RotationSpec, keep: Keep | None, scene: Scene, guards: Guards, now: datetime) -> None:
         self.spec, self.keep, self.scene, self.guards, self.now = spec, keep, scene, guards, now
@@ -122,7 +122,7 @@ class Keeping:
         return is_outlived(a_set.candidate, group, keep, self.now)
 
     def _decided(self, extra: Sequence[SnapshotSet]) -> Mapping[str, tuple[str, ...]]:
-        """Return, by set, the rules that keep it. *extra* counts as completed too."""
+        """Return, by set, the rules that keep it. *extra* also counts as completed."""
         if self.keep is None:
             return {}
         counted = [a_set.candidate for a_set in self.scene.sets if a_set.key not in self.excluded]
@@ -130,7 +130,7 @@ class Keeping:
 
     @cached_property
     def kept(self) -> Mapping[str, tuple[str, ...]]:
-        """Return, by set that takes part in the rules, those that keep it.
+        """Return, by set that takes part in the rules, the rules that keep it.
 
         All unfinished snapshots count as completed.
         """
@@ -142,7 +142,7 @@ class Keeping:
     def unkept(self) -> list[SnapshotSet]:
         """Return the sets that no rule keeps, before the guards.
 
-        A set that is not completed before the deletions is left alone.
+        A set that is not completed before the deletions is not among them.
         """
         return [
             a_set
@@ -178,10 +178,10 @@ class Keeping:
         return [a_set for a_set in broken if not verdicts[a_set.key] or self._repeats_whole(a_set)]
 
     def _repeats_whole(self, a_set: SnapshotSet) -> bool:
-        """Return whether an incomplete set would be the second of its slot if it were whole: a run was ended while it
-        deleted the set.
+        """Return whether an incomplete set would be the second of its slot if it were whole. Then a run ended during
+        its deletion.
 
-        The Description must say how many parts are gone. A tag that claims more proves nothing.
+        The Description must have the number of parts. A tag that claims more proves nothing.
         """
         record = capture_record(a_set.snapshots[0])
         return (
@@ -195,7 +195,7 @@ class Keeping:
         )
 
     def _surplus(self) -> Iterator[SnapshotSet]:
-        """Yield the second sets of a slot, except the newest set of a group: the run that made it may be about to
+        """Yield the second sets of a slot, except the newest set of a group, since the run that made it may be about to
         delete it.
         """
         newest = {a_set.group: a_set for a_set in self.scene.extra} if self.scene.waits else {}
@@ -210,7 +210,7 @@ class Keeping:
     # --- the guards ---
 
     def guarded(self, a_set: SnapshotSet) -> tuple[Snapshot, ...]:
-        """Return the snapshots of a set that the guards judge: those with data when the deletions begin."""
+        """Return the snapshots of a set for the guards, which are those with data at the time of the deletions."""
         return a_set.snapshots if a_set.key in self._completing else a_set.good
 
     def verdict(
@@ -218,8 +218,8 @@ class Keeping:
     ) -> Verdict:
         """Return the verdict of the guards on the sets that may be deleted. A failed snapshot has no data to guard.
 
-        *depending*: by set, why it may not be deleted yet. *guards*: the guards with the facts at the time of the
-        deletions. *waits*: whether all unfinished snapshots are completed by then, None for the scene's own value.
+        *depending*: by set, why it must not be deleted yet. *guards*: the guards with the facts at the time of the
+        deletions. *waits*: whether all unfinished snapshots are completed by then, or None for the scene's own value.
         """
         guards = guards or self.guards
         waits = self.scene.waits if waits is None else waits
@@ -266,7 +266,10 @@ class Keeping:
             verdict.say(self.spec.guard("last"), sets[snapshot_id], snapshot_id, "last", reason)
 
     def _hold_dependent(self, verdict: Verdict) -> None:
-        """Hold the sets whose replacement is due. Without a wait, this run never sees the replacement completed."""
+        """Keep the sets whose replacement is due.
+
+        Without a wait, this run never sees the completion of the replacement.
+        """
         waiting = {a_set.group: a_set for a_set in self.scene.extra}
         as_is = self._decided([])
         dependent = [a_set for a_set in self.unkept if as_is.get(a_set.key)]
@@ -320,7 +323,7 @@ def _excluded(a_set: SnapshotSet, guards: Guards, now: datetime) -> str:
 
 
 def is_future(a_set: SnapshotSet, now: datetime) -> bool:
-    """Return whether the set has so late a time that the rules would count all other sets as old."""
+    """Return whether the time of the set is so late that the rules would treat all other sets as old."""
     return in_future(max(a_set.start_time, a_set.period or a_set.start_time), now)
 
 

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ask the guards a second time. A run may wait for hours, and a snapshot that it is about to delete may have become
-protected since the plan.
+"""Ask the guards again. A run may wait for hours, and a snapshot that it is about to delete may have become protected
+since the plan.
 
 The guards only look at planned deletions, and only after a wait. Snapshots that became protected are kept.
 
@@ -36,7 +36,7 @@ from .guards import CREATING, Guards
 from .spec import GUARDS, RotationSpec
 
 _OF_THE_RUN = frozenset({"copy_source", "newest_copy", "last"})
-"""The guards that judge the run's own copies and deletions."""
+"""The guards about the run's own copies and deletions."""
 LATE = tuple(guard for guard in GUARDS if guard not in _OF_THE_RUN)
 """The guards whose facts somebody else may have changed."""
 _LISTINGS = {
@@ -46,16 +46,19 @@ _LISTINGS = {
     "archived": ARCHIVED_QUERY,
     "creating": CREATING,
 }
-"""By guard, the question that one listing answers for all snapshots of a place."""
+"""By guard, the query whose answer covers all snapshots of a place."""
 _HOLDING = ("keep", "fail")
-"""The modes in which a guard keeps a snapshot. A guard that is to fail finds it in the next run, and fails there."""
+"""The modes in which a guard keeps a snapshot.
+
+In the mode ``fail``, the guard finds the snapshot again in the next run, and that run fails.
+"""
 
 
 @dataclass(frozen=True)
 class Deletion:
-    """A set that is to be deleted, and the parts of it that the guards are asked about.
+    """A set that the run is about to delete, and its parts that the guards check.
 
-    ``place``: where queries find it, empty for the task's own region. ``where``: the same as changes name it.
+    ``place``: its place in queries, empty for the task's own region. ``where``: its place in changes.
     """
 
     place: Place
@@ -71,7 +74,7 @@ class LateGuards:
         self._spec, self._deletions, self._now = spec, deletions, now
 
     def queries(self, resources: Collection[str]) -> tuple[Query, ...]:
-        """Return the listing of each guard that may hold one of these snapshots back, once for each place.
+        """Return the listing of each guard that may keep one of these snapshots, once for each place.
 
         The snapshots, and the images that use them, are queried by id.
         """
@@ -95,7 +98,7 @@ class LateGuards:
         return (replace(query, place=place) for query in found)
 
     def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> dict[str, Withdrawal]:
-        """Return, by snapshot, why it is kept. A set is kept whole."""
+        """Return, by snapshot, why it is kept. All parts of a set are kept together."""
         found: dict[str, Withdrawal] = {}
         for place in dict.fromkeys(one.place for one in self._deletions):
             there = {query: some for query, some in answers.items() if query.place == place}

@@ -4,7 +4,8 @@
 
 """Selected items that a policy cannot capture: missing ids, instances without a volume, Outposts.
 
-One bad item stops nothing else: the rest is taken, all is retained, and then the task fails with these names.
+One bad item does not stop the others. The run takes all other snapshots and retains all, and then the task fails with
+these names.
 
 Private to this collection.
 """
@@ -23,8 +24,8 @@ from .spec import RotationSpec
 class LeftOut:
     """The items that one policy leaves out, as warnings and as the error of the task.
 
-    *captures*: whether anything that is selected can be captured. Raises SpecError where the selection matches nothing
-    at all, and the user has not accepted that.
+    *captures*: whether any selected item can be captured. Raises SpecError if the selection matches no item, and the
+    user has not accepted that.
     """
 
     def __init__(self, spec: RotationSpec, state: State, *, captures: bool) -> None:
@@ -56,7 +57,7 @@ class LeftOut:
                 )
 
     def error(self) -> StorageError | None:
-        """Return the error of the task for items that it left out, or None."""
+        """Return the error of the task for left out items, or None."""
         remedy = "Remove these ids from the list, or set select.allow_missing: true."
         texts = [] if self.spec.allow_missing else [f"{text}. {remedy}" for text in self._missing()]
         texts += self._not_taken()
@@ -81,12 +82,12 @@ class LeftOut:
         return found is not None and found.alive
 
     def _not_taken(self) -> Iterator[str]:
-        """Yield existing items that are not captured."""
+        """Yield a sentence about each group of existing items that are not captured."""
         yield from self._without_volumes()
         yield from self._on_outposts()
 
     def _without_volumes(self) -> Iterator[str]:
-        """Yield the instances, named by id, of which all volumes are excluded."""
+        """Yield the sentence about instances, named by id, with only excluded volumes."""
         if not self.spec.whole_instances:
             return
         empty = [
@@ -99,7 +100,7 @@ class LeftOut:
             yield f"select.instance_ids: {listed(empty)} {verb} only excluded volumes. Exclude fewer volumes."
 
     def _on_outposts(self) -> Iterator[str]:
-        """Yield the volumes on an Outpost. EC2 would put their snapshots into the region."""
+        """Yield the sentence about volumes on an Outpost. EC2 would put their snapshots into the region."""
         found = sorted(volume.volume_id for volume in self._selected() if volume.outpost_arn)
         if found:
             verb = "is" if len(found) == 1 else "are"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Snapshots that a policy has made and its task no longer names, with warnings about them.
+"""Snapshots that a policy has taken and its task no longer names, with warnings about them.
 
 Private to this collection.
 """
@@ -28,9 +28,9 @@ from .capture import Capture
 class Leftovers:
     """The policy's snapshots outside its task's present selection.
 
-    *known*: all snapshots of the region that have been read. *retired*: the volumes of instances in whose place
-    successors are captured; their snapshots end by the rules. *accounts*: the accounts that get copies, None where they
-    are unknown.
+    *known*: all snapshots of the region that have been read. *retired*: the volumes of instances whose successors are
+    captured. The rules delete their snapshots in time. *accounts*: the accounts that get copies, or None if they are
+    unknown.
     """
 
     def __init__(
@@ -42,23 +42,28 @@ class Leftovers:
 
     @cached_property
     def _own(self) -> list[SnapshotSet]:
-        """Return the sets that the policy has made."""
+        """Return the sets that the policy has taken."""
         return [a_set for a_set in self._capture.sets if self._capture.is_own(a_set)]
 
     def _outside(self, sets: Iterable[SnapshotSet]) -> set[str]:
-        """Return the unselected volumes of the policy's own sets among these; none if the policy selects nothing."""
+        """Return the volumes of the policy's own sets in *sets* that the policy does not select.
+
+        Without a selection, return none.
+        """
         if not self._capture.spec.selects:
             return set()
         own = (item for a_set in sets if self._capture.is_own(a_set) for item in a_set.good)
         return {source for item in own if (source := source_of(item))} - self._selected
 
     def questions(self, leaving: Iterable[SnapshotSet]) -> tuple[Query, ...]:
-        """Return the queries for the unselected volumes whose snapshots may be deleted: do the volumes still exist?"""
+        """Return the queries that show whether the unselected volumes whose snapshots may be deleted still exist."""
         found = by_id("DescribeVolumes", "volume-id", self._outside(leaving))
         return tuple(replace(query, optional=True) for query in found)
 
     def unclear(self, leaving: Iterable[SnapshotSet]) -> dict[str, str]:
-        """Return, by set's key, why sets of unselected volumes are kept: EC2 did not answer whether these exist."""
+        """Return, by set's key, why sets of unselected volumes are kept, since EC2 did not answer whether the volumes
+        exist.
+        """
         sets = list(leaving)
         if not any(query in self._capture.state.unanswered for query in self.questions(sets)):
             return {}
@@ -69,8 +74,8 @@ class Leftovers:
         }
 
     def first_questions(self) -> Iterator[Query]:
-        """Yield the query for other policies' snapshots of the selected volumes if this policy has none. It may be
-        renamed.
+        """If this policy has no snapshots, yield the query for other policies' snapshots of the selected volumes, since
+        somebody may have renamed the policy.
 
         One filter finds the snapshots that other policies made, and those that this policy adopted.
         """
@@ -81,9 +86,9 @@ class Leftovers:
             yield replace(query, filters=(*query.filters, keys), optional=True)
 
     def outside_warnings(self, going: Iterable[SnapshotSet]) -> Iterator[str]:
-        """Yield the existing volumes, not selected, of which snapshots are deleted.
+        """Yield the warning about existing volumes that are not selected and whose snapshots are deleted.
 
-        Two tasks that share a policy name delete each other's snapshots, and EC2 does not show which of the two made
+        Two tasks that share a policy name delete each other's snapshots, and EC2 does not show which of the two took
         one.
         """
         state, policy = self._capture.state, self._capture.spec.policy
@@ -92,7 +97,7 @@ class Leftovers:
         if there:
             verb = "exists and is" if len(there) == 1 else "exist and are"
             yield (
-                f"policy: {policy} deletes snapshots of {listed(there)}, which {verb} not selected. Where another "
+                f"policy: {policy} deletes snapshots of {listed(there)}, which {verb} not selected. If another "
                 f"task uses the name {policy} with other rules, give each task a name of its own."
             )
 
@@ -105,7 +110,9 @@ class Leftovers:
         yield from self._other_places()
 
     def _other_consistency(self) -> Iterator[str]:
-        """Yield the warning about snapshots of the selected volumes in the form that the policy no longer makes."""
+        """Yield the warning about snapshots of the selected volumes with the other ``consistency``, which no new ones
+        replace.
+        """
         whole = self._capture.spec.whole_instances
         left = [
             a_set
@@ -122,8 +129,8 @@ class Leftovers:
             )
 
     def _other_names(self) -> Iterator[str]:
-        """Yield warnings about other policies' snapshots of the selected volumes, while this policy has none before its
-        first.
+        """Yield warnings about other policies' snapshots of the selected volumes, before the first snapshot of this
+        policy.
         """
         current = {a_set.key for a_set in self._capture.current.values()}
         if any(a_set.key not in current for a_set in self._own):
@@ -144,7 +151,7 @@ class Leftovers:
     def _unadopted(self) -> Iterator[str]:
         """Yield the warning about snapshots that this policy has claimed and that its task no longer adopts.
 
-        Only snapshots that have been read can be among them.
+        The warning covers only snapshots that have been read.
         """
         spec = self._capture.spec
         left = [
@@ -180,7 +187,7 @@ class Leftovers:
             )
 
     def _other_places(self) -> Iterator[str]:
-        """Yield warnings about originals that were taken when the policy had copies in a place that gets none now.
+        """Yield warnings about originals from the time when the policy had copies in a place that now gets none.
 
         A renamed profile counts as the same place if another entry copies to its region, since EC2 does not show the
         difference.

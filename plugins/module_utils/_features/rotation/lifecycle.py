@@ -4,8 +4,8 @@
 
 """The lifecycle of kept snapshots: old ones are archived, new ones locked, and the newest get fast restore.
 
-It concerns only the policy's own snapshots in the task's region. Others made the adopted snapshots, and may rely on
-their tier. A copy is there to be at hand.
+It covers only the policy's own snapshots in the task's region. Others took the adopted snapshots, and may rely on their
+tier. A copy must be available at once.
 
 Private to this collection.
 """
@@ -41,11 +41,14 @@ from .stock import Stock
 
 ARCHIVE_GUARDS = ("image", "backup", "managed", "public", "shared", "copy_source", "creating", "protected")
 """The guards that keep a snapshot from the archive too, in every mode: an archived snapshot cannot be used, and EC2
-ends all sharing of it. EC2 refuses to archive a snapshot that an enabled image uses. A lock does not matter.
+ends all sharing of it. EC2 refuses to archive a snapshot that an enabled image uses. A lock does not prevent archiving.
 """
 
 MOST_ARCHIVING = 25
-"""EBS archives so many of an account at once, unless AWS has raised it. More are left to later runs."""
+"""The number of snapshots of an account that EBS archives at once, unless AWS has raised it.
+
+Later runs archive the others.
+"""
 _LATER = f"EC2 archives at most {MOST_ARCHIVING} snapshots at once"
 LARGEST_FAST_RESTORE = 16384
 """GiB; EBS user guide, "Fast snapshot restore": larger ones cannot be enabled."""
@@ -63,7 +66,8 @@ _NOT_ON = frozenset({_STATE})
 class LifecycleChanges:
     """The lifecycle changes in order. `release` and `archive` wait until newer snapshots of the source are completed.
 
-    ``release``: locks and fast restores to end, also of snapshots that this run deletes afterwards: see `released`.
+    ``release``: locks and fast restores to end, including those of snapshots that this run deletes afterwards: see
+    `released`.
     ``secure``: locks and fast restores to begin. ``archive``: snapshots to archive. ``waiting``: the snapshots that are
     old enough but not archived in this run, newest first, with the reasons.
     """
@@ -103,9 +107,7 @@ def lifecycle_queries(lifecycle: Lifecycle, stock: Stock) -> Iterator[Query]:
 
 
 def archive_candidates(lifecycle: Lifecycle, stock: Stock) -> list[Snapshot]:
-    """Return the sets that may have to be archived, as far as snapshots alone show. The guards are
-    asked about these.
-    """
+    """Return the sets that may have to be archived, as far as snapshots alone show. The guards check these."""
     if lifecycle.archive_after is None:
         return []
     newest = set(_first_of_groups(a_set for a_set in stock.good if not _shown_archived(a_set)))
@@ -122,7 +124,7 @@ def archive_candidates(lifecycle: Lifecycle, stock: Stock) -> list[Snapshot]:
 def lifecycle_changes(
     lifecycle: Lifecycle, stock: Stock, held: Callable[[Snapshot], str], state: State
 ) -> LifecycleChanges:
-    """Return the changes that make the options hold.
+    """Return the changes that bring the snapshots in line with the lifecycle options.
 
     *held* returns why a snapshot must not be archived, or an empty text. The facts of `lifecycle_queries` must be in
     *state*. While an answer is missing, the plan omits each change that this answer could forbid.
@@ -133,7 +135,7 @@ def lifecycle_changes(
 def released(state: State, changes: LifecycleChanges) -> State:
     """Return *state* after `LifecycleChanges.release`.
 
-    The guards judge by it. So this run deletes the snapshots that it releases, and the next run finds nothing to do.
+    The guards use this state. So this run deletes the snapshots that it releases, and the next run finds nothing to do.
     """
     unlocked: list[str] = []
     facts: list[Fact] = []
@@ -184,7 +186,7 @@ def _shown_archived(a_set: SnapshotSet) -> bool:
 
 
 def _lockable(lifecycle: Lifecycle, stock: Stock) -> Iterator[Snapshot]:
-    """Yield the sets that ``lock`` concerns: those made to be locked and not older than their lock, or all for
+    """Yield the sets for ``lock``: those with a planned lock that are not older than the lock, or all for
     ``unlocked``.
     """
     if lifecycle.locks is None:
@@ -202,7 +204,7 @@ def _lockable(lifecycle: Lifecycle, stock: Stock) -> Iterator[Snapshot]:
 
 
 class _Planning:
-    """One policy's lifecycle at one moment."""
+    """The lifecycle of one policy at one moment."""
 
     def __init__(self, lifecycle: Lifecycle, stock: Stock, held: Callable[[Snapshot], str], state: State) -> None:
         self.lifecycle, self.stock, self.held, self.state = lifecycle, stock, held, state
@@ -229,7 +231,7 @@ class _Planning:
         )
 
     def _after_newer(self, change: Change) -> Change:
-        """Return the change of a snapshot, to be made once the newer snapshots of its source are completed."""
+        """Return the change of a snapshot that comes after the completion of the newer snapshots of its source."""
         return replace(change, after_steps=self._newer.get(change.resource, ()))
 
     @cached_property
@@ -308,16 +310,16 @@ class _Planning:
 
     @cached_property
     def _tierings(self) -> Mapping[str, Tiering]:
-        """Return the snapshots that were ever moved between the tiers."""
+        """Return the snapshots that somebody has moved between tiers."""
         return TIERING.all(self.state)
 
     def _usable(self, a_set: SnapshotSet) -> bool:
-        """Return whether all parts can be restored from at once, now and after this run."""
+        """Return whether all parts are outside the archive, now and after this run."""
         return not _shown_archived(a_set) and not any(_away(self._tierings.get(name)) for name in a_set.ids)
 
     @cached_property
     def fast(self) -> dict[str, Snapshot]:
-        """Return the snapshots that are to have fast restore, by id."""
+        """Return, by id, the snapshots that must have fast restore."""
         wanted = self.lifecycle.fast_restore
         if wanted is None or not wanted.zones:
             return {}
@@ -408,14 +410,17 @@ class _Planning:
         return changes, [(a_set, waiting[a_set.key]) for a_set in older if a_set.key in waiting]
 
     def _in_archive(self, item: Snapshot) -> bool:
-        """Return whether the snapshot is archived, or on its way there. A temporary restore does not change that."""
+        """Return whether the snapshot is in the archive, or on its way there.
+
+        A temporary restore does not change that.
+        """
         known = self._tierings.get(item.snapshot_id)
         return item.storage_tier == "archive" or (
             known is not None and (known.is_in_archive or known.is_being_archived)
         )
 
     def _stays(self, left: Sequence[Snapshot]) -> str:
-        """Return why an old set is not archived. One of its parts is enough to keep the whole set."""
+        """Return why an old set is not archived. One part is enough to keep the whole set in the standard tier."""
         for item in left:
             known = self._tierings.get(item.snapshot_id)
             if known is not None and known.is_back_for_good:
@@ -438,8 +443,8 @@ class _Planning:
     def _within_quota(self, ready: Sequence[tuple[SnapshotSet, Sequence[Snapshot]]]) -> set[str]:
         """Return the keys of the sets to archive now: first those with few parts in the archive, then the oldest.
 
-        EBS also has a quota of archived snapshots of a volume. Where that is used up, EC2 refuses each time. Such
-        volumes must not delay the others.
+        EBS also has a quota of archived snapshots for each volume. If a volume has used it up, EC2 refuses each time.
+        Such volumes must not delay the others.
         """
         under_way = sum(known.is_being_archived for known in self._tierings.values())
         there = Counter(
@@ -459,7 +464,7 @@ class _Planning:
         span = self.lifecycle.archive_after
         reason = f"archive: older than {span.text if span else ''}"
         if known is not None and known.has_not_been_archived:
-            reason += f"; the last try has failed: {known.message or 'EC2 gives no reason'}"
+            reason += f"; the last attempt failed: {known.message or 'EC2 gives no reason'}"
         return self._change(
             "ModifySnapshotTier",
             item.snapshot_id,
@@ -473,7 +478,7 @@ class _Planning:
 
 
 def _away(known: Tiering | None) -> bool:
-    """Return whether a snapshot with this tier status is in the archive, on its way there or back, or back for a
-    while.
+    """Return whether a snapshot with this tier status is in the archive, on its way there or back, or restored for a
+    time.
     """
     return known is not None and (known.is_in_archive or known.is_moving)

@@ -21,7 +21,7 @@ from .lifecycle import LISTED, LifecycleChanges
 def lifecycle_result(changes: LifecycleChanges, most: int | None) -> dict[str, Any]:
     """Return the module's part of the result: by change, the ids of its snapshots. New snapshots have planned ids.
 
-    *most*: how many of ``archive_waiting`` are shown, None for all. The other lists are always short.
+    *most*: the number of entries in ``archive_waiting``, or None for all. The other lists are always short.
     """
     found: dict[str, Any] = {name: [] for name in LISTED.values()}
     for change in changes.all:
@@ -34,9 +34,9 @@ def lifecycle_result(changes: LifecycleChanges, most: int | None) -> dict[str, A
 
 
 def lifecycle_deferred(state: State) -> list[dict[str, str]]:
-    """Return the changes that EC2 deferred, for instance for a quota. A later run tries them again.
+    """Return the changes that EC2 refused for now, for example because of a quota. A later run tries them again.
 
-    A copy that was not begun has its planned id.
+    A copy that EC2 did not begin is listed under its planned id.
     """
     return [
         {"snapshot_id": resource, "code": refusal.code, "message": refusal.message}

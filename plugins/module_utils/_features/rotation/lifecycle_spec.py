@@ -25,8 +25,11 @@ from ..._kernel.times import CalendarSpan, Every, parse_calendar_span, parse_spa
 from .retention import UNLIMITED, Keep
 
 LOCK = tag_names.LOCK
-"""The tag on a snapshot that a run was to lock: ``governance 30d``. If that run was interrupted, a later run locks the
-snapshot. The description records the same, and only a lock that it records is ever removed."""
+"""The tag with the planned lock of a snapshot: ``governance 30d``.
+
+If that run was interrupted, a later run locks the snapshot. The description records the same, and only a lock that it
+records is ever removed.
+"""
 
 UNLOCKED = "unlocked"
 LOCK_MODES = ("governance", "compliance", UNLOCKED)
@@ -34,7 +37,7 @@ LOCK_MODES = ("governance", "compliance", UNLOCKED)
 MOST_LOCK_DAYS = 36500
 MOST_COOL_OFF_HOURS = 72
 ARCHIVE_BILLED = timedelta(days=90)
-"""EBS: the shortest time in the archive that is paid for."""
+"""The shortest time in the archive that EBS bills."""
 
 _MONTH = timedelta(days=365.25 / 12)
 _LENGTHS: Mapping[str, timedelta] = {
@@ -51,8 +54,8 @@ _TAG = re.compile(r"(governance|compliance) ([1-9]\d{0,4})d", re.ASCII)
 
 @dataclass(frozen=True)
 class Lock:
-    """``mode``: one of `LOCK_MODES`. ``days`` counts from the lock, of a pending snapshot from its completion.
-    ``cool_off`` in hours, None for none.
+    """``mode``: one of `LOCK_MODES`. ``days`` counts from the lock, or for a pending snapshot from its completion.
+    ``cool_off`` is in hours, or None.
     """
 
     mode: str
@@ -61,13 +64,15 @@ class Lock:
 
     @property
     def text(self) -> str:
-        """Return the lock as tags, plans and reasons show it: ``governance 30d``."""
+        """Return the lock in the form for tags, plans and reasons: ``governance 30d``."""
         return f"{self.mode} {self.days}d"
 
 
 @dataclass(frozen=True)
 class FastRestore:
-    """On the ``newest`` of each volume or instance, in exactly these ``zones``; on no other of the policy's own."""
+    """Fast restore of the ``newest`` snapshots of each volume or instance, in exactly these ``zones``, and of no others
+    of the policy.
+    """
 
     zones: tuple[str, ...]
     newest: int = 1
@@ -75,7 +80,7 @@ class FastRestore:
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """The lifecycle options. None stands for an option that the task does not set: nothing is changed then.
+    """The lifecycle options. None stands for an option that the task does not set, so that the run changes nothing.
 
     ``warnings``: valid options that cost more than they seem to.
     """
@@ -97,7 +102,7 @@ class Lifecycle:
 
 
 def locked_for(snapshot: Snapshot) -> timedelta | None:
-    """Return for how long after its start the snapshot was meant to be locked, or None for no lock.
+    """Return the planned duration of the lock after the start of the snapshot, or None without a lock.
 
     The description records the lock. Earlier versions recorded it in a tag.
     """
@@ -112,10 +117,9 @@ def recorded_lock(snapshot: Snapshot) -> str:
 
 
 def is_own_lock(snapshot: Snapshot, lock: SnapshotLock) -> bool:
-    """Return whether a lock that EC2 shows, in force and removable, is the one that the description of the snapshot
-    records.
+    """Return whether the snapshot has a removable lock in force that its description records.
 
-    One of another mode or length was made, or made longer, by somebody else. A tag proves no lock.
+    Somebody else made, or extended, a lock of another mode or length. A tag proves no lock.
     """
     return recorded_lock(snapshot) == Lock(lock.mode, lock.days or 0).text
 
@@ -161,7 +165,10 @@ def _lock(given: Mapping[str, Any] | None) -> Lock | None:
 
 
 def _cool_off(given: Mapping[str, Any], cool_off: object) -> int | None:
-    """Return the hours of the cool-off time of a compliance lock. Raises SpecError without the user's consent to it."""
+    """Return the hours of the cool-off time of a compliance lock.
+
+    Raises SpecError if the user has not consented to it.
+    """
     duration = given.get("duration")
     if not given.get("accept_compliance"):
         raise SpecError(
@@ -218,7 +225,7 @@ def _fast_restore(given: Mapping[str, Any] | None, region: str) -> FastRestore |
 def _archive_warnings(after: CalendarSpan, keep: Keep, every: Every) -> Iterator[str]:
     """Yield warnings about rules that delete snapshots soon after archiving, or that keep none long enough to archive.
 
-    Lengths are rough: months have 30 days and some hours, and each slot counts as having its snapshot.
+    Lengths are approximate: months have 30 days and some hours, and each slot counts as having its snapshot.
     """
     begins = _rough(after)
     lives = dict(_lives(keep, every))
@@ -233,7 +240,7 @@ def _archive_warnings(after: CalendarSpan, keep: Keep, every: Every) -> Iterator
 
 
 def _lives(keep: Keep, every: Every) -> Iterator[tuple[str, timedelta | None]]:
-    """Yield, by rule, the age that a snapshot reaches if only this rule keeps it. None stands for no limit."""
+    """Yield, by rule, the age at which a snapshot is deleted if only this rule keeps it, or None without a limit."""
     slot = _MONTH if every.minutes is None else timedelta(minutes=every.minutes)
     for name, count in keep.counts.items():
         length = slot if name == "last" else _LENGTHS[name]

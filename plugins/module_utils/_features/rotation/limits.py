@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The limits that withhold the deletions of a plan: how many, how large a part, how few would be left.
+"""The limits that withhold the deletions of a plan, by their number, their percentage, and the number of snapshots
+left.
 
 Private to this collection.
 """
@@ -19,7 +20,7 @@ from .report import Decided
 from .spec import RotationSpec
 
 PERCENT_FROM = 10
-"""From so many deletions up ``max_delete_percent`` counts: of a few snapshots every one is a large part."""
+"""The number of deletions from which ``max_delete_percent`` applies, since each of a few snapshots is a large part."""
 
 
 def refusal(
@@ -30,10 +31,10 @@ def refusal(
     due: bool,
     fingerprint: str | None,
 ) -> UnsafePlan | None:
-    """Return the error for deletions that limits or failing guards hold back, or None.
+    """Return the error for deletions that limits or failing guards withhold, or None.
 
-    The limits count over all places, this region's first. *due*: the plan captures or copies. *fingerprint*: the plan's
-    hash, None for a plan without changes.
+    The limits count the deletions of all places, and this region comes first. *due*: the plan captures or copies.
+    *fingerprint*: the plan's hash, or None for a plan without changes.
     """
     broken = bounded(text for one in decided for text in one.verdict.failing)
     beyond = dict(_beyond(spec, decided, keepings))
@@ -51,8 +52,8 @@ def refusal(
 
 
 def _beyond(spec: RotationSpec, decided: Iterable[Decided], keepings: Iterable[Keeping]) -> Iterator[tuple[str, str]]:
-    """Yield the option and the sentence of each limit that the number of deletions exceeds. A failed snapshot is no
-    loss.
+    """Yield the option and the sentence of each limit that the number of deletions exceeds. Failed snapshots do not
+    count.
     """
     number = sum(len(a_set.good) for one in decided for a_set in one.going)
     if number > spec.max_delete:
@@ -80,7 +81,7 @@ def _below_minimum(spec: RotationSpec, keeping: Keeping, going: Iterable[Snapsho
 
 
 def left_over(keeping: Keeping, going: Iterable[SnapshotSet], *, waits: bool) -> dict[str, int]:
-    """Return, by source that loses a set, how many completed sets it has left after the deletions.
+    """Return, by source that loses a set, the number of completed sets that are left after the deletions.
 
     *waits*: whether the unfinished sets count as completed.
     """
@@ -92,5 +93,5 @@ def left_over(keeping: Keeping, going: Iterable[SnapshotSet], *, waits: bool) ->
 
 
 def _approval(limits: Iterable[str]) -> str:
-    """Return how a person can approve the deletions that these limits hold back."""
+    """Return how a person can approve the deletions that these limits withhold."""
     return f"To approve them, raise {' and '.join(limits)} and set expected_plan to the plan_hash of that check."

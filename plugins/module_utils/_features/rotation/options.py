@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The argument specification of `snapshot_rotate`, which the role snapshot_policy compares its policies with.
+"""The argument specification of `snapshot_rotate`, with which the role snapshot_policy checks its policies.
 
 Private to this collection.
 """

@@ -4,7 +4,7 @@
 
 """The unfinished snapshots that a deletion depends on.
 
-A failed snapshot ends the deletions that the rules allow only because of it, and no other.
+If a snapshot fails, only the deletions that the rules allow because of it do not take place.
 
 Private to this collection.
 """
@@ -25,9 +25,9 @@ def completed_before(
 ) -> dict[str, tuple[str, ...]]:
     """Return, by the key of a set to delete, the unfinished snapshots without which it would be kept.
 
-    These are newer snapshots of its source, where a rule, a guard or *min_keep* would keep the set without them, and
-    its own copies in the places of *copyings*. *claimed*: the adopted snapshots that this run claims. Until they are
-    claimed, another policy may count them as its own, so no snapshot of their source is deleted.
+    These are newer snapshots of its source, if a rule, a guard or *min_keep* would keep the set without them, and its
+    own copies in the places of *copyings*. *claimed*: the adopted snapshots that this run claims. Until the run has
+    claimed them, another policy may count them as its own. So no snapshot of their source is deleted before.
     """
     found = _newer(decided, guards, min_keep)
     for copying in copyings:

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Snapshots by policy: the due captures and copies, the deletions, and the reasons of the kept snapshots.
+"""The plan of a policy: the due captures and copies, the deletions, and the reasons of the kept snapshots.
 
-Due snapshots are made and waited for. Then they are copied. Only then is anything deleted. A deletion that depends on a
-snapshot or a copy that is not completed in this run waits for a later run. Limits hold back deletions only.
+The run takes the due snapshots and waits for them. Then it copies them. Only then it deletes snapshots. If a deletion
+depends on a snapshot or a copy that is not completed in this run, a later run makes it. Limits withhold only deletions.
 
 Private to this collection.
 """
@@ -74,10 +74,10 @@ _TOO_SOON = frozenset({"SnapshotCreationPerVolumeRateExceeded"})
 def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
     """Return the due captures and the deletions. `Plan.refused` is set if a limit or a guard withholds deletions.
 
-    Raises SpecError where the selection matches nothing.
+    Raises SpecError if the selection matches no item.
 
-    The moment is that of the last answer. At a later one a slot could have begun or a span ended since, and the plan
-    would delete snapshots of which no guard was asked.
+    The moment is that of the last answer. At a later moment a slot could have begun or a span ended, and the plan would
+    delete snapshots that no guard has checked.
     """
     state.require(*_first_queries(spec))
     state.require(*_second_queries(spec, state))
@@ -88,7 +88,7 @@ def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
 
 
 def result(_spec: RotationSpec, state: State) -> dict[str, Any]:
-    """Return the deferred changes. The planner knows all other results: see `Plan.report`."""
+    """Return the deferred changes. The plan has all other results: see `Plan.report`."""
     return {"deferred": lifecycle_deferred(state)}
 
 
@@ -128,9 +128,10 @@ def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
 
 @dataclass(frozen=True)
 class _Steps:
-    """The changes of a rotation by their place in the plan. ``set_tags``: on parts of a set, right after its capture.
+    """The changes of a rotation by their place in the plan. ``set_tags``: tags on parts of a set, right after its
+    capture.
 
-    ``early_deletions``: of failed copies, which nothing waits for.
+    ``early_deletions``: deletions of failed copies, on which no change depends.
     """
 
     captures: tuple[Change, ...]
@@ -142,7 +143,7 @@ class _Steps:
     archive: tuple[Change, ...]
 
     def all(self) -> list[Change]:
-        """Return all changes, in the order in which the hash of the plan has them."""
+        """Return all changes, in the order of the plan's hash."""
         copies = (change for stage in self.copies for change in stage.changes)
         made = (*self.captures, *self.set_tags, *self.tags, *self.early_deletions, *copies)
         return [*made, *self.deletions, *self.archive]
@@ -210,7 +211,7 @@ class _Rotation:
         )
 
     def _sources(self) -> list[SnapshotSet]:
-        """Return the sets to copy: all that take part in the rules here, with this run's tags."""
+        """Return the sets to copy, which are all that take part in the rules here, with this run's tags."""
         if not self.spec.copies:
             return []
         tags = {change.resource: (change.after or {})["tags"] for change in self.capture.taggings(set())}
@@ -287,7 +288,9 @@ class _Rotation:
         )
 
     def _depending(self) -> dict[str, str]:
-        """Return, by set's key, why it may not be deleted yet: a copy of it is unfinished, or an answer is missing."""
+        """Return, by set's key, why it must not be deleted yet, since a copy of it is unfinished or an answer is
+        missing.
+        """
         depending = {**self.leftovers.unclear(self.home.leaving), **kept_for(self.silent, self.sources)}
         depending.update(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
         return depending
@@ -380,7 +383,7 @@ class _Rotation:
         )
 
     def _unproven_warnings(self) -> Iterator[str]:
-        """Yield the snapshots that carry the policy's name and were not taken by it."""
+        """Yield the warning about snapshots that carry the policy's name and that the policy did not take."""
         policy = self.spec.policy
         found = [
             f"{item.snapshot_id} (of {source_of(item) or 'an unknown volume'})"
@@ -401,14 +404,14 @@ class _Rotation:
         yield from self.successors.warnings(captured)
 
     def _not_to_archive(self, depending: Mapping[str, str]) -> Callable[[Snapshot], str]:
-        """Return a function that says why a snapshot must not be archived."""
+        """Return a function that returns why a snapshot must not be archived."""
         waiting = {
             item: depending[a_set.key] for a_set in self.capture.sets if a_set.key in depending for item in a_set.ids
         }
         return lambda item: waiting.get(item.snapshot_id) or self.guards.reason(item, ARCHIVE_GUARDS)
 
     def _late(self, decided: Sequence[Decided]) -> LateGuards:
-        """Return the queries to repeat for the guards after a wait."""
+        """Return the queries of the guards that the run repeats after a wait."""
         deletions = [
             Deletion(
                 HERE if one.keeping is self.home else one.keeping.scene.place, one.keeping.scene.place, a_set, parts
@@ -421,14 +424,14 @@ class _Rotation:
         return LateGuards(self.spec, deletions, self.now)
 
     def _completed_before(self, decided: Decided) -> dict[str, tuple[str, ...]]:
-        """Return, by set, the unfinished snapshots that its deletion depends on. Copies have no copies of their own."""
+        """Return, by set, the unfinished snapshots that its deletion depends on. Copies do not have copies."""
         if decided.keeping is self.home:
             claimed = frozenset(change.resource for change in self.adoption.claims)
             return completed_before(decided, self.guards, self.copyings, self.spec.min_keep, claimed)
         return completed_before(decided, self.guards, (), 0, ())
 
     def _decided(self, depending: Mapping[str, str], lifecycle: LifecycleChanges) -> list[Decided]:
-        """Return the decisions of all places. The guards judge as after this run's unlocks and copies.
+        """Return the decisions of all places. The guards use the facts after this run's unlocks and copies.
 
         So a snapshot that this run unlocks, or that one of its copies replaces, may be deleted.
         """
@@ -446,13 +449,13 @@ class _Rotation:
     # --- copies ---
 
     def _doubts(self) -> Iterator[str]:
-        """Yield the copies that are kept because nothing proves when they were taken."""
+        """Yield the warnings about copies that are kept because their time is not proven."""
         for copying, keeping in zip(self.copyings, self.keepings[1:], strict=True):
             yield from copying.doubts(keeping.excluded)
 
     def _copy_stages(self) -> list[Stage]:
-        """Return the stages that share originals, copy them everywhere side by side, and unshare those no longer
-        needed.
+        """Return the stages that share originals, copy them to all places in parallel, and unshare those that are
+        finished.
         """
         unknown = any(copy.profile for copy in self.silent)
         sharing = Sharing(self.managed, self.copyings, self.state.region, unknown=unknown)
@@ -478,12 +481,12 @@ class _Rotation:
 
 
 def _is_another_runs(snapshot: Snapshot) -> bool:
-    """Return whether another region's run has copied it here, and retains it."""
+    """Return whether a run of another region has copied the snapshot here, and retains it."""
     return is_copy(snapshot) and tag_names.COPY_OF in snapshot.tags
 
 
 def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    """Return the stages that do something. A snapshot waits only for what it depends on."""
+    """Return the stages that have changes. Each change waits only for its own dependencies."""
     return apart(stage for stage in stages if stage.changes or stage.waits)
 
 

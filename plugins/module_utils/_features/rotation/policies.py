@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Policies of the role snapshot_policy: the refusals before the first of them takes a snapshot.
+"""Policies of the role snapshot_policy, and the refusals before the first capture.
 
 Private to this collection.
 """
@@ -22,8 +22,8 @@ OPTIONS = frozenset(ARGUMENT_SPEC) - {"state"} | {"wait", "wait_timeout"}
 def refused_policies(policies: Sequence[Mapping[str, Any]], named: str) -> list[str]:
     """Return a sentence for each mistake in *policies*, the value of the variable *named*.
 
-    A policy needs a name that no other one has, ``keep``, and options of `OPTIONS` alone. The module refuses all other
-    mistakes when the role comes to the policy.
+    A policy needs a name of its own, ``keep``, and only options in `OPTIONS`. The module refuses all other mistakes
+    when the role runs the policy.
     """
     refused = []
     for place, policy in enumerate(policies):

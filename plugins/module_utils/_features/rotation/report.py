@@ -34,14 +34,14 @@ MOST_SHOWN = 1000
 
 @dataclass(frozen=True)
 class Decided:
-    """The decisions of one place. ``going``: the sets to be deleted, even if a limit holds the deletion back."""
+    """The decisions of one place. ``going``: the sets to delete, even if a limit withholds the deletion."""
 
     keeping: Keeping
     verdict: Verdict
     going: Sequence[SnapshotSet]
 
     def entries(self) -> Iterator[tuple[SnapshotSet, dict[str, Any]]]:
-        """Yield a decision for each set that is there."""
+        """Yield a decision for each existing set."""
         leaving = {a_set.key for a_set in self.going}
         for a_set in self.keeping.scene.sets:
             yield a_set, self.entry(a_set, leaving)
@@ -72,7 +72,7 @@ class Decided:
 
 
 class Report:
-    """The report about the decisions of all places. *withheld*: a limit or a guard holds the deletions back."""
+    """The report about the decisions of all places. *withheld*: a limit or a guard withholds the deletions."""
 
     def __init__(self, spec: RotationSpec, decided: Sequence[Decided], *, withheld: bool) -> None:
         self.spec, self.decided, self.withheld = spec, decided, withheld
@@ -80,14 +80,16 @@ class Report:
 
     @property
     def most(self) -> int | None:
-        """Return the number of decisions in the report, None for all."""
+        """Return the number of decisions in the report, or None for all."""
         return {"actions": MOST_SHOWN, "all": None, "summary": 0}[self.spec.report]
 
     def _all(self) -> Iterator[dict[str, Any]]:
         return (entry for _one, several in self.entries for _set, entry in several)
 
     def shown(self) -> list[dict[str, Any]]:
-        """Return the decisions of the result: by default deletions, held snapshots, and snapshots of unknown source."""
+        """Return the decisions of the result: by default the deletions, the snapshots that a guard keeps, and snapshots
+        of unknown source.
+        """
         if self.spec.captured or self.spec.report == "summary":
             return []
         if self.spec.report == "all":
@@ -96,8 +98,8 @@ class Report:
         return list(islice(found, MOST_SHOWN))
 
     def result(self, changes: Sequence[Change], fingerprint: str) -> dict[str, Any]:
-        """Return the module's own results. *changes*: all that the plan holds, or would without a limit; *fingerprint*:
-        their `plan_hash`.
+        """Return the module's own results. *changes*: all changes of the plan, including those that a limit withholds;
+        *fingerprint*: their `plan_hash`.
         """
         counts: Counter[str] = Counter()
         for entry in self._all():
@@ -124,7 +126,7 @@ class Report:
     def explained(self) -> str:
         """Return a line for each decision, grouped by volume or instance.
 
-        Only groups with a deletion or a held set are in the text, unless the task wants all.
+        Only groups with a deletion or a set that a guard keeps are in the text, unless the task wants all.
         """
         if self.spec.report == "summary":
             return ""
@@ -162,8 +164,8 @@ def recovery_points(
     """Return the newest good snapshot, and the newest good copy in each place, of every volume or instance.
 
     Volumes and instances count if they are selected or have a snapshot. Snapshots of this run count once it sees them
-    completed, unless *as_is* leaves this run out. An archived snapshot cannot be restored from at once, so it does not
-    count.
+    completed, unless *as_is* leaves this run out. An archived snapshot does not count, since nobody can restore from it
+    at once.
     """
     newest: dict[str, SnapshotSet] = {}
     for a_set in capture.sets:
@@ -207,8 +209,8 @@ def plan_hash(changes: Iterable[Change], names: Mapping[str, str]) -> str:
     """Return the sha256 over the plan's sorted operations, regions, resources and parameters, without times and
     reasons.
 
-    *names*: the planned ids that the current slot's snapshots had, by id. So a check run that plans these snapshots,
-    and the run that finds them made, have the same hash for the later changes.
+    *names*: the planned ids that the current slot's snapshots had, by id. So the later changes have the same hash in a
+    check run that plans these snapshots and in a run that finds them.
     """
 
     def text(entry: Mapping[str, Any]) -> str:

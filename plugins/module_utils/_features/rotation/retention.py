@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rules of ``keep``: the snapshots that they keep, and why. They know no clock and no EC2.
+"""The rules of ``keep``: the snapshots that they keep, and why. They use neither a clock nor EC2.
 
-The rules are those of restic's ``forget``. Ties, months, zones, and times in the future, which restic leaves to chance,
-are defined here. The rules of a ``keep`` are joined by *or*, so that one more rule never deletes more.
+The rules are those of restic's ``forget``. Ties, months, zones and times in the future are defined here, which restic
+leaves undefined. The rules of a ``keep`` are joined by *or*, so that one more rule never deletes more.
 
 Private to this collection.
 """
@@ -24,7 +24,7 @@ from ..._kernel.errors import SpecError
 from ..._kernel.times import CalendarSpan, parse_calendar_span, time_zone
 
 UNLIMITED = -1
-"""The count of a rule that never runs out."""
+"""The count of a rule without a limit."""
 FUTURE = "future"
 NEWEST = "newest"
 REFERENCES = ("latest", "now")
@@ -66,8 +66,8 @@ class Keep:
     """The rules of the task, in the order of `COUNTS` and `SPANS`. There is at least one.
 
     ``counts``: how many by ``last`` or by a period, `UNLIMITED` or from 1. ``spans``: by ``within`` or
-    ``<period>_within``. ``zone``: whose calendar cuts the buckets and counts months. ``reference``: the moment from
-    which ages are measured, the ``latest`` of the group or ``now``. ``oldest``: restic's rule of the oldest.
+    ``<period>_within``. ``zone``: the time zone of the buckets and the months. ``reference``: the moment from which
+    ages are measured, the ``latest`` of the group or ``now``. ``oldest``: restic's rule of the oldest.
     """
 
     counts: Mapping[str, int]
@@ -83,8 +83,8 @@ class Keep:
 def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
     """Return the option ``keep`` as rules. None stands for a missing option.
 
-    Raises SpecError for unknown options, counts of 0, malformed spans, unknown zones and references, and where there is
-    no rule at all. It names the option (``keep.daily``), its value and the accepted values.
+    Raises SpecError for unknown options, counts of 0, malformed spans, unknown zones and references, and if there is no
+    rule. It names the option (``keep.daily``), its value and the accepted values.
     """
     given = {name: value for name, value in options.items() if value is not None}
     unknown = [str(name) for name in given if name not in _OPTIONS]
@@ -115,7 +115,10 @@ def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
 
 
 def _count(value: object, option: str) -> int:
-    """Return the count. YAML gives a number, a template perhaps its text. True, a number to Python, is refused."""
+    """Return the count.
+
+    YAML gives a number, and a template may give its text. True, which is a number in Python, is refused.
+    """
     if value == "unlimited":
         return UNLIMITED
     if isinstance(value, (int, str)) and _COUNT.fullmatch(str(value)):
@@ -129,14 +132,14 @@ def _count(value: object, option: str) -> int:
 
 
 def in_future(moment: datetime, now: datetime) -> bool:
-    """Return whether *moment* is more than a minute after *now*. Clocks may differ by less."""
+    """Return whether *moment* is more than a minute after *now*, since clocks may differ by less."""
     return moment - now > _SKEW
 
 
 def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mapping[str, tuple[str, ...]]:
-    """Return, for every candidate's key, all the reasons that keep it. Without a reason it may be deleted.
+    """Return, for every candidate's key, all the reasons that keep it. A candidate without a reason may be deleted.
 
-    Each group is decided for itself:
+    Each group is decided separately:
 
     - ``last: N``: the N newest. ``<period>: N``: the newest of each of the N newest calendar buckets that have one.
     - ``within``: younger than the span, strictly, measured from the reference. ``<period>_within``: the newest of each
@@ -145,9 +148,9 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
       the oldest is that young (restic, ``ApplyPolicy``).
     - The newest is always kept, by a rule of its own.
 
-    Where only a tag gives ``moment``, the candidates that the rules keep by StartTime are kept, too. So no altered tag
+    If only a tag gives ``moment``, the candidates that the rules keep by StartTime are also kept. So no altered tag
     lets the rules delete more than StartTime does. A candidate dated in the future is kept for that reason, and counts
-    nowhere: it would displace a real one. The answer is in order: by group, the newest first. Raises
+    for no rule, since it would displace a real one. The answer is in order: by group, the newest first. Raises
     ValueError for two candidates with one key.
     """
     known = list(candidates)
@@ -164,7 +167,7 @@ def _by_start(candidate: Candidate) -> Candidate:
 
 
 def _decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> dict[str, tuple[str, ...]]:
-    """Return the decisions with the moments as the candidates have them: see `decide`."""
+    """Return the decisions with the candidates' own moments: see `decide`."""
     groups: defaultdict[str, list[Candidate]] = defaultdict(list)
     total = 0
     for candidate in candidates:
@@ -190,9 +193,9 @@ def _decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> dict[
 
 
 def is_outlived(candidate: Candidate, group: Iterable[Candidate], keep: Keep, now: datetime) -> bool:
-    """Return whether newer candidates of its *group* take all places from *candidate* at every moment up to its start.
+    """Return whether newer candidates of its *group* displace *candidate* at every moment up to its start.
 
-    It serves for candidates that are older than their start by an unknown time.
+    The function is for candidates that are older than their start by an unknown time.
     """
     start = candidate.start_time
     newer = [item for item in group if min(item.moment, item.start_time) > start]
@@ -256,7 +259,7 @@ class _Group:
             yield from self._oldest(period, f"{name} {span.text}")
 
     def _oldest(self, period: str, rule: str) -> Iterator[tuple[int, str]]:
-        """Yield the oldest, unless it is kept as the newest of its bucket anyway."""
+        """Yield the oldest, unless it is already kept as the newest of its bucket."""
         place = len(self._ordered) - 1
         if self._keep.oldest and self._buckets(period)[_PERIODS[period].number(self._local[place])] != place:
             yield place, f"oldest {rule}"

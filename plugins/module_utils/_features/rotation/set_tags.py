@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The tags of a new snapshot set: those that ride on CreateSnapshots, and those that follow.
+"""The tags of a new snapshot set, in the CreateSnapshots and after it.
 
 CreateSnapshots gives all snapshots the same tags, and copies the tags of each volume on request. One CreateTags for
 each snapshot would take several times as long as the sets themselves (5 per second, EC2's bucket). So the call carries
-all tags wherever the result is the same.
+all tags if the result is the same.
 
 Private to this collection.
 """
@@ -43,8 +43,8 @@ def set_tags(
 ) -> SetTags:
     """Return the tags of the set of *volumes*.
 
-    *from_volumes*: by volume, those of its tags that its snapshot is to have. *own*: the tags of the task and of the
-    policy. Without a record of its volume (`origins.has_origin`), a snapshot gets the missing tags by CreateTags.
+    *from_volumes*: by volume, the tags of the volume that its snapshot must have. *own*: the tags of the task and of
+    the policy. Without a record of its volume (`origins.has_origin`), a snapshot gets the missing tags by CreateTags.
     """
     origins = tags_together(volumes)
     alone = SetTags(own, {})

@@ -5,8 +5,8 @@
 """Share originals with another account while they are copied there.
 
 A tag on the original names the account before the run shares the original. So after an interrupted run a later run can
-unshare it. Anybody may have written the tag, so a run unshares only accounts to which the task copies. It leaves other
-shares alone.
+unshare it. Anybody may have written the tag, so a run unshares only accounts to which the task copies. A run leaves all
+other sharing alone.
 
 Private to this collection.
 """
@@ -30,8 +30,8 @@ _Accounts = Callable[[str], set[str]]
 class Sharing:
     """The sharing of this run, and the sharing that it ends.
 
-    *unknown*: whether an account does not answer the query for its copies. Then the run ends no recorded share. It
-    never ends a share with an account to which the task copies nothing.
+    *unknown*: whether an account does not answer the query for its copies. Then the run ends no recorded sharing. It
+    never ends the sharing with an account to which the task does not copy.
     """
 
     def __init__(
@@ -77,7 +77,10 @@ class Sharing:
         yield Stage(tuple(self._records(self._shared, lambda name: self._left[name])))
 
     def after_failure(self) -> tuple[Stage, ...]:
-        """Return the stages that unshare this run's originals without a copy under way. A later run ends the others."""
+        """Return the stages that unshare this run's originals without a copy under way.
+
+        A later run unshares the others.
+        """
         returned: list[Change] = []
         ends: dict[str, list[Query]] = defaultdict(list)
         for copying in self._copyings:
@@ -131,7 +134,7 @@ class Sharing:
 
 
 def _shared_with(snapshot_id: str, account: str) -> Query:
-    """Return the question that finds an own snapshot while it is shared with the account.
+    """Return the query that finds a snapshot of this account while it is shared with the other account.
 
     (EC2 API reference, DescribeSnapshots: RestorableByUserIds.)
     """

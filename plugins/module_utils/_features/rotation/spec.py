@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `snapshot_rotate`, and the refusals that need no look at EC2.
+"""The options of `snapshot_rotate`, and the refusals that need no call to EC2.
 
 Private to this collection.
 """
@@ -49,7 +49,7 @@ _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 
 @dataclass(frozen=True)
 class CopySpec:
-    """One place of copies, and its rules. ``wait``: the run waits until they are completed."""
+    """One place of copies, and its rules. ``wait``: the run waits until the copies are completed."""
 
     region: str
     profile: str | None
@@ -103,7 +103,7 @@ class RotationSpec:
 
     @property
     def selects(self) -> bool:
-        """Return whether anything is to be created from."""
+        """Return whether the task selects any resource for captures."""
         return bool(self.volume_ids or self.instance_ids or self.select_tags)
 
     def guard(self, name: str) -> str:
@@ -192,7 +192,8 @@ def _ids(kind: str, values: Iterable[str] | None, option: str) -> tuple[str, ...
 
 
 def _filters(tags: Mapping[Any, Any] | None, option: str, *, numbers: bool = False) -> dict[str, str]:
-    """Return tags to find resources by. Wildcards are EC2's in a filter, and would take more than the task names.
+    """Return tags for the search of resources. Wildcards are refused, since an EC2 filter with them would match more
+    than the task names.
 
     *numbers*: see `tags.require_selector_text`.
     """
@@ -218,7 +219,7 @@ def _policies(names: Iterable[Any] | None) -> tuple[str, ...]:
 
 
 def _keys(keys: Iterable[Any] | None, option: str) -> tuple[str, ...]:
-    """Return the keys of tags to find something by, whatever their values."""
+    """Return tag keys for a search by key, with any value."""
     found = require_selector_keys(keys or (), option)
     for key in found:
         if not key or "*" in key or "?" in key:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The snapshots that a policy keeps, as far as their lifecycle is concerned.
+"""The snapshots of a policy that matter for the lifecycle.
 
 Private to this collection.
 """
@@ -23,9 +23,10 @@ from .retention import in_future
 class Stock:
     """The policy's snapshot sets in its region.
 
-    ``sets``: all of them, the newest first. ``coming``: the sets that this run makes or finds pending, and waits for,
-    so that they count as completed. Without a wait they are ``pending``. ``leaving``: the keys of the sets that no
-    rule keeps, even if a guard holds them. A set that is about to be deleted gets no lock, fast restore or archive.
+    ``sets``: all of them, the newest first. ``coming``: the sets that this run takes or finds pending. It waits for
+    them, so they count as completed. Without a wait they are ``pending``. ``leaving``: the keys of the sets that no
+    rule keeps, even if a guard holds them. A set that is about to be deleted is not locked or archived, and gets no
+    fast restore.
     """
 
     policy: str
@@ -38,7 +39,7 @@ class Stock:
 
     @cached_property
     def own(self) -> list[SnapshotSet]:
-        """Return the sets that the policy itself has made."""
+        """Return the sets that the policy itself has taken."""
         return [a_set for a_set in self.sets if self._own(a_set)]
 
     @cached_property

@@ -4,9 +4,9 @@
 
 """The instances that a policy captures for the ids that it names: after a relaunch, the successor.
 
-`succession` says who stands for an id. A backup differs in two points. It also takes a predecessor that runs, since
-that one is not retired. Where two instances claim to be the successor it takes both, since it must not guess. So it
-does where the tag of a successor and EC2's facts differ about who serves.
+`succession` finds the instance that stands for an id. A policy differs in two points. It also captures a predecessor
+that runs, since that one is not retired. If two instances claim to be the successor, it captures both, since it must
+not guess. The same applies if the tag of a successor and EC2's facts differ on the instance in service.
 
 Private to this collection.
 """
@@ -89,7 +89,7 @@ class Successors:
 
     @property
     def retired(self) -> list[tuple[Instance, str]]:
-        """Return the given instances that still exist and are not captured any more, with their successor."""
+        """Return the given instances that still exist and are no longer captured, each with its successor."""
         found = []
         for given, standing in self._standing.items():
             itself = self._state.instance(given)

@@ -4,8 +4,8 @@
 
 """The parts that a rotation leaves out while AWS does not answer a guard's query, or a place of copies.
 
-A snapshot is captured all the same: a backup job that ends before its capture fails in the worst way. A snapshot whose
-guard, or whose copy, is unknown is kept. Then the task fails with AWS's own message.
+The run still takes the due snapshots, since a backup job must not end before its capture. It keeps each snapshot whose
+guard or copy is unknown. Then the task fails with AWS's own message.
 
 Private to this collection.
 """
@@ -23,7 +23,7 @@ from .spec import CopySpec, RotationSpec
 
 
 def copy_queries(spec: RotationSpec) -> Iterator[Query]:
-    """Yield the optional queries about the places of copies, which must be answered before any plan there."""
+    """Yield the optional queries about the places of copies. A plan for a place needs their answers."""
     yield from (replace(copies_query(spec, copy), optional=True) for copy in spec.copies)
 
 
@@ -48,7 +48,7 @@ def impossible(copyings: Iterable[Copying]) -> StorageError | None:
 
 
 def kept_for(copies: Iterable[CopySpec], sources: Iterable[SnapshotSet]) -> dict[str, str]:
-    """Return, by set's key, why an original is kept: one of these places does not show whether it has a copy."""
+    """Return, by set's key, why an original is kept, since one of these places does not show whether it has a copy."""
     return {a_set.key: f"{copy.where} does not show whether it has a copy" for copy in copies for a_set in sources}
 
 

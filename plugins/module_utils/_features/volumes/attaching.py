@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The single steps of a move: attach, detach, record the attachment.
+"""The single steps of a move: attach, detach, and record the attachment.
 
 Private to this collection.
 """
@@ -33,7 +33,7 @@ from .targets import boots
 
 def make_ready(draft: Draft, volume: Volume) -> None:
     """Wait for a volume that is being created, or whose modification has not taken effect. EC2 does not attach it
-    before.
+    before that.
     """
     draft.asked.append(modification_query(volume.volume_id))
     for tag in (tag_names.FINAL, tag_names.SWAP):
@@ -45,7 +45,7 @@ def make_ready(draft: Draft, volume: Volume) -> None:
 
 
 def await_creation(draft: Draft, volume: Volume) -> None:
-    """Wait for a volume that is being created. EC2 does not change it before."""
+    """Wait for a volume that is being created. EC2 does not change it before that."""
     if volume.state == "creating":
         draft.settling.append(Wait((volume.volume_id,), "volume_available"))
 
@@ -95,7 +95,7 @@ def plan_attachment(
 def plan_flag(draft: Draft, match: Match, volume: Volume, link: VolumeAttachment) -> None:
     """Set delete-on-termination of a kept attachment to the entry's value, if the entry sets one.
 
-    The tag's claim does not count, since a volume that outlives its instance does no harm.
+    The claim of the tag does not count, since a volume that outlives its instance does no harm.
     """
     wanted = match.target.spec.delete_on_termination
     if wanted is not None and wanted != deleted_with(draft.state, volume, link.instance_id):
@@ -105,7 +105,8 @@ def plan_flag(draft: Draft, match: Match, volume: Volume, link: VolumeAttachment
 def plan_detach(
     draft: Draft, match: Match | None, volume: Volume, links: Iterable[VolumeAttachment], why: str = ""
 ) -> None:
-    """Plan the end of these attachments. *match*: the volume's entry, None for a purge. *why*: a clause for messages.
+    """Plan the end of these attachments. *match*: the match of the volume's entry, or None for a purge. *why*: a clause
+    for messages.
 
     Raises UnsafePlan for a root volume, and for a running instance that the task may not interrupt.
     """
@@ -139,7 +140,7 @@ def plan_detach(
 def _interrupt(draft: Draft, volume: Volume, link: VolumeAttachment, label: str, why: str) -> None:
     """Record the volume's attachments before the stop of its running instance. Raises UnsafePlan without consent.
 
-    With ``in_use: detach`` the instance runs on, and nothing brings the volume back.
+    With ``in_use: detach`` the instance continues to run, and no later run brings the volume back.
     """
     if draft.spec.in_use == "stop":
         record_attachments(draft, volume, present_attachments(draft.state, volume))
@@ -151,7 +152,7 @@ def _interrupt(draft: Draft, volume: Volume, link: VolumeAttachment, label: str,
 
 
 def _await_end(draft: Draft, volume: Volume, link: VolumeAttachment) -> None:
-    """Wait until a stopping instance writes no more, and until a new attachment can end."""
+    """Wait until a stopping instance has stopped, and until a new attachment can end."""
     holder = draft.state.instance(link.instance_id)
     if holder is not None and holder.state == "stopping":
         draft.settling.append(Wait((holder.instance_id,), "stopped"))
@@ -239,7 +240,7 @@ def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
 
 
 def point_of_no_return(draft: Draft, move: Move) -> tuple[Query, ...]:
-    """Return the queries that find something once a rollback of the move would lose writes."""
+    """Return the queries that find an instance or attachment as soon as a rollback of the move would lose writes."""
     old, new = (("volume-id", (volume_id,)) for volume_id in (move.volume.volume_id, move.successor))
     if move.new:
         taken = Query("DescribeVolumes", (new, ("attachment.status", ("attaching", "attached", "detaching"))))

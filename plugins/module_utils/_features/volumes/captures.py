@@ -39,7 +39,7 @@ def source_of_copy(draft: Draft, old: Volume, new: Volume) -> str:
 
 
 def snapshots_of_runs(draft: Draft, volume: Volume, tag: str) -> list[Snapshot]:
-    """Return the snapshots that runs took of the detached volume. A warning names others with the tag."""
+    """Return the snapshots that runs took of the detached volume. A warning names other snapshots with the tag."""
     is_ours = proofs.is_swap_snapshot if tag == tag_names.SWAP else proofs.is_last_snapshot
     tagged = _tagged_snapshots(draft.state, volume, tag)
     ours = [item for item in tagged if is_ours(item, volume.volume_id)]
@@ -66,8 +66,8 @@ def plan_capture(
 ) -> str:
     """Plan a snapshot of the detached volume, and return its id.
 
-    A snapshot of an earlier run never counts, since EC2 does not show whether the volume has been attached since. The
-    new one replaces it, and it is deleted with the changes *into*, or right after the new one is completed.
+    A snapshot of an earlier run never counts, since EC2 does not show whether the volume has been attached since. An
+    earlier snapshot of the same kind is deleted with the changes *into*, or right after the new one is completed.
     *final*: for a swap that deletes the volume. *early*: before the first deletion of the plan.
     """
     draft.asked.append(snapshot_query(volume, tag))
@@ -114,7 +114,7 @@ def give_up(
     newer: bool,
     after: tuple[str, ...],
 ) -> None:
-    """Delete snapshots that earlier runs took of the volume, with the changes *into*, as far as facts allow it, and
+    """Delete snapshots that earlier runs took of the volume, as far as facts allow it, with the changes *into* and
     *after* the steps of other resources.
 
     *newer*: this run takes a newer one, which EC2 accepts once pending ones are completed. A snapshot of an earlier
@@ -145,10 +145,10 @@ def is_superseded(draft: Draft, volume: Volume, item: Snapshot) -> bool:
 
 
 def outdate(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
-    """Discard snapshots that are not the volume's final ones any more, since it has been attached since, or will be.
+    """Discard snapshots that are no longer the volume's final ones, since it has been attached since then, or will be.
 
-    EC2 shows a pending snapshot until it is completed, even if it is deleted. So its tags are removed first, and no
-    run looks at it again.
+    EC2 shows a pending snapshot until it is completed, even if it is deleted. So its tags are removed first, and no run
+    uses it again.
     """
     known = {change.resource for change in (*draft.untagging, *draft.cleanup)}
     for item in snapshots:
@@ -171,8 +171,8 @@ def before_deletion(volume: Volume) -> str:
 
 
 def _description(match: Match, purpose: proofs.Purpose, volume: Volume) -> str:
-    """Return the snapshot's Description: first the entry of its volume, at the end its purpose. EC2 takes 255
-    characters.
+    """Return the snapshot's Description, which begins with the entry of its volume and ends with its purpose. EC2 takes
+    255 characters.
     """
     note = f": {proofs.capture_note(purpose, volume.volume_id)}"
     return f"{match.target.group} {match.name}"[: 255 - len(note)] + note

@@ -49,7 +49,7 @@ class KnownVolumes:
         return self._at.get((instance_id, device_letters(device)), [])
 
     def get(self, volume_id: str) -> Volume | None:
-        """Return the volume of that id, unless it is being deleted."""
+        """Return the volume with that id, unless it is being deleted."""
         found = self.state.volume(volume_id)
         return None if found is None or found.state in _GOING else found
 
@@ -65,8 +65,9 @@ class KnownVolumes:
         """Return why *new* does not count as the replacement of *old_id*, as a phrase after its id, or None if it
         counts.
 
-        EC2 must not contradict the claim. If EC2 proves nothing, since the swap's snapshot is gone, *new* counts while
-        it is attached. If both volumes are detached, it counts if the other one is marked as replaced by it.
+        EC2 must not contradict the claim. If the swap's snapshot is gone, so that there is no proof, *new* counts while
+        it is attached. If both volumes are detached, *new* counts if the old one has the tag that *new* has replaced
+        it.
         """
         old = self.get(old_id)
         if old is None or self.is_proven(new, old):
@@ -103,9 +104,9 @@ class KnownVolumes:
         return [new for new in self.claims[old_id] if self.doubt(target, new, old_id) is None]
 
     def is_replaced(self, target: Target, volume: Volume) -> bool:
-        """Return whether the volume's mark as replaced counts.
+        """Return whether the volume's tag `tags.REPLACED_BY` counts.
 
-        The mark must be an id. For a volume at its place it counts only if its replacement is there too.
+        The tag must have an id. If the volume is at its place, the tag counts only if its replacement is there too.
         """
         mark = volume.tags.get(tag_names.REPLACED_BY)
         if mark is None or kind_of(mark) != "volume":
@@ -137,8 +138,8 @@ def proof_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     """Return the queries for the snapshots that prove copies: of unfinished swaps, and of volumes that claim to be
     copies.
 
-    A finished swap that kept the replaced volume has no snapshot any more, and the volume is detached and marked. It
-    needs no query. If the swap deleted it, its final snapshot proves the copy of a volume that an entry names.
+    A finished swap that kept the replaced volume needs no query. Its snapshot is gone, and the volume is detached and
+    marked. If the swap deleted the volume, the final snapshot proves the copy of a volume that an entry names.
     """
     known = KnownVolumes(state)
     open_claims = [

@@ -21,7 +21,8 @@ Declaration = Mapping[str, Any]
 def refusals(purging: Mapping[str, Iterable[Declaration]]) -> dict[str, str]:
     """Return, by host, the refusal of its purging declarations that contest an instance with others.
 
-    *purging* are the declarations that purge, by host. One that several hosts share does not contradict itself.
+    *purging* are the declarations that purge, by host. A declaration that several hosts share does not contradict
+    itself.
     """
     claims: dict[str, list[tuple[str, Declaration]]] = defaultdict(list)
     for host, declarations in purging.items():

@@ -30,7 +30,7 @@ from .sites import require_supported_site
 from .targets import Target
 
 ARCHIVE = "archive"
-"""The tier of a snapshot from which EBS makes no volume. One that is restored for a time is in the standard tier."""
+"""The tier of a snapshot from which EBS makes no volume. A temporarily restored snapshot is in the standard tier."""
 
 
 def plan_creation(draft: Draft, match: Match) -> None:
@@ -93,7 +93,10 @@ def _source(draft: Draft, target: Target) -> str | None:
 
 
 def _nothing_to_make_from(draft: Draft, target: Target, archived: Sequence[str]) -> str:
-    """Return the message for an entry whose tags no usable snapshot has. *archived* snapshots have them."""
+    """Return the message for an entry without a usable snapshot with its tags.
+
+    *archived*: archived snapshots with these tags.
+    """
     spec = target.spec
     wanted = ", ".join(f"{key}={value}" for key, value in sorted((spec.snapshot_tags or {}).items()))
     before = f" from before {spec.snapshot_before}" if spec.snapshot_before is not None else ""
@@ -115,7 +118,7 @@ def creation_change(
 ) -> Change:
     """Return the CreateVolume for an entry. *old*: the volume that a swap copies from *snapshot_id*.
 
-    Raises SpecError for a zone that does not exist, and UnsafePlan for a site where EC2 would not put the volume.
+    Raises SpecError for a zone that does not exist, and UnsafePlan for a site where EC2 would not make the volume.
     """
     target = match.target
     require_supported_site(target)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A plan of `ebs_volume_spec` in the making.
+"""An unfinished plan of `ebs_volume_spec`.
 
 Private to this collection.
 """
@@ -29,7 +29,7 @@ from .spec import VolumesSpec
 from .targets import Target
 
 COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
-"""The errors with which EBS says "not now": a modification is under way, or the modifications of 24 hours are spent."""
+"""The errors of EBS for "not now": a modification is under way, or the modifications of 24 hours are used up."""
 
 
 _OWNED = (
@@ -54,7 +54,7 @@ _OWNED = (
 
 @dataclass
 class Move:
-    """A volume that is detached and attached again, itself or as a copy."""
+    """A volume that is detached, and attached again or replaced by its copy."""
 
     volume: Volume
     formers: tuple[FormerAttachment, ...]
@@ -69,10 +69,10 @@ class Move:
 
 @dataclass
 class Draft:
-    """A plan of the declaration in the making. The planner fills its lists in any order, and `stages` orders them.
+    """An unfinished plan of the declaration. The planner fills its lists in any order, and `stages` orders them.
 
-    The entries ask side by side: the planner notes its queries in ``asked`` and continues without the answers. A draft
-    counts once all of them are answered.
+    All entries ask in one round: the planner notes its queries in ``asked`` and continues without the answers. A draft
+    is used only once all of them are answered.
     """
 
     spec: VolumesSpec
@@ -130,7 +130,7 @@ class Draft:
 
     @property
     def is_settled(self) -> bool:
-        """All queries so far are answered. Nothing is refused before."""
+        """All queries so far are answered. Before that, no entry is refused."""
         return self.state.knows(*self.asked)
 
     @property
@@ -140,7 +140,7 @@ class Draft:
 
     @property
     def purging(self) -> frozenset[str]:
-        """The instances whose undeclared volumes are detached: none with a refused entry."""
+        """The instances whose undeclared volumes are detached, without instances with a refused entry."""
         if not self.spec.purge_volumes:
             return frozenset()
         left = {name for match in self.refused for name in match.target.instance_ids}
@@ -160,8 +160,8 @@ class Draft:
         *,
         after: tuple[str, ...] = (),
     ) -> None:
-        """Set tags, after the earlier changes of the resources in *after*. Tags that are already there are dropped when
-        the plan is ordered.
+        """Set tags, after the earlier changes of the resources in *after*. Tags that already exist are dropped when the
+        plan is ordered.
         """
         if wanted:
             name, parameters = resource.resource_id, {"Tags": boto3_tags(wanted)}
@@ -176,14 +176,14 @@ class Draft:
         *,
         after: tuple[str, ...] = (),
     ) -> None:
-        """Remove tags, after the earlier changes of the resources in *after*. Tags that are not there are dropped when
+        """Remove tags, after the earlier changes of the resources in *after*. Tags that do not exist are dropped when
         the plan is ordered.
         """
         untagged = self.untagged(resource.resource_id, keys, reason)
         self.remove(changes, dataclasses.replace(untagged, after_steps=after))
 
     def remove(self, changes: list[Change], untagged: Change) -> None:
-        """Add the removal of tags to *changes*, as part of one that the same resource has there already.
+        """Add the removal of tags to *changes*, as part of a removal that the same resource already has.
 
         A stage has one change of a kind for each resource, see `plan.guard`.
         """
@@ -197,7 +197,7 @@ class Draft:
         changes.append(untagged)
 
     def untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
-        """Return the change that removes tags, also from a planned resource."""
+        """Return the change that removes tags, even from a planned resource."""
         parameters = {"Tags": [{"Key": key} for key in keys]}
         return Change("DeleteTags", resource_id, self.state.region, parameters, reason)
 
@@ -208,7 +208,7 @@ class Draft:
 
 
 def plain(part: Any) -> dict[str, Any]:
-    """Return an attachment or a block device as a view holds it."""
+    """Return an attachment or a block device in the form of a view."""
     return dataclasses.asdict(part)
 
 

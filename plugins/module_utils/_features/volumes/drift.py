@@ -30,7 +30,7 @@ from .targets import Target
 _DEFAULT_IOPS = 3000
 
 Fields = dict[str, tuple[Any, Any]]
-"""Field to (wanted, actual)."""
+"""From the field to (wanted, actual)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def shown(fields: Fields) -> str:
 
 
 def key_queries(match: Match, *, using: bool = False) -> tuple[Query, ...]:
-    """Return the query for the key of a name. An ARN is only looked up if the key is to be used."""
+    """Return the query for the key of a name. An ARN needs a query only if the task uses the key."""
     wanted = match.target.spec.kms_key_id
     if wanted is None or (":key/" in wanted and not using):
         return ()
@@ -109,8 +109,8 @@ def compare(match: Match, state: State) -> Drift:
 def _never(volume: Volume, name: str, wanted: Any, actual: Mapping[str, Any]) -> bool:
     """Return whether neither EBS nor a swap can make this change: shrinking, and changes that Multi-Attach forbids.
 
-    An io1 volume has Multi-Attach from its creation or never, and cannot be modified with it. An io2 volume can lose it
-    only while it is attached to at most one instance, and its type cannot change with it.
+    EBS sets Multi-Attach of an io1 volume only at its creation, and does not modify an io1 volume with it. An io2
+    volume with Multi-Attach can lose it only while it is attached to at most one instance, and cannot change its type.
     """
     if name == "size" and wanted < actual[name]:
         return True
@@ -122,8 +122,8 @@ def _never(volume: Volume, name: str, wanted: Any, actual: Mapping[str, Any]) ->
 
 
 def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the wanted values of the volume, with those that follow from them. Only properties of the entry are
-    touched.
+    """Return the wanted values of the volume, and the values that follow from them. Only properties of the entry
+    change.
     """
     spec, label = match.target.spec, match.target.label
     volume_type = spec.volume_type or actual["volume_type"]
@@ -171,7 +171,7 @@ def _require_multi_attach_type(match: Match, actual: Mapping[str, Any], volume_t
 
 
 def _asked(spec: VolumeSpec, volume_type: str, actual: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Return the entry's (iops, throughput). A gp2 volume that becomes gp3 keeps its own where the entry has none."""
+    """Return the entry's (iops, throughput). If the entry has none, a gp2 volume that becomes gp3 keeps its own."""
     if (actual.get("volume_type"), volume_type) != ("gp2", "gp3"):
         return spec.iops, spec.throughput
     iops, throughput = kept_performance(actual["size"], actual["iops"])
@@ -232,7 +232,7 @@ def creation(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return CreateVolume's parameters (without tags) and the view of the new volume.
 
-    *old*: the replaced volume, whose values count where the entry has none; *snapshot_id* is then its snapshot. Raises
+    *old*: the replaced volume, whose values count if the entry has none; *snapshot_id* is then its snapshot. Raises
     SpecError without a size and a snapshot, and for values that EBS does not take.
     """
     spec = target.spec
@@ -328,7 +328,10 @@ def _key(target: Target, state: State, source: Volume | Snapshot | None) -> str 
 
 
 def _is_own(target: Target, snapshot: Snapshot) -> bool:
-    """Return whether the account owns the snapshot, as its instances show, or since only own ones are found by tags."""
+    """Return whether the account owns the snapshot.
+
+    Its instances show the account, and a search by tags only finds its own snapshots.
+    """
     accounts = {instance.owner_id for instance in target.instances if instance.owner_id}
     if accounts and snapshot.owner_id:
         return snapshot.owner_id in accounts

@@ -21,7 +21,7 @@ from .targets import Target
 
 @dataclass(frozen=True)
 class FormerAttachment:
-    """An attachment that a run ends for a while. The tag ``ec2ops:was-at`` keeps it while the volume is detached."""
+    """An attachment that a run ends temporarily. The tag ``ec2ops:was-at`` records it while the volume is detached."""
 
     instance_id: str
     device_name: str
@@ -32,7 +32,7 @@ def attachment_tags(formers: Iterable[FormerAttachment], present: Mapping[str, s
     """Return the tags that record *formers*: ``ec2ops:was-at`` and, when it is full, its continuations.
 
     A value is ``i-… /dev/sdf``, then ``delete`` if the volume is deleted with the instance. Commas separate
-    attachments. Tags of *present* that are not needed any more become empty.
+    attachments. Tags of *present* that are no longer necessary become empty.
     """
     values = [""]
     for former in formers:
@@ -70,7 +70,7 @@ def declared_attachments(target: Target, volume: Volume) -> tuple[FormerAttachme
 
 
 def present_attachments(state: State, volume: Volume) -> tuple[FormerAttachment, ...]:
-    """Return the present attachments, as the tag would record them."""
+    """Return the present attachments in the form of the tag's records."""
     return tuple(
         FormerAttachment(link.instance_id, link.device_name, deleted_with(state, volume, link.instance_id))
         for link in volume.attachments
@@ -78,11 +78,14 @@ def present_attachments(state: State, volume: Volume) -> tuple[FormerAttachment,
 
 
 WAS_AT_QUERY = Query("DescribeVolumes", (("tag-key", (tag_names.WAS_AT[0],)),))
-"""The query for all volumes that a run has detached for a while. There are few of them."""
+"""The query for all volumes that a run has temporarily detached. There are few of them."""
 
 
 def deleted_with(state: State, volume: Volume | None, instance_id: str | None) -> bool:
-    """Return delete-on-termination of this attachment. A plan predicts it on the instance, so that comes first."""
+    """Return delete-on-termination of this attachment.
+
+    A plan predicts it on the instance, so the instance's value comes first.
+    """
     instance = state.instance(instance_id)
     for link in volume.attachments if volume is not None else ():
         if volume is None or link.instance_id != instance_id:

@@ -22,7 +22,7 @@ from .spec import VolumesSpec
 
 
 class Devices:
-    """The device names of all instances: used, remembered and declared ones."""
+    """The device names of all instances: the used, recorded and declared ones."""
 
     def __init__(self, spec: VolumesSpec, state: State, matches: Iterable[Match]) -> None:
         self._used: dict[str, dict[str, str]] = defaultdict(dict)
@@ -65,7 +65,7 @@ class Devices:
         raise SpecError(f"{match.target.label}: no device name is free on {instance.instance_id}. Set device_name")
 
     def _taken(self, match: Match, claims: Iterable[Mapping[str, Mapping[str, str]]]) -> set[str]:
-        """Return the letters of the names that others have on the entry's instances, from *claims*."""
+        """Return, from *claims*, the device letters of other volumes on the entry's instances."""
         own_id = match.volume.volume_id if match.volume is not None else None
         return {
             letters
@@ -77,7 +77,7 @@ class Devices:
         }
 
     def require_usable(self, match: Match, instance: Instance) -> None:
-        """Raise SpecError unless EC2 takes the declared device on that instance. Not for the root volume."""
+        """Raise SpecError unless EC2 takes the declared device on that instance. The root volume is not checked."""
         declared = match.target.spec.device_name
         trouble = device_trouble(declared, instance) if declared is not None else ""
         if trouble:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The refusals of `ebs_volume_spec` that concern more than one option, by the rules of EC2, a service or a relaunch.
+"""The refusals of `ebs_volume_spec` that depend on rules of EC2, of a service or of a relaunch.
 
 Private to this collection.
 """
@@ -34,7 +34,7 @@ from .targets import replaced_by
 
 
 def unproven_claim(draft: Draft, match: Match) -> StorageError | None:
-    """Return why the entry is refused: only tags say that this is its volume, and more than tags would change."""
+    """Return why the entry is refused if only tags identify its volume, and the plan would change more than tags."""
     volume, target = match.volume, match.target
     if not match.unproven or volume is None:
         return None
@@ -60,8 +60,8 @@ def unproven_claim(draft: Draft, match: Match) -> StorageError | None:
 
 
 def require_untouched(draft: Draft, match: Match, volume: Volume) -> None:
-    """Raise UnsafePlan for a change of a volume that a service manages, since EC2 refuses it.
-    Do not tag it either.
+    """Raise UnsafePlan for a change of a volume that a service manages, since EC2 refuses it. The volume is not tagged
+    either.
     """
     draft.in_place = [one for one in draft.in_place if (one.action, one.resource) != ("CreateTags", volume.volume_id)]
     lists = (draft.in_place, draft.detaches, draft.modifications, draft.snapshots, draft.attaches, draft.deletions)
@@ -102,7 +102,7 @@ def require_mendable(draft: Draft, match: Match, drift: Drift) -> None:
 
 
 def faults(draft: Draft) -> dict[str, StorageError]:
-    """Return why entries of a settled draft are refused after all, by label, and purges by the instance."""
+    """Return why entries of a finished draft are refused, by label, and why purges are, by instance."""
     found: dict[str, StorageError] = {}
     for labels, error in (*_taken_devices(draft), *_beyond_limits(draft), *_replaced(draft), *_unstoppable(draft)):
         found.update((label, found.get(label, error)) for label in labels)
@@ -121,8 +121,8 @@ def _taken_devices(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
 
 
 def _unstoppable(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
-    """Yield the entries, or the purge, for which an instance would stop that EC2 would not stop, or that would lose
-    data or not come back.
+    """Yield the entries, or the purge, that need a forbidden stop: EC2 would refuse it, or the instance would lose data
+    or not start again.
     """
     for instance in stopping_instances(draft):
         name = instance.instance_id
@@ -140,7 +140,7 @@ def _unstoppable(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
 
 
 def at_rest(draft: Draft, instance_ids: Iterable[str]) -> list[Instance]:
-    """Return the stopped ones among these instances. A relaunch may have retired them."""
+    """Return the stopped ones of these instances, which a relaunch may have retired."""
     found = [draft.state.instance(item) for item in sorted(instance_ids)]
     return [item for item in found if item is not None and item.state in ("stopping", "stopped")]
 
@@ -168,8 +168,8 @@ def _replaced(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
 
 
 def _beyond_limits(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
-    """Yield the entries beyond EC2's limit of attachments for the instance type, and those with Multi-Attach without
-    Nitro.
+    """Yield the entries beyond EC2's limit of attachments for the instance type, and those with Multi-Attach on other
+    types than Nitro.
     """
     joining: dict[str, list[Change]] = defaultdict(list)
     for change in draft.attaches:

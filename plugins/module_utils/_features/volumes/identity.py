@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Find the volume of each entry of `ebs_volume_spec`, and where the entry wants it.
+"""Find the volume of each entry of `ebs_volume_spec`, and the place where the entry wants it.
 
-The tags ``ec2ops:spec`` and ``ec2ops:volume`` identify a volume. Without them, its id in the entry does, or its
-attachment at the entry's device. During a swap there are two volumes; the phase of the swap decides which counts.
+The tags ``ec2ops:spec`` and ``ec2ops:volume`` identify a volume. Without these tags, the id in the entry identifies the
+volume, or the attachment at the entry's device. During a swap there are two volumes, and the phase of the swap decides
+which of them counts.
 
 Private to this collection.
 """
@@ -43,7 +44,10 @@ def first_queries(spec: VolumesSpec) -> tuple[Query, ...]:
 
 
 def matches(spec: VolumesSpec, state: State) -> tuple[Match, ...]:
-    """Return the match of each target. An entry whose volume is open, or somebody else's, is refused alone."""
+    """Return the match of each target.
+
+    If the volume of an entry is ambiguous, or somebody else's, only that entry is refused.
+    """
     known = KnownVolumes(state)
     found = _adopted(_refusing(target, partial(_match, target, known)) for target in targets(spec, state))
     if spec.move:
@@ -63,7 +67,7 @@ _OF_A_PLACE = re.compile(rf"(?:i-[0-9a-f]+|{PLACE_OF_ZONE}.*)?", re.DOTALL)
 def _with_own_group(match: Match) -> Match:
     """Return the match of a moved volume in the declaration that it keeps.
 
-    A volume without a declaration, or with one named after an instance or a zone, changes hands with the move. Any
+    A volume without a declaration, or with one named after an instance or a zone, gets the target's declaration. Any
     other declaration moves with the volume.
     """
     group = match.volume.tags.get(tag_names.SPEC, "") if match.volume is not None else ""
@@ -73,7 +77,7 @@ def _with_own_group(match: Match) -> Match:
 
 
 def _has_arrived(match: Match) -> bool:
-    """Return whether a volume that moves to a zone is already attached there, so that somebody uses it."""
+    """Return whether a volume that moves to a zone is already attached there, so that it is in use."""
     volume, target = match.volume, match.target
     there = volume is not None and volume.availability_zone == target.zone and bool(volume.attachments)
     return there and not target.instances
@@ -89,7 +93,7 @@ def kept_group_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
 
 
 def _refusing(target: Target, find: Callable[[], Match], name: str = "") -> Match:
-    """Return the match of *find*, or a refused match if it refuses the entry."""
+    """Return the match of *find*, or a refused match if *find* refuses the entry."""
     try:
         return find()
     except StorageError as error:
@@ -97,7 +101,7 @@ def _refusing(target: Target, find: Callable[[], Match], name: str = "") -> Matc
 
 
 def _claimed_once(found: Iterable[Match]) -> tuple[Match, ...]:
-    """Refuse an entry that only tags lead to a volume of another entry, and both where both name it."""
+    """Refuse an entry if only tags lead to a volume of another entry. If both entries name it, refuse both."""
     several = list(found)
     claimed: dict[str, int] = {}
     # The surest first; of several as sure, the first of the declaration.
@@ -123,12 +127,12 @@ _UNPROVEN, _BY_TAGS, _BY_FACTS = range(3)
 
 
 def _sureness(match: Match) -> int:
-    """Return how sure the match is: by an unproven claim, by its tags, or by a fact."""
+    """Return the strength of the match: an unproven claim, tags, or a fact."""
     return _UNPROVEN if match.unproven else _BY_TAGS if match.how == "tags" else _BY_FACTS
 
 
 def _ours(match: Match, state: State) -> Match:
-    """Return the match, refused if its volume belongs to somebody else."""
+    """Return the match, which is refused if its volume belongs to somebody else."""
     try:
         require_ours(match, state)
     except UnsafePlan as error:
@@ -168,7 +172,7 @@ def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
 def _told_from_copies(match: Match, known: KnownVolumes) -> Match:
     """Return the match of an entry with a ``volume_id``, with the other volumes that carry the entry's tags.
 
-    They are copies where the named volume carries these tags itself. Raises Ambiguous where the id and the tags lead to
+    If the named volume itself has these tags, the others are copies. Raises Ambiguous if the id and the tags lead to
     different volumes.
     """
     volume, identity = match.volume, (match.target.group, match.name)
@@ -225,8 +229,8 @@ def _match(target: Target, known: KnownVolumes) -> Match:
 
 
 def _unadopted(target: Target, name: str, volume: Volume) -> Match:
-    """Return the warning about a volume at the device that is not known as this entry's. It may have come after the
-    entry's own.
+    """Return the warning about an unknown volume at the entry's device. Somebody may have attached it after the entry's
+    own.
     """
     if tag_names.SPEC in volume.tags:
         return Match(target, name)
@@ -246,7 +250,10 @@ def _root(target: Target, known: KnownVolumes) -> Match:
 
 
 def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: KnownVolumes) -> Match:
-    """Return the match among the volumes with the entry's tags: one that is not replaced, preferably at its place."""
+    """Return the match for the volumes with the entry's tags.
+
+    The match has a volume that no other one has replaced, preferably at its place.
+    """
     doubts = tuple(known.doubts(target, tagged))
     foreign = [volume for volume in tagged if _is_no_restore(target, volume)]
     tagged = [volume for volume in tagged if volume not in foreign]
@@ -335,7 +342,7 @@ def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
 
 
 def _named(target: Target, known: KnownVolumes, volume_id: str) -> Match:
-    """Return the match for a volume's id: the volume itself, or the one that has replaced it."""
+    """Return the match for a volume's id, which is the volume itself or its replacement."""
     volume = known.get(volume_id)
     doubts = tuple(known.doubts(target, [*([volume] if volume is not None else []), *known.claims[volume_id]]))
     successors = [item for item in known.replacements(target, volume_id) if not known.is_replaced(target, item)]
@@ -373,7 +380,10 @@ def _named(target: Target, known: KnownVolumes, volume_id: str) -> Match:
 def _by_claim(
     target: Target, name: str, new: Volume, known: KnownVolumes, volume_id: str, doubts: tuple[str, ...]
 ) -> Match:
-    """Return the match for the id of a volume that *new* claims to have replaced. Without a proof it is unproven."""
+    """Return the match for the id of a volume that *new* claims to have replaced.
+
+    Without a proof, the match is unproven.
+    """
     older = [known.get(older_id) for older_id in tag_names.replaced_ids(new.tags)]
     counted = [old for old in older if old is not None and known.doubt(target, new, old.volume_id) is None]
     match = _swapped(target, name, counted, new, "volume_id", known)
@@ -387,7 +397,7 @@ def _by_claim(
 
 
 def _newest(target: Target, volumes: Iterable[Volume], known: KnownVolumes) -> list[Volume]:
-    """Return the volumes that no other one replaces, without those whose own claim to replace one is void."""
+    """Return the volumes that no other volume replaces, without those with a void claim to replace a volume."""
     several = list(volumes)
     ids = {volume.volume_id for volume in several}
     out: set[str] = set()
@@ -401,9 +411,9 @@ def _newest(target: Target, volumes: Iterable[Volume], known: KnownVolumes) -> l
 def _swapped(
     target: Target, name: str, replaced: Iterable[Volume], new: Volume, how: str, known: KnownVolumes
 ) -> Match:
-    """Return the match out of replaced volumes and their replacement: the one that counts, with the swaps to finish.
+    """Return the match for replaced volumes and their replacement, with the volume that counts and the swaps to finish.
 
-    Raises Ambiguous where writes may be lost either way.
+    Raises Ambiguous if either choice may lose writes.
     """
     order = {volume_id: number for number, volume_id in enumerate(tag_names.replaced_ids(new.tags))}
     swaps = tuple(

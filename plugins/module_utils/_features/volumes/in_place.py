@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The changes of a volume where it is: its tags, and its size, type and performance.
+"""The changes of a volume in place: its tags, size, type and performance.
 
 Private to this collection.
 """
@@ -30,10 +30,10 @@ from .match import Match, strangers
 
 
 def comes_off(draft: Draft, match: Match, volume: Volume, drift: Drift) -> bool:
-    """Return whether the volume comes off everywhere for its modification.
+    """Return whether the volume is detached everywhere for its modification.
 
-    EBS user guide, "Multi-Attach": io2 gets it only while the volume is not attached. Raises UnsafePlan where the
-    modification may be deferred, since the volume would be detached in vain.
+    EBS user guide, "Multi-Attach": EBS enables it for io2 only while the volume is not attached. Raises UnsafePlan if
+    the modification may be deferred, since the volume would then be detached in vain.
     """
     enabled, _was = drift.modify.get("multi_attach_enabled", (False, False))
     if not enabled or not volume.attachments:
@@ -47,7 +47,7 @@ def comes_off(draft: Draft, match: Match, volume: Volume, drift: Drift) -> bool:
 
 
 def plan_tags(draft: Draft, match: Match, volume: Volume) -> None:
-    """Set the user's tags and, on a volume that its tags did not identify, the identity."""
+    """Set the user's tags, and the tags of the identity if they did not identify the volume."""
     target = match.target
     wanted = dict(target.spec.tags or {})
     identity = {} if match.is_root and target.spec.name == "root" else identity_tags(target, match.name)
@@ -69,7 +69,8 @@ def plan_modification(
 ) -> None:
     """Plan ModifyVolume for the whole drift: before the interruption or, if *apart*, while the volume is detached.
 
-    *moving*: the plan attaches the volume. Raises UnsafePlan where the task may neither wait for EBS nor defer.
+    *moving*: the plan attaches the volume. Raises UnsafePlan if the task may neither wait for EBS nor defer the
+    modification.
     """
     latest = MODIFICATION.of(draft.state, volume.volume_id)
     if drift.modify:
@@ -127,7 +128,7 @@ def _modify(draft: Draft, volume: Volume, drift: Drift, request: dict[str, Any],
 
 
 def leaving_warnings(match: Match, volume: Volume, state: State) -> Iterator[str]:
-    """Yield a warning for other tasks that declare the volume where it is now, since they would undo the move."""
+    """Yield a warning about other tasks that declare the volume at its old place, since they would undo the move."""
     target = match.target
     left, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
     if left is None:

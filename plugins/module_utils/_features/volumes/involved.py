@@ -4,8 +4,8 @@
 
 """Find the instances that an earlier run of a declaration has stopped, and the facts that refute such a claim.
 
-A volume's tag ``ec2ops:was-at`` claims its attachment before the run, and a hold claims that the instance there
-was running. Both are tags, and the hold may belong to another run that works on the instance right now.
+A volume's tag ``ec2ops:was-at`` claims its attachment before the run, and a hold claims that the instance there was
+running. Both claims are only tags, and the hold may belong to another run that works on the instance right now.
 
 Private to this collection.
 """
@@ -25,7 +25,8 @@ from .former_attachments import FormerAttachment, recorded_attachments
 def involved(
     state: State, volumes: Iterable[Volume], parted: Collection[tuple[str, str]], declared: Collection[str]
 ) -> tuple[list[Instance], tuple[str, ...]]:
-    """Return the instances with a hold at which one of these volumes may have been, and a warning for each other one.
+    """Return the instances with a hold to which one of these volumes may have been attached, and a warning for each
+    other instance.
 
     *parted*: the pairs of a volume and an instance that this plan detaches. *declared*: the instances of the
     declaration.

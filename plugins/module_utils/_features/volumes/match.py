@@ -25,12 +25,12 @@ from .targets import Target, is_at
 class Match:
     """The volumes that a target may stand for.
 
-    ``name``: the value of ``ec2ops:volume``. ``volume``: the volume that counts, or None. ``how``:
-    ``tags``, ``volume_id``, ``device`` or ``root``. ``swaps``: the unfinished swaps that led to ``volume``, the latest
-    first. ``stale``: copies of a swap that did not end, which no entry needs any more. ``copies``: other volumes with
-    the entry's tags, where ``volume_id`` or its place decides for one. ``doubts``: tags that no fact supports, as
-    warnings. ``unproven``: the entry names another volume, and only tags say that ``volume`` has replaced it; then only
-    its tags are changed. ``refused``: why tags leave the entry's volume open; the other entries are carried out.
+    ``name``: the value of ``ec2ops:volume``. ``volume``: the volume that counts, or None. ``how``: ``tags``,
+    ``volume_id``, ``device`` or ``root``. ``swaps``: the unfinished swaps that led to ``volume``, the latest first.
+    ``stale``: copies of an unfinished swap that no entry needs any more. ``copies``: other volumes with the entry's
+    tags, if ``volume_id`` or the place decides for one. ``doubts``: tags that no fact supports, as warnings.
+    ``unproven``: the entry names another volume, and only tags say that ``volume`` has replaced it, so that only its
+    tags change. ``refused``: the error if tags do not decide on the entry's volume. The other entries are carried out.
     """
 
     target: Target
@@ -61,7 +61,7 @@ class Match:
 
     @property
     def is_told_by_tags(self) -> bool:
-        """Only tags say which volume is the entry's, or that it has none."""
+        """Only tags name the volume of the entry, or say that there is none."""
         return self.unproven or self.how == "tags"
 
     @property
@@ -73,8 +73,8 @@ class Match:
 def strangers(match: Match, state: State) -> Iterator[VolumeAttachment]:
     """Yield the volume's attachments to living instances that the target does not name.
 
-    Those instances share a Multi-Attach volume of the same declaration, so nothing is taken from them unless it is to
-    be absent. To be detached, it leaves only the named instances, as a node leaves a cluster.
+    Those instances share a Multi-Attach volume of the same declaration, so they keep it unless it must be absent. With
+    ``state: detached``, it is detached only from the named instances, as a node leaves a cluster.
     """
     volume = match.volume
     if volume is None or match.is_root:

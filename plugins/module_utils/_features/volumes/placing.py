@@ -40,9 +40,9 @@ from .swaps import end_swap, forget_swap
 
 @dataclass
 class _Links:
-    """The attachments of a volume that leave or end, and the instances that it joins.
+    """The attachments of a volume that end, and the instances to which this run attaches it.
 
-    ``ending``: they end without this run, with their instance, or since an earlier run has asked for it.
+    ``ending``: attachments that end with their instance, or that an earlier run has ended.
     """
 
     leaving: list[VolumeAttachment]
@@ -55,9 +55,9 @@ class _Links:
 
 
 def plan_attachments(draft: Draft, match: Match, volume: Volume, *, apart: bool = False) -> bool:
-    """Plan the attachments to make and to end. If *apart*, all present ones end and come back.
+    """Plan the attachments to make and to end. If *apart*, all present ones end and are made again.
 
-    Returns whether this run attaches anything.
+    Returns whether this run makes an attachment.
     """
     draft.warnings += _forgotten_flags(match, (volume, match.old))
     links = _links(draft, match, volume, apart=apart)
@@ -76,7 +76,7 @@ def plan_attachments(draft: Draft, match: Match, volume: Volume, *, apart: bool 
 
 
 def _links(draft: Draft, match: Match, volume: Volume, *, apart: bool) -> _Links:
-    """Return the attachments to detach, those that are already ending, and those to make.
+    """Return the attachments to end, those that are already ending, and those to make.
 
     A kept attachment gets its delete-on-termination, and a wait.
     """
@@ -105,10 +105,10 @@ def _links(draft: Draft, match: Match, volume: Volume, *, apart: bool) -> _Links
 
 
 def _plan_return(draft: Draft, match: Match, volume: Volume, links: _Links) -> None:
-    """Plan which volume a rollback attaches again: the one that leaves, or the one that it replaces.
+    """Plan the volume that a rollback attaches again: the detached one, or the one that it replaces.
 
-    A replaced volume is detached already, and comes back if its copy cannot take its place. A copy that was
-    attached may have new writes, so the replaced volume is not attached again.
+    A replaced volume is already detached, and is attached again if its copy cannot take its place. If the copy was
+    attached, it may have new writes, so the replaced volume is not attached again.
     """
     swap = match.swaps[0] if match.swaps else None
     if swap is not None and swap.is_proven and links.joining and not links.leaving:
@@ -163,7 +163,7 @@ def plan_removal(draft: Draft, match: Match, volume: Volume) -> None:
 
 
 def _plan_deletion(draft: Draft, match: Match, volume: Volume) -> None:
-    """Plan the deletion, after a final snapshot if the task wants one, or if only tags show which volume it is."""
+    """Plan the deletion, after a final snapshot if the task wants one, or if only tags identify the volume."""
     final = draft.spec.final_snapshot
     named = is_planned(volume.volume_id) or volume.volume_id == match.target.spec.volume_id
     if not final and not named and volume.state != "error":

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The volumes of a declaration: which to create, modify, move, swap, detach or delete.
+"""The plan for the volumes of a declaration: create, modify, move, swap, detach or delete them.
 
 Changes without an interruption come first. If volumes must be detached from running instances, these follow: a hold,
 the stop, the detach, snapshots, copies, the attachments and the start. Only then the plan marks or deletes replaced
-volumes. From the first detach to the last attachment every failure is rolled back.
+volumes. Every failure from the first detach to the last attachment is rolled back.
 
 Private to this collection.
 """
@@ -54,10 +54,10 @@ from .undeclared import no_longer_declared, orphans, plan_purge
 
 
 def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
-    """Return the plan that makes the declaration hold. Raises the errors if nothing is left to plan.
+    """Return the plan that establishes the declaration. Raises the errors if no change is left to plan.
 
-    Three queries suffice for a declaration without drift. More are asked only about changes. An entry or an instance
-    that cannot be planned is refused by name, and the plan has the others.
+    Three queries suffice for a declaration without drift. Further queries are only about changes. If an entry or an
+    instance cannot be planned, the plan refuses it, names it, and covers the others.
     """
     state.require(*first_queries(spec))
     state.require(*proof_queries(spec, state), *gone_queries(spec, state))
@@ -85,7 +85,10 @@ def _draft(spec: VolumesSpec, state: State, now: datetime, refusals: Mapping[str
 
 
 def _fill(draft: Draft) -> dict[str, StorageError]:
-    """Plan all entries, then the volumes without one. Return why entries, and purges by instance, are to be refused."""
+    """Plan all entries, and then the volumes without an entry.
+
+    Return why entries, and purges by instance, must be refused.
+    """
     failed: dict[str, StorageError] = {}
     for match in draft.matches:
         label, lengths = match.target.label, draft.own("")
@@ -187,7 +190,7 @@ def _converge(draft: Draft, match: Match, volume: Volume) -> None:
 
 
 def _staged(draft: Draft) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
-    """Return the stages of the plan, and why entries are to be refused: their resources have no room for tags."""
+    """Return the stages of the plan, and why entries must be refused, since their resources have no room for tags."""
     stopping = stopping_instances(draft)
     involved = involved_instances(draft, stopping)
     restored = [*stopping, *(item for item in involved if wants_start(item))]
@@ -216,7 +219,7 @@ def _refused(draft: Draft) -> StorageError | None:
 
 
 def headline(_spec: VolumesSpec, result: Mapping[str, Any]) -> str:
-    """Return how many volumes there are of the declaration, and how many changes EC2 has deferred."""
+    """Return the number of volumes of the declaration, and the number of deferred changes."""
     there = {entry["volume_id"] for entry in result["volumes"] if entry["volume_id"]}
     deferred = f", {counted(len(result['deferred']), 'change')} deferred" if result["deferred"] else ""
     return f"{counted(len(there), 'volume')} of the declaration{deferred}"

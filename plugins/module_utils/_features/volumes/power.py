@@ -48,8 +48,8 @@ def involved_instances(draft: Draft, stopping: Sequence[Instance]) -> list[Insta
 
 
 def is_over(draft: Draft, instance: Instance) -> bool:
-    """Return whether the hold of a running instance is over: a declared instance, or one that EC2 shows started
-    since.
+    """Return whether the hold of a running instance is over. The instance must be declared, or EC2 must show that it
+    was started since then.
 
     Any other hold may belong to a run that is about to stop the instance.
     """

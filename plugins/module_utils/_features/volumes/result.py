@@ -49,7 +49,7 @@ def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
 
 
 def _drift(match: Match, state: State) -> Drift:
-    """Return the drift of an entry; none of one that the plan has refused for its values."""
+    """Return the drift of an entry, or none if the plan has refused the entry for its values."""
     try:
         return compare(match, state) if match.target.spec.state == "present" else Drift()
     except StorageError:
@@ -57,7 +57,7 @@ def _drift(match: Match, state: State) -> Drift:
 
 
 def _is_deferred(volume: Volume, state: State) -> bool:
-    """Return whether EBS makes no change now. A refused entry has drift too."""
+    """Return whether EBS makes no change now. A refused entry also has drift."""
     latest = MODIFICATION.of(state, volume.volume_id)
     return DEFERRAL.of(state, volume.volume_id) is not None or (latest is not None and latest.is_under_way)
 
@@ -79,7 +79,7 @@ def _age(snapshot: Snapshot) -> tuple[bool, datetime]:
 
 # More than 40 lines: each key of the result has one.
 def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
-    """Yield the match's volume on each of the target's instances, or once without instances."""
+    """Yield the match's volume once for each of the target's instances, or once without instances."""
     volume, target = match.volume, match.target
     instance_ids: Sequence[str | None] = [instance.instance_id for instance in target.instances] or [None]
     drift = _drift(match, state)

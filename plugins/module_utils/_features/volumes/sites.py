@@ -21,7 +21,7 @@ BY_OTHER_MEANS = "Attach and replace it by other means, then declare it by its v
 def require_supported_site(target: Target) -> None:
     """Raise UnsafePlan for a new volume or attachment on an Outpost, or in a Local or Wavelength Zone.
 
-    CreateVolume names no Outpost, so the volume would land in the region.
+    CreateVolume names no Outpost, so EC2 would make the volume in the region.
     """
     sites = [(instance.instance_id, unsupported_site(target.zone, instance.facts)) for instance in target.instances]
     for who, site in sites or [("availability_zone", unsupported_site(target.zone))]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `ebs_volume_spec`, and all refusals without a call to EC2.
+"""The options of `ebs_volume_spec`, and all refusals that need no call to EC2.
 
 Private to this collection.
 """
@@ -22,9 +22,9 @@ from ..._kernel.ids import require_id, require_text
 from ..._kernel.tags import LONGEST_VALUE, require_selector_text, require_tags
 
 PLACE_OF_ZONE = "zone/"
-"""The beginning of the declaration of a volume that was moved to a zone. The zone follows."""
+"""The prefix of the declaration of a volume that was moved to a zone, before the name of the zone."""
 ROOT = "root"
-"""The name that stands for the volume at an instance's root device, whatever that is."""
+"""The name that stands for the volume at the root device of an instance."""
 MOST_MULTI_ATTACHMENTS = 16
 """EBS: "up to 16 instances built on the Nitro System"."""
 # The collection's own tags on a volume: spec, volume, replaces, replaced-by, was-at. On a shared one there may be more.
@@ -61,7 +61,7 @@ class VolumesSpec:
     """The whole declaration: these volumes on each of ``instance_ids``, or kept unattached in ``availability_zone``.
 
     ``group``: the value of the tag ``ec2ops:spec``; None stands for each instance's own id. ``move``: the entries name
-    volumes that come from elsewhere, and may keep their declaration.
+    volumes from other places, which may keep their declaration.
     """
 
     instance_ids: tuple[str, ...]
@@ -82,7 +82,7 @@ class VolumesSpec:
 
     @property
     def shared(self) -> bool:
-        """Every volume is shared by all the instances, as in a cluster."""
+        """All instances share every volume, as in a cluster."""
         return len(self.instance_ids) > 1 and self.group is not None
 
 
@@ -186,8 +186,8 @@ def _moment(value: str | None, option: str) -> datetime | None:
 
 
 def _require_possible(volume: VolumeSpec) -> None:
-    """Raise SpecError for an entry that contradicts itself or EBS. Without a type, the rest waits
-    for the volume's own.
+    """Raise SpecError for an entry that contradicts itself or EBS. Without a type, the other checks need the type of
+    the existing volume.
     """
     label = volume.label
     if volume.volume_type is not None:
@@ -215,7 +215,10 @@ def _require_possible(volume: VolumeSpec) -> None:
 def require_values(
     label: str, volume_type: str, size: int | None, iops: int | None, throughput: int | None, *, boot: bool = False
 ) -> None:
-    """Raise SpecError unless EBS makes such a volume. A value that EBS raises silently (a gp3 of 500 iops) passes."""
+    """Raise SpecError unless EBS makes such a volume.
+
+    A value that EBS silently raises (a gp3 of 500 iops) is accepted.
+    """
     require_performance(label, volume_type, size, *normalised(volume_type, iops, throughput), boot=boot)
 
 

@@ -4,7 +4,7 @@
 
 """The order of a plan of `ebs_volume_spec`: before, during and after the interruption.
 
-Volumes and instances that no change ties together do not wait for each other. The interruption of an instance is a
+Volumes and instances without a common change do not wait for each other. The interruption of an instance is a
 transaction: from the first detach to the last attachment every failure is rolled back.
 
 Private to this collection.
@@ -30,9 +30,9 @@ from .swaps import swaps_undone
 def stages_of(
     draft: Draft, stopping: Sequence[Instance], restored: Sequence[Instance]
 ) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
-    """Return the stages of the plan, and by entry why it is to be refused: a resource would have too many tags.
+    """Return the stages of the plan, and by entry why it must be refused, since a resource would have too many tags.
 
-    *stopping*: running instances that are stopped for it. *restored*: those that are started afterwards.
+    *stopping*: running instances that the plan stops. *restored*: instances that it starts afterwards.
     """
     stages = [Stage(waits=_merged(draft.settling), apart=True), Stage(waits=_cooling_waits(draft), apart=True)]
     patience = COOLDOWN if draft.spec.on_cooldown == "wait" else frozenset[str]()
@@ -107,9 +107,9 @@ def _interrupted(draft: Draft, stopping: Iterable[Instance], restored: Iterable[
 
 
 def _attachments(draft: Draft, moving: set[str]) -> Iterator[Stage]:
-    """Yield the attachments of the volumes that are not moved, side by side.
+    """Yield the attachments of the volumes that are not moved, in parallel.
 
-    With a named spec, the first attachment is alone. So when two hosts declare the spec at the same moment, they
+    With a named spec, the first attachment comes alone. So when two hosts declare the spec at the same moment, they
     compete for that one volume, and the slower host gets no volume.
     """
     attaches = [change for change in draft.attaches if change.resource not in moving]
@@ -124,7 +124,8 @@ def _attachments(draft: Draft, moving: set[str]) -> Iterator[Stage]:
 
 
 def _rollback(draft: Draft, restore: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Return the rollback: every volume attached as before, the instances running, no part of a swap left.
+    """Return the rollback, after which every volume is attached as before, the instances run, and no part of a swap is
+    left.
 
     The rollback does not detach a volume from its new instance: that instance may have written to it. The next run
     finishes that move.
@@ -137,8 +138,8 @@ def _rollback(draft: Draft, restore: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 
 def _merged(waits: Iterable[Wait]) -> tuple[Wait, ...]:
-    """Return one wait for all resources with the same goal. A resource of several waits is in one, and is not final if
-    any of them is not.
+    """Return one wait for all resources with the same goal. A resource with several waits is only in one, which is
+    final only if all of them are.
     """
     kinds: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
     for wait in waits:
@@ -160,7 +161,7 @@ def _with_rollback(stage: Stage, back: tuple[Stage, ...]) -> Stage:
 def _predicted(stages: Iterable[Stage], draft: Draft) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
     """Return the stages without changes that have no effect. Every change of tags has the tags before and after it.
 
-    The errors, by entry, are about resources that would have more tags than EC2 takes.
+    The errors, by entry, are about resources with more tags than EC2 takes.
     """
     tags = _Tags(draft)
     kept: list[Stage] = []
@@ -172,7 +173,7 @@ def _predicted(stages: Iterable[Stage], draft: Draft) -> tuple[tuple[Stage, ...]
 
 
 class _Tags:
-    """The tags of each resource as the plan changes them. ``failed``: by entry, the error about a lack of room."""
+    """The tags of each resource after the changes so far. ``failed``: by entry, the error about a lack of room."""
 
     def __init__(self, draft: Draft) -> None:
         self._labels = draft.labels

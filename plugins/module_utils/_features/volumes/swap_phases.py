@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A swap, its phase, and which of its two volumes counts in each phase.
+"""A swap, its phases, and the volume of the two that counts in each phase.
 
 Private to this collection.
 """
@@ -20,7 +20,7 @@ from .targets import Target, is_at
 
 
 class Phase(Enum):
-    """How far a swap has come. `swap_of` derives it from the attachments and the tags of both volumes."""
+    """The phase of a swap. `swap_of` derives it from the attachments and the tags of both volumes."""
 
     COPIED = "both are detached, and the copy has not been in its place yet"
     OVERTAKEN = "the replaced volume is attached again, and the copy has not been in its place"
@@ -84,7 +84,7 @@ _COPY_COUNTS = {
 
 
 def swap_of(target: Target, old: Volume, copy: Volume, known: KnownVolumes) -> Swap:
-    """Return the swap of two volumes of one entry, of which *copy* claims to replace *old*."""
+    """Return the swap of two volumes of one entry, if *copy* claims to replace *old*."""
     is_proven = known.has_proven_copy(old)
     return Swap(old, copy, _phase(target, old, copy, known, is_proven=is_proven), is_proven)
 

@@ -87,7 +87,7 @@ def _plan_copy(draft: Draft, match: Match, volume: Volume, new: str, snapshot: s
 
 
 def _attach_copy(draft: Draft, match: Match, new: str, formers: Iterable[FormerAttachment]) -> None:
-    """Plan the attachment of the copy where the volume was, and wherever else the entry wants it."""
+    """Plan the attachment of the copy at the place of the volume, and at all other places of the entry."""
     known = {former.instance_id: former for former in formers}
     links: list[VolumeAttachment] = []
     for instance in match.target.instances:
@@ -98,10 +98,10 @@ def _attach_copy(draft: Draft, match: Match, new: str, formers: Iterable[FormerA
 
 
 def swaps_undone(draft: Draft) -> Iterator[Stage]:
-    """Yield the rollback of `plan_swap`: no copy and no snapshot of it left.
+    """Yield the rollback of `plan_swap`, which leaves neither the copy nor its snapshot.
 
-    EC2 shows a pending snapshot until it is completed, even if it is deleted. So it first loses the tags by which a
-    later run would find it. The snapshot proves the copy, so the copy is deleted first.
+    EC2 shows a pending snapshot until it is completed, even if it is deleted. So the rollback first removes the tags by
+    which a later run would find it. The snapshot proves the copy, so the copy is deleted first.
     """
     ends = [(move, point_of_no_return(draft, move)) for move in draft.moves]
     yield Stage(
@@ -129,8 +129,8 @@ def swaps_undone(draft: Draft) -> Iterator[Stage]:
 
 
 def _require_all_named(draft: Draft, match: Match, volume: Volume) -> None:
-    """Raise UnsafePlan if a shared volume has other holders. Its swap detaches it everywhere, but attaches the copy
-    only here.
+    """Raise UnsafePlan if a shared volume has other holders. A swap detaches the volume everywhere, but attaches the
+    copy only here.
     """
     named = {instance.instance_id for instance in match.target.instances}
     others = sorted({link.instance_id for link in volume.attachments} - named)
@@ -144,7 +144,7 @@ def _require_all_named(draft: Draft, match: Match, volume: Volume) -> None:
 def discard_copy(draft: Draft, match: Match, copy: Volume) -> None:
     """Plan the deletion of a copy whose swap did not end, after a final snapshot of it.
 
-    Only a tag says that the copy was never in its place. EC2 does not show whether an instance has written to it.
+    Only a tag says that the copy was never in service. EC2 does not show whether an instance has written to it.
     """
     plan_capture(draft, match, copy, tag_names.FINAL, before_deletion(copy), early=True)
     draft.cleanup.append(draft.deletion_of(copy, "delete the leftover of an interrupted run"))
@@ -155,8 +155,8 @@ def finish_swap(
 ) -> None:
     """Mark a replaced volume, and then release its name or delete it. Its snapshot becomes superfluous.
 
-    *snapshot*: that of a swap in this run. Without it, an earlier run may have taken one. *is_proven*: EC2 shows that a
-    swap made a copy of the volume.
+    *snapshot*: the snapshot of a swap in this run. Without it, an earlier run may have taken one. *is_proven*: EC2
+    shows that a swap made a copy of the volume.
     """
     made = bool(snapshot)
     direct = made or (match.volume is not None and tag_names.replaced_ids(match.volume.tags)[:1] == (old.volume_id,))
@@ -202,7 +202,8 @@ def _end_snapshots(draft: Draft, match: Match, old: Volume, new: str, snapshot: 
 def _is_of_interrupted_run(draft: Draft, old: Volume) -> bool:
     """Return whether EC2 still shows the temporary snapshot of the volume's swap, at most a day old.
 
-    A run deletes it at its end. EC2 does not show whether an instance has written to the volume since any other swap.
+    A run deletes that snapshot at its end. After any other swap, EC2 does not show whether an instance has written to
+    the volume.
     """
     query = snapshot_query(old, tag_names.SWAP)
     draft.asked.append(query)
@@ -213,7 +214,7 @@ def _is_of_interrupted_run(draft: Draft, old: Volume) -> bool:
 
 
 def end_swap(draft: Draft, match: Match, new: str, volume: Volume | None = None) -> None:
-    """Remove the swap's tag from the copy, before or after the proof of a deletion in its favour.
+    """Remove the swap's tag from the copy.
 
     *volume*: the copy, if an earlier run made it. That run may have deleted the replaced volume, but not its
     snapshot.
@@ -240,9 +241,9 @@ def _superfluous(draft: Draft, old_id: str, snapshot_id: str, new_id: str) -> Ch
 
 
 def forget_swap(draft: Draft, volume: Volume, *, absent: bool = False) -> None:
-    """Clear the leftovers of an unfinished swap of a volume that is detached or deleted.
+    """Delete the leftovers of an unfinished swap of a volume that is detached or deleted.
 
-    With *absent* the new final snapshot replaces those that could be the final ones: see `plan_capture`.
+    With *absent*, the new final snapshot replaces earlier ones that could be final: see `plan_capture`.
     """
     if not recorded_attachments(volume):
         return

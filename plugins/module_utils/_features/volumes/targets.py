@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the entries of a declaration want their volumes: attached to instances, or in a zone.
+"""The targets of the entries of a declaration: attached to instances, or in a zone.
 
 Private to this collection.
 """
@@ -20,9 +20,7 @@ from .spec import VolumeSpec, VolumesSpec
 
 @dataclass(frozen=True)
 class Target:
-    """Where an entry wants its volume: attached to each of ``instances``, or unattached in
-    ``zone`` without any.
-    """
+    """The target of an entry's volume: attached to each of ``instances``, or unattached in ``zone``."""
 
     spec: VolumeSpec
     group: str
@@ -70,7 +68,9 @@ def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
 
 
 def refused_instances(spec: VolumesSpec, state: State) -> dict[str, StorageError]:
-    """Return, by id, why instances of the task are refused: they do not exist, are terminating, or were replaced."""
+    """Return, by id, why instances of the task are refused, since they do not exist, are terminating, or
+    were replaced.
+    """
     found = {item: _trouble(state, item) for item in spec.instance_ids}
     return {instance_id: error for instance_id, error in found.items() if error is not None}
 
@@ -93,7 +93,7 @@ def _trouble(state: State, instance_id: str) -> StorageError | None:
 def replaced_by(instance_id: str, newer: Instance) -> str:
     """Return the sentence that *newer* has replaced the instance, with the remedy.
 
-    The successor is not followed. It has none of these volumes, so empty ones would be made for it.
+    The id does not stand for the successor, since it has none of these volumes, and the task would make empty ones.
     """
     return (
         f"{instance_id} was replaced by {newer.instance_id}, which is {newer.state}. Name {newer.instance_id} in "
@@ -109,7 +109,7 @@ def gone_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
 
 
 def is_at(target: Target, volume: Volume) -> bool:
-    """Return whether the volume is attached to an instance of the target, and is not leaving it."""
+    """Return whether the volume is attached to an instance of the target, and is not detaching."""
     wanted = {instance.instance_id for instance in target.instances}
     return any(link.instance_id in wanted and not link.leaving for link in volume.attachments)
 

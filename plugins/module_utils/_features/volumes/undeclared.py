@@ -25,8 +25,8 @@ from .targets import boots
 def plan_purge(draft: Draft) -> dict[str, StorageError]:
     """Detach the data volumes of the instances that no entry names. Return, by instance, why its purge is refused.
 
-    An instance with a refused entry keeps all its volumes. So does every instance keep a volume that may be that of a
-    refused entry.
+    An instance with a refused entry keeps all its volumes. Every instance keeps a volume that may belong to a refused
+    entry.
     """
     failed: dict[str, StorageError] = {}
     wanted = draft.purging
@@ -98,7 +98,8 @@ def _named(draft: Draft) -> set[str]:
 
 
 def _half_identity(draft: Draft, volume: Volume) -> str:
-    """Return, as a verb phrase, that the volume lacks one of the two tags of this declaration, else an empty text.
+    """If the volume lacks one of the two tags of this declaration, return a verb phrase about it, or else an empty
+    text.
 
     Somebody may have removed it, and EC2 does not show the entry of the volume.
     """
@@ -110,7 +111,7 @@ def _half_identity(draft: Draft, volume: Volume) -> str:
 
 
 def _displaced(draft: Draft, volume: Volume) -> Iterator[str]:
-    """Yield a warning for each new volume that replaces one that the purge detaches.
+    """Yield a warning for each new volume in place of one that the purge detaches.
 
     A declared volume that has lost its tags looks like an undeclared one.
     """
@@ -142,7 +143,7 @@ def purged(draft: Draft) -> list[Volume]:
 
 
 def _is_of_another_declaration(draft: Draft, volume: Volume) -> bool:
-    """Return whether another declaration has the volume, and this task does not steal."""
+    """Return whether the volume belongs to another declaration, and the task does not set ``steal``."""
     spec = volume.tags.get(tag_names.SPEC)
     return spec is not None and spec not in draft.groups and not draft.spec.steal
 
@@ -150,8 +151,8 @@ def _is_of_another_declaration(draft: Draft, volume: Volume) -> bool:
 def orphans(draft: Draft) -> list[Volume]:
     """Return volumes with the name of a removed entry, if this run makes a new volume in their declaration.
 
-    A volume from the snapshot in its entry is an additional restore, and no rename. An empty declaration
-    leaves all its volumes behind. A purged volume has its own warning.
+    A new volume from a snapshot in its entry is an additional restore, and no rename. An empty declaration has no
+    entries for any of its volumes. A purged volume has its own warning.
     """
     names = {(match.target.group, match.name) for match in draft.matches}
     making = {
