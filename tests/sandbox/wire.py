@@ -452,6 +452,7 @@ def _pairs_writer(element: str) -> Writer:
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 18)
 def timestamp_text(moment: datetime) -> str:
     """EC2's form of a time: UTC with milliseconds, `2026-11-23T04:05:06.789Z`. Raises ValueError for a naive time."""
     if moment.tzinfo is None:

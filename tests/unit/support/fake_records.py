@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -337,6 +338,11 @@ def _fact_ids(query: Query) -> list[str]:
     return known[query.operation]()
 
 
+@functools.lru_cache(maxsize=4096)
+def _compiled(values: tuple[str, ...]) -> Callable[[str], bool]:
+    return matcher(values)
+
+
 def _matches(resource: Any, name: str, values: Sequence[str]) -> bool:
     found: Iterable[str]
     if name.startswith("tag:"):
@@ -359,4 +365,4 @@ def _matches(resource: Any, name: str, values: Sequence[str]) -> bool:
         found = [str(resource.facts.get("ClientToken", ""))]
     else:
         raise AssertionError(f"a filter that is not known here: {name}")
-    return any(map(matcher(values), found))
+    return any(map(_compiled(tuple(values)), found))
