@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..._kernel.errors import Ambiguous, Unanswered, UnsafePlan, listed
 from ..._kernel.ids import is_planned
@@ -199,9 +199,7 @@ def shared_warnings(spec: ImageSpec, state: State, image: Image) -> Iterator[str
 
 
 def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple[Change, ...], list[str]]:
-    """Return the deletions, and warnings about the kept snapshots. Raises UnsafePlan for a locked snapshot, unless
-    forced.
-    """
+    """Return the deletions, and warnings about the kept snapshots. Raises for locks as `_lock_warnings` does."""
     used = used_by_others(state, found)
     # Only snapshots that were taken for this version are deleted. The user's source snapshot and copies are kept.
     given = [item for item in taken(spec, state) if may_be_given(spec, state, item)]
@@ -218,21 +216,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
         f"that it was taken for {spec.label}. Delete it yourself if you do not need it"
         for item in given
     ]
-    for snapshot_id, lock in locks.items():
-        text = f"snapshot {snapshot_id} of {spec.label} is locked ({lock.text})"
-        if not spec.force:
-            raise UnsafePlan(
-                f"state: {text}, and EC2 deletes no locked snapshot. Unlock it, wait for the end of the lock, or set "
-                "force: true to deregister the image and leave the snapshot."
-            )
-        warnings.append(f"{text}, so it is kept")
-    denied = state.refusal("DescribeLockedSnapshots")
-    if free and denied is not None and not spec.force:
-        raise Unanswered(
-            f"state: EC2 does not show whether the snapshots of {spec.label} are locked, and a locked one would "
-            f"outlive its image. {denied} Or set force: true to skip this check.",
-            [denied],
-        )
+    warnings += _lock_warnings(spec, state, free, locks)
     # EC2 copies the snapshots of a version that is made from an image.
     copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item) and item not in own]
     warnings += _left_alone(spec, state, copies)
@@ -240,6 +224,30 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
     reason = f"delete the snapshot of {spec.label}, which no other image uses"
     going = (item for item in free if item.snapshot_id not in locks)
     return tuple(delete_snapshot(item, state.region, reason) for item in going), warnings
+
+
+def _lock_warnings(
+    spec: ImageSpec, state: State, free: Sequence[Snapshot], locks: Mapping[str, SnapshotLock]
+) -> Iterator[str]:
+    """Yield the warnings about locked snapshots of a forced removal.
+
+    Without force, raises UnsafePlan for a locked snapshot, and Unanswered if EC2 does not show the locks.
+    """
+    for snapshot_id, lock in locks.items():
+        text = f"snapshot {snapshot_id} of {spec.label} is locked ({lock.text})"
+        if not spec.force:
+            raise UnsafePlan(
+                f"state: {text}, and EC2 deletes no locked snapshot. Unlock it, wait for the end of the lock, or set "
+                "force: true to deregister the image and leave the snapshot."
+            )
+        yield f"{text}, so it is kept"
+    denied = state.refusal("DescribeLockedSnapshots")
+    if free and denied is not None and not spec.force:
+        raise Unanswered(
+            f"state: EC2 does not show whether the snapshots of {spec.label} are locked, and a locked one would "
+            f"outlive its image. {denied} Or set force: true to skip this check.",
+            [denied],
+        )
 
 
 def lock_of(state: State, snapshot: Snapshot) -> SnapshotLock | None:
