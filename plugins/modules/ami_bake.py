@@ -52,7 +52,9 @@ options:
         names its snapshots. Otherwise it does not wait.
       - V(absent) deregisters the AMI and deletes the snapshots that this module took for it, unless another AMI uses
         them. The module refuses the removal while the AMI is in use, see O(force).
-      - A copy of the AMI, made with CopyImage and its tags, never counts as the version. The module never removes it.
+      - A copy of the AMI, made with CopyImage and its tags, never counts as the version. With V(absent), the module
+        removes its own copies in the places of O(copies), and then the AMI. It never removes a copy that somebody else
+        has made.
     type: str
     choices: [available, captured, absent]
     default: available
@@ -76,6 +78,16 @@ options:
       - The snapshot of a root volume to bake from. It requires O(architecture), O(root_device_name) and O(ena_support).
       - This module never deletes the snapshot.
     type: str
+  source_image_id:
+    description:
+      - The image to copy in its region, under the name and the tags of the version. With O(kms_key_id), the copy is
+        encrypted with another key.
+      - CopyImage takes devices and hardware as they are. So O(devices), O(block_devices) and the hardware options are
+        refused, except O(imds_support=v2.0).
+    type: str
+  kms_key_id:
+    description: With O(source_image_id), encrypt the image with this key, given by its ARN, id or alias.
+    type: str
   method:
     description:
       - V(snapshot) takes snapshots and registers an AMI from them.
@@ -94,8 +106,9 @@ options:
   devices:
     description:
       - V(root) captures the root device only, and V(all) captures every attached EBS volume at one moment.
-    type: str
-    choices: [root, all]
+      - A list of device names, such as V([/dev/xvda, /dev/sdf]), captures these at one moment. It must have the root
+        device.
+    type: raw
     default: root
   block_devices:
     description: Properties of the image's devices that differ from those of the source. All other properties stay as in
@@ -124,6 +137,10 @@ options:
       delete_on_termination:
         description: Whether EC2 deletes the volume with its instance.
         type: bool
+      omitted:
+        description: Leave the device out of the image, although O(devices) has it.
+        type: bool
+        default: false
   architecture:
     description: The image's architecture. The image inherits this option, and each following one, unless the task sets
       it.
@@ -174,7 +191,7 @@ options:
     type: str
   description:
     description:
-      - The description of a new image and its snapshots.
+      - The description of the image and of its new snapshots. A later run sets it on the image and its copies.
       - The description of a snapshot ends with two hashes. The hash of the machine proves the tag C(ec2ops:machine),
         and the hash of O(name) and O(version) proves the version.
     type: str
@@ -186,6 +203,128 @@ options:
         number.
     type: dict
     default: {}
+  copies:
+    description:
+      - The other places where the image must be. One copy is made for each entry, all in parallel.
+      - The module recognises an existing copy by the image and region that EC2 records as its source. It replaces a
+        copy of its own that has failed.
+      - A copy has the tags of the image, its snapshots have the tags of the image's snapshots. All other options for
+        existing images apply to the copies too.
+      - For another account, the module shares the image and its snapshots with it for the time of the copy. The tag
+        C(ec2ops:shared-with) records that, so a later run ends what an interrupted one has begun.
+      - A failure in one place leaves the others alone. The task then fails at its end, and the next run repairs the
+        rest.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      region:
+        description: The region of the copy.
+        type: str
+        required: true
+      profile:
+        description:
+          - A profile whose credentials lead to another account. Without it, the copy is in the task's own account.
+          - The module reads profiles as boto3 does. The other connection options are those of the task.
+        type: str
+      kms_key_id:
+        description:
+          - Encrypt the copy with this key of that region, given by its ARN, id or alias.
+          - Without it, the copy of an encrypted image has the default key of that region and account, and the copy of
+            another image is not encrypted.
+        type: str
+  launch_permissions:
+    description:
+      - Who may launch instances from the image and its copies. Without this option, the permissions stay as they are.
+      - The module refuses to share an image that the AWS managed key encrypts, before its first change. EC2 shares no
+        such image.
+    type: dict
+    suboptions:
+      user_ids:
+        description:
+          - Accounts of twelve digits. Quote them.
+          - V(all) stands for everybody, see O(allow_public).
+        type: list
+        elements: str
+        default: []
+      organization_arns:
+        description: ARNs of AWS organizations.
+        type: list
+        elements: str
+        default: []
+      organizational_unit_arns:
+        description: ARNs of organizational units.
+        type: list
+        elements: str
+        default: []
+      purge:
+        description: Whether to remove all other permissions. V(false) only adds.
+        type: bool
+        default: true
+      snapshots:
+        description: Whether the accounts in O(launch_permissions.user_ids) may also create volumes from the snapshots.
+        type: bool
+        default: false
+  allow_public:
+    description: Accept V(all) in O(launch_permissions.user_ids), with which everybody may use the image.
+    type: bool
+    default: false
+  deprecate_after:
+    description:
+      - The time from the creation of the image until its deprecation, such as V(90d), V(26w) or V(12h).
+      - V(never) removes the deprecation. Without this option, it stays as it is.
+      - The copies are deprecated at the same time as the image. A difference of less than 12 hours counts as none,
+        since EC2 shows the creation of a new image only after the module has set the time.
+    type: str
+  deregistration_protection:
+    description:
+      - V(enabled) protects the image and its copies from deregistration. With V(with_cooldown), the protection lasts
+        for another 24 hours after somebody disables it.
+      - Without this option, the protection stays as it is.
+    type: str
+    choices: [enabled, with_cooldown, disabled]
+  ssm_parameter:
+    description:
+      - An SSM parameter that names the image, in the region of the task and in the place of each copy. It has the data
+        type C(aws:ec2:image).
+      - The module writes it once the image is available there and shared, and reads it back, since SSM checks the value
+        only after its answer.
+    type: dict
+    suboptions:
+      name:
+        description: The name of the parameter, such as V(/images/web).
+        type: str
+        required: true
+      publish:
+        description:
+          - V(newer) keeps a parameter that names a newer image of the same O(name), with a warning. V(force) overwrites
+            it.
+          - An image is newer if it was created later. For copies, the creation of their originals counts.
+        type: str
+        choices: [newer, force]
+        default: newer
+  launch_template:
+    description:
+      - A launch template of the task's region that gets a new version with the image. All else is as in the present
+        default version.
+      - A version that is there already, with the image and all else as in the default version, is used again.
+    type: dict
+    suboptions:
+      id:
+        description: The id of the launch template. Exactly one of this and O(launch_template.name) is required.
+        type: str
+      name:
+        description: The name of the launch template.
+        type: str
+      default:
+        description: Whether the version becomes the default version.
+        type: bool
+        default: true
+      version:
+        description:
+          - The number of an earlier version that becomes the default again. The launch template then gets no version
+            with the image.
+        type: int
   force:
     description:
       - With O(state=absent), deregister the image even if it is in use, and leave locked snapshots.
@@ -211,8 +350,18 @@ notes:
     C(ec2:DescribeImageAttribute), C(autoscaling:DescribeLaunchConfigurations) and, for a shared image,
     C(ec2:DescribeImageUsageReportEntries) and C(ec2:DescribeImageUsageReports).
   - O(state=absent) needs botocore 1.40.76 or newer for DescribeImageReferences, unless O(force=true).
-  - Most options apply only when the module makes the image. A later run only changes the tags of the image and its
-    snapshots, and warns about other options that differ.
+  - Most options apply only when the module makes the image. A later run changes what EC2 can change, on the image and
+    on its copies. These are the tags, the description, O(imds_support=v2.0) and the options from O(copies) on. The
+    module warns about other options that differ.
+  - O(copies) needs C(ec2:CopyImage), C(ec2:DescribeImages), C(ec2:DescribeSnapshots) and C(ec2:CreateTags) in each
+    place, and C(ec2:DeregisterImage) and C(ec2:DeleteSnapshot) to replace a failed copy. A key needs
+    C(kms:DescribeKey), C(kms:CreateGrant) and C(kms:GenerateDataKey*). Another account needs
+    C(sts:GetCallerIdentity), and the task's account C(ec2:ModifyImageAttribute), C(ec2:ModifySnapshotAttribute),
+    C(ec2:DescribeImageAttribute) and C(ec2:DescribeSnapshotAttribute), as O(launch_permissions) does.
+  - O(ssm_parameter) needs C(ssm:GetParameters), C(ssm:PutParameter) and C(ec2:DescribeImages) in each place.
+    O(launch_template) needs C(ec2:DescribeLaunchTemplateVersions), C(ec2:CreateLaunchTemplateVersion) and
+    C(ec2:ModifyLaunchTemplate).
+  - With O(wait=false), the module still waits for each image that a later step needs, such as its copy.
   - Once the image or the capture of a version exists, the source no longer has to exist. The module then registers the
     AMI from the capture, with the instance's facts from the tag C(ec2ops:machine) of the snapshots.
 seealso:
@@ -241,6 +390,20 @@ EXAMPLES = r"""
     source_instance_id: i-0123456789abcdef0
     devices: all
 
+- name: Bake the root and one data volume, without the scratch volume
+  ec2ops.storage.ami_bake:
+    name: db
+    version: "43"
+    source_instance_id: i-0123456789abcdef0
+    devices: [/dev/xvda, /dev/sdf]
+
+- name: Copy a vendor's image, encrypted with an own key
+  ec2ops.storage.ami_bake:
+    name: vendor
+    version: "1"
+    source_image_id: ami-0123456789abcdef0
+    kms_key_id: alias/images
+
 - name: Make an image with a larger, faster root from a snapshot
   ec2ops.storage.ami_bake:
     name: base
@@ -255,6 +418,37 @@ EXAMPLES = r"""
         volume_size: 40
         volume_type: gp3
         throughput: 250
+
+- name: Bake, copy to two regions and another account, share, and publish
+  ec2ops.storage.ami_bake:
+    name: web
+    version: "2026.11.23"
+    source_instance_id: i-0123456789abcdef0
+    copies:
+      - region: eu-west-1
+      - region: us-east-1
+        kms_key_id: alias/images
+      - region: eu-central-1
+        profile: vault
+    launch_permissions:
+      user_ids: ["111122223333", "444455556666"]
+      organizational_unit_arns: ["arn:aws:organizations::111122223333:ou/o-abcdefghij/ou-abcd-12345678"]
+      snapshots: true
+    deprecate_after: 90d
+    deregistration_protection: with_cooldown
+    ssm_parameter:
+      name: /images/web
+    launch_template:
+      name: web
+
+- name: Go back to version 7 of the launch template
+  ec2ops.storage.ami_bake:
+    name: web
+    version: "2026.11.23"
+    source_instance_id: i-0123456789abcdef0
+    launch_template:
+      name: web
+      version: 7
 
 - name: Remove an unused version with its snapshots
   ec2ops.storage.ami_bake:
@@ -305,6 +499,55 @@ source_rejected:
   type: list
   elements: str
   sample: []
+regions:
+  description:
+    - One row for the task's region and for each place in O(copies). RV(regions[].error) tells why a row is unfinished.
+    - With O(state=absent), the images that the task has removed. Empty with O(state=captured).
+  returned: success, and on failure if the task distributes the image
+  type: list
+  elements: dict
+  contains:
+    region:
+      description: The region.
+      type: str
+      sample: eu-west-1
+    profile:
+      description: The profile of another account, else null.
+      type: str
+      sample: null
+    image_id:
+      description: The image there. Null without one.
+      type: str
+      sample: ami-0fedcba9876543210
+    state:
+      description: The state of the image.
+      type: str
+      sample: available
+    snapshot_ids:
+      description: The snapshots of the image.
+      type: list
+      elements: str
+      sample: ["snap-0fedcba9876543210"]
+    shared_with:
+      description: Who else may launch instances from the image. Null if the task does not read that.
+      type: list
+      elements: str
+      sample: ["111122223333"]
+    ssm_parameter:
+      description: The parameter, the image that it names, and its value before the task. Null if the task publishes
+        nothing.
+      type: dict
+      sample: {"name": "/images/web", "image_id": "ami-0fedcba9876543210", "former_value": "ami-0123456789abcdef1"}
+    error:
+      description: Why something failed or was not tried there. Null if all is done.
+      type: str
+      sample: null
+launch_template:
+  description: The launch template, its version with the image, and the default version before the task. Null without
+    O(launch_template).
+  returned: success, and on failure if the task distributes the image
+  type: dict
+  sample: {"id": "lt-0123456789abcdef0", "name": "web", "version": "8", "former_version": "7", "default": true}
 plan:
   description:
     - The planned changes in order, the same in check mode. One entry for each resource.
@@ -379,6 +622,33 @@ BLOCK_DEVICE = {
     "iops": {"type": "int"},
     "throughput": {"type": "int"},
     "delete_on_termination": {"type": "bool"},
+    "omitted": {"type": "bool", "default": False},
+}
+
+COPY = {
+    "region": {"type": "str", "required": True},
+    "profile": {"type": "str"},
+    "kms_key_id": {"type": "str"},
+}
+
+PERMISSIONS = {
+    "user_ids": {"type": "list", "elements": "str", "default": []},
+    "organization_arns": {"type": "list", "elements": "str", "default": []},
+    "organizational_unit_arns": {"type": "list", "elements": "str", "default": []},
+    "purge": {"type": "bool", "default": True},
+    "snapshots": {"type": "bool", "default": False},
+}
+
+PARAMETER = {
+    "name": {"type": "str", "required": True},
+    "publish": {"type": "str", "choices": ["newer", "force"], "default": "newer"},
+}
+
+TEMPLATE = {
+    "id": {"type": "str"},
+    "name": {"type": "str"},
+    "default": {"type": "bool", "default": True},
+    "version": {"type": "int"},
 }
 
 ARGUMENT_SPEC = {
@@ -389,9 +659,11 @@ ARGUMENT_SPEC = {
     "source_instance_id": {"type": "str"},
     "follow_successor": {"type": "bool", "default": True},
     "source_snapshot_id": {"type": "str"},
+    "source_image_id": {"type": "str"},
+    "kms_key_id": {"type": "str"},
     "method": {"type": "str", "choices": ["auto", "snapshot", "image"], "default": "auto"},
     "require_stopped": {"type": "bool", "default": True},
-    "devices": {"type": "str", "choices": ["root", "all"], "default": "root"},
+    "devices": {"type": "raw", "default": "root"},
     "block_devices": {"type": "list", "elements": "dict", "default": [], "options": BLOCK_DEVICE},
     "architecture": {"type": "str", "choices": ["i386", "x86_64", "arm64", "x86_64_mac", "arm64_mac"]},
     "virtualization_type": {"type": "str", "choices": ["hvm", "paravirtual"]},
@@ -407,6 +679,13 @@ ARGUMENT_SPEC = {
     "platform_details": {"type": "str"},
     "description": {"type": "str"},
     "tags": {"type": "dict", "default": {}},
+    "copies": {"type": "list", "elements": "dict", "default": [], "options": COPY},
+    "launch_permissions": {"type": "dict", "options": PERMISSIONS},
+    "allow_public": {"type": "bool", "default": False},
+    "deprecate_after": {"type": "str"},
+    "deregistration_protection": {"type": "str", "choices": ["enabled", "with_cooldown", "disabled"]},
+    "ssm_parameter": {"type": "dict", "options": PARAMETER},
+    "launch_template": {"type": "dict", "options": TEMPLATE},
     "force": {"type": "bool", "default": False},
 }
 
@@ -414,17 +693,20 @@ ARGUMENT_SPEC = {
 EXAMPLES_OF_MAPPINGS = {
     "block_devices[]": "block_devices: [{device_name: /dev/xvda, volume_size: 20}]",
     "tags": "tags: {team: shop}",
+    "copies[]": "copies: [{region: eu-west-1}]",
+    "launch_permissions": 'launch_permissions: {user_ids: ["111122223333"]}',
+    "ssm_parameter": "ssm_parameter: {name: /images/web}",
+    "launch_template": "launch_template: {name: web}",
 }
+
+SOURCES = ("source_instance_id", "source_snapshot_id", "source_image_id")
 
 PROGRAM = Program(
     FEATURE,
     ARGUMENT_SPEC,
     examples=EXAMPLES_OF_MAPPINGS,
-    mutually_exclusive=[("source_instance_id", "source_snapshot_id")],
-    required_if=[
-        ("state", "available", ("source_instance_id", "source_snapshot_id"), True),
-        ("state", "captured", ("source_instance_id", "source_snapshot_id"), True),
-    ],
+    mutually_exclusive=[SOURCES],
+    required_if=[("state", "available", SOURCES, True), ("state", "captured", SOURCES, True)],
 )
 
 

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.ec2ops.storage.plugins.modules import ami_bake
 
+from in_process import run as run_module
 from playbook.seeds import DATA_DEVICE, ROOT_DEVICE, Web, at_once, seed_web
 from playbook.support import DURATIONS, REGION, Run, assert_done_as_planned, changing_calls, run_playbook
 from sandbox.client import Sandbox
@@ -104,6 +106,16 @@ class World:
                 )["ImageId"]
             )
 
+    def template(self) -> None:
+        """A launch template ``web``."""
+        data: Any = {"ImageId": "ami-00000001", "InstanceType": "t3.micro"}
+        self.ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)
+
+    def bake(self, **options: Any) -> None:
+        """The image that a task before has baked."""
+        ended = run_module(self.sandbox, module=ami_bake, **bake(self, **options))
+        assert ended.failed == ""
+
     def snapshots(self, number: int) -> list[str]:
         """So many of the data volume, an hour apart, the oldest first."""
         tags = [{"Key": key, "Value": value} for key, value in BY_CRON.items()]
@@ -117,6 +129,15 @@ class World:
                 )
                 made.append(str(answer["SnapshotId"]))
         return made
+
+
+DISTRIBUTION: dict[str, Any] = {
+    "copies": [{"region": "eu-west-2"}],
+    "launch_permissions": {"user_ids": ["111122223333"], "snapshots": True},
+    "deprecate_after": "90d",
+    "ssm_parameter": {"name": "/images/web"},
+    "launch_template": {"name": "web"},
+}
 
 
 @dataclass(frozen=True)
@@ -160,6 +181,9 @@ BY_CRON = {"made-by": "cron"}
 DATA = {"name": "data", "device_name": DATA_DEVICE}
 # Changes side by side, before and after the interruption.
 PARALLEL = ("CreateTags", "DeleteTags", "DeleteSnapshot", "ModifyVolume", "CreateVolume", "ModifyInstanceAttribute")
+LASTING = tuple(
+    f"{deed}Image{what}" for deed in ("Enable", "Disable") for what in ("Deprecation", "DeregistrationProtection")
+)
 SECURING = ("LockSnapshot", "EnableFastSnapshotRestores")
 
 CASES = (
@@ -243,6 +267,46 @@ CASES = (
         lambda world: bake(world, require_stopped=False),
         ("CreateSnapshot", "RegisterImage"),
         state={"image.state": "available"},
+    ),
+    Case(
+        "bake, copy, share and publish",
+        "ami_bake",
+        lambda world: bake(world, **DISTRIBUTION),
+        (
+            *("CreateSnapshot", "RegisterImage", "CopyImage", "EnableImageDeprecation", "EnableImageDeprecation"),
+            *("ModifyImageAttribute", "ModifySnapshotAttribute") * 2,
+            *("PutParameter", "PutParameter", "CreateLaunchTemplateVersion", "ModifyLaunchTemplate"),
+        ),
+        lambda world: (world.stop(), world.template()),
+        {"regions.1.region": "eu-west-2", "regions.1.state": "available", "regions.1.error": None},
+    ),
+    Case(
+        "share and publish an existing image",
+        "ami_bake",
+        lambda world: bake(world, **{**DISTRIBUTION, "description": "web", "imds_support": "v2.0"}),
+        (
+            *("ModifyImageAttribute", "EnableImageDeprecation") * 2,
+            *("ModifyImageAttribute", "ModifyImageAttribute"),
+            *("ModifyImageAttribute", "ModifySnapshotAttribute") * 2,
+            *("PutParameter", "PutParameter", "CreateLaunchTemplateVersion", "ModifyLaunchTemplate"),
+        ),
+        lambda world: (world.stop(), world.template(), world.bake(copies=DISTRIBUTION["copies"])),
+        {"image.imds_support": "v2.0"},
+    ),
+    Case(
+        "unshare and unprotect an image",
+        "ami_bake",
+        lambda world: bake(world, launch_permissions={}, deprecate_after="never", deregistration_protection="disabled"),
+        ("DisableImageDeprecation", "DisableImageDeregistrationProtection", "ModifyImageAttribute"),
+        lambda world: (
+            world.stop(),
+            world.bake(
+                launch_permissions=DISTRIBUTION["launch_permissions"],
+                deprecate_after="90d",
+                deregistration_protection="enabled",
+            ),
+        ),
+        {"regions.0.shared_with": []},
     ),
     Case(
         "replace",
@@ -445,7 +509,7 @@ def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox, tmp_pa
     assert headers[0] == headers[1]
     assert check_again["plan"] == again["plan"] == []
     assert not check.get("planned_ids")
-    parallel = {"ebs_volume_spec": PARALLEL, "snapshot_rotate": SECURING}.get(case.module, ())
+    parallel = {"ebs_volume_spec": PARALLEL, "snapshot_rotate": SECURING, "ami_bake": LASTING}.get(case.module, ())
     assert_done_as_planned(done["plan"], log, done["planned_ids"], parallel=parallel)
     assert len(changing_calls(log)) <= len(done["plan"]), "none in the other three steps"
     for result in (check, done, check_again, again):

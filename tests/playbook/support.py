@@ -200,7 +200,7 @@ def recorded(record: Path) -> tuple[TaskResult, ...]:
 class Deed:
     """One entry of a plan, or one resource's part of a call, in the form in which both are compared.
 
-    ``resource`` is empty for what makes a new one: the request does not name it.
+    ``resource`` is empty where the request does not name it apart from its parameters, such as that of a new one.
     """
 
     action: str
@@ -214,7 +214,7 @@ def planned_deeds(plan: Iterable[Mapping[str, Any]], planned_ids: Mapping[str, s
     deeds = []
     for entry in plan:
         bound = substitute(dict(entry), planned_ids)
-        made = bool(OPERATIONS[entry["action"]].creates)
+        made = OPERATIONS[entry["action"]].target is None
         if is_planned(bound["resource"]):
             raise AssertionError(f"{entry['action']}: nothing was made for {entry['resource']}")
         deeds.append(_deed(entry["action"], entry["region"], "" if made else bound["resource"], bound["parameters"]))
@@ -229,6 +229,7 @@ def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
         action = entry["action"]
         if _READ.match(action) or entry["outcome"] != "ok":
             continue
+        action = action.removeprefix("ssm:")
         parameters = dict(entry["params"])
         if isinstance(parameters.get("UserData"), str):
             # A plan has the hash of the clear text; boto3 sends base64.

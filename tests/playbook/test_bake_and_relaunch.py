@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,6 +124,26 @@ def test_facts_missing_at_the_source_can_be_given(sandbox: Sandbox, web: Web) ->
     check_then_run(sandbox, variables(web, bake_and_relaunch_hardware={"imds_support": "v2.0"}))
     (image,) = own_images(sandbox)
     assert image["ImdsSupport"] == "v2.0"
+
+
+def test_image_is_copied_shared_and_published(sandbox: Sandbox, web: Web) -> None:
+    """The options pass through the role, also as the text that a survey gives."""
+    given = {
+        "copies": [{"region": "eu-west-1"}],
+        "launch_permissions": {"user_ids": ["111122223333"]},
+        "ssm_parameter": {"name": "/images/web"},
+    }
+    check_then_run(sandbox, variables(web, bake_and_relaunch_distribution=json.dumps(given)))
+    (image,) = own_images(sandbox)
+    shared = sandbox.client("ec2", REGION).describe_image_attribute(
+        ImageId=image["ImageId"], Attribute="launchPermission"
+    )
+    assert shared["LaunchPermissions"] == [{"UserId": "111122223333"}]
+    (copy,) = sandbox.client("ec2", "eu-west-1").describe_images(Owners=["self"])["Images"]
+    assert copy["SourceImageId"] == image["ImageId"]
+    for region, image_id in ((REGION, image["ImageId"]), ("eu-west-1", copy["ImageId"])):
+        found = sandbox.client("ssm", region).get_parameters(Names=["/images/web"])["Parameters"]
+        assert [one["Value"] for one in found] == [image_id]
 
 
 @pytest.mark.cores

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .moto_side import MotoSide
+    from .parameters import Unchecked
     from .world import Region
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "action",
     "declare_durations",
     "declare_option",
+    "other_action",
 ]
 
 #: Operations that read, and are late for all other clients.
@@ -83,6 +85,22 @@ def action(name: str, *more: str, gate: bool | None = None) -> Callable[[Handler
             if wire.operation_model(each) is None:
                 raise ValueError(f"EC2 has no action {each}")
             HANDLERS[each] = Registered(handler, _names_gate(handler) if gate is None else gate)
+        return handler
+
+    return register
+
+
+OtherHandler = Callable[["World", "Call", "Entry"], "Reply | None"]
+
+#: The handlers for calls to other services, by `service:Action`. Where one returns None, moto answers.
+OTHERS: dict[str, OtherHandler] = {}
+
+
+def other_action(*names: str) -> Callable[[OtherHandler], OtherHandler]:
+    """Register a handler for calls to another service: `handler(world, call, log entry) -> Reply or None`."""
+
+    def register(handler: OtherHandler) -> OtherHandler:
+        OTHERS.update(dict.fromkeys(names, handler))
         return handler
 
     return register
@@ -252,6 +270,8 @@ class World:
         #: Client tokens, see tokens.py: (account, region, action, token) -> (parameters, resource id).
         self.tokens: dict[tuple[str, str, str, str], tuple[str, str]] = {}
         self._settled: datetime | None = None
+        #: The values of image parameters that SSM has not checked yet, see parameters.py.
+        self.unchecked: list[Unchecked] = []
 
     def settle(self) -> None:
         """Let all reads from now on see what there is now."""
@@ -505,7 +525,9 @@ class Engine:
 
         def effect() -> Reply:
             with world.lock:
-                return world.moto.forward(call, entry.account)
+                handler = OTHERS.get(entry.action)
+                reply = handler(world, call, entry) if handler is not None else None
+                return reply or world.moto.forward(call, entry.account)
 
         return self._with_faults(call, entry, effect, None, None)
 

@@ -17,6 +17,7 @@ from typing import Any
 from .engine import Ec2Error, Request, action
 from .filters import matching
 from .pages import paged
+from .parameters import settle as settle_parameters
 from .tags import tag_specifications
 from .volumes import combination_error, value_error
 from .world import Shape, UsageReport, is_id, tag_list
@@ -147,6 +148,7 @@ def _parameters(request: Request, account: str) -> Iterator[tuple[str, str]]:
     """The SSM parameters whose current value is an image's id."""
     from moto.ssm.models import ssm_backends  # heavy, and only references need it
 
+    settle_parameters(request.world)
     for name, versions in dict.items(ssm_backends[account][request.region]._parameters):
         if versions:
             path = f"parameter/{name.removeprefix('/')}"

@@ -18,6 +18,7 @@ from typing import Any
 
 from .engine import Ec2Error, Request, action
 from .filters import matching
+from .keys import DEFAULT_KEY, key_arn
 from .pages import paged
 from .snapshots import (
     check_snapshot_allowed,
@@ -430,6 +431,7 @@ def _copy(request: Request) -> Image:
     params, home, now = request.params, request.home, request.now
     source_region = request.world.region(request.account, params["SourceRegion"])
     source = _source_image(request, source_region, params["SourceImageId"])
+    _require_storage(request, source)
     name = checked_name(request, params.get("Name") or "")
     description = checked_text(params)
     tags = tag_specifications(request, "image", "snapshot")
@@ -512,6 +514,17 @@ def _source_image(request: Request, region: Region, image_id: str) -> Image:
             "InvalidAMIID.Unavailable", f"The image ID '{image_id}' is in the state {source.state(request.now)}"
         )
     return source
+
+
+def _require_storage(request: Request, source: Image) -> None:
+    """Raises InvalidRequest for another account's image whose snapshots are not shared (awslabs/amazon-eks-ami#52)."""
+    if source.owner == request.account:
+        return
+    for snapshot_id in source.snapshot_ids():
+        snapshot = _anywhere(request, snapshot_id)
+        shared = snapshot.shared(request.now) if snapshot is not None else frozenset()
+        if not {request.account, "all"} & shared:
+            raise Ec2Error("InvalidRequest", "You do not have permission to access the storage of this ami")
 
 
 def _launchable_by(image: Image, account: str) -> bool:
@@ -803,12 +816,8 @@ def modify_image_attribute(request: Request) -> Shape:
         _check_permission(one)
     if permission and image.disabled:
         raise Ec2Error("IncorrectState", f"The image '{image.id}' is disabled and cannot be shared.")
-    if (
-        permission.get("Add")
-        and any(one.get("Group") == "all" for one in permission["Add"])
-        and any(request.home.snapshots[one].encrypted for one in image.snapshot_ids() if one in request.home.snapshots)
-    ):
-        raise value_error("Images with encrypted snapshots cannot be made public")
+    if permission.get("Add"):
+        _refuse_encrypted(request, image, permission["Add"])
     request.dry_run_gate()
     if permission:
         kept = [one for one in image.launch_permissions if one not in (permission.get("Remove") or [])]
@@ -820,12 +829,37 @@ def modify_image_attribute(request: Request) -> Shape:
     return {}
 
 
+def _refuse_encrypted(request: Request, image: Image, added: Iterable[Mapping[str, Any]]) -> None:
+    """Raises for an image that its encryption keeps from being shared, or from being public.
+
+    The texts are those of reports: hashicorp/packer#7410 and opendevstack/ods-core#1062.
+    """
+    snapshots = [request.home.snapshots[one] for one in image.snapshot_ids() if one in request.home.snapshots]
+    if any(one.encrypted and one.kms_key_id == key_arn(request, DEFAULT_KEY) for one in snapshots):
+        raise Ec2Error(
+            "InvalidParameter",
+            "Snapshots encrypted with the AWS Managed CMK can't be shared. Specify another snapshot.",
+        )
+    if any(one.get("Group") == "all" for one in added) and any(one.encrypted for one in snapshots):
+        raise Ec2Error(
+            "UnsupportedOperation", "Encrypted snapshots can't be shared publicly. Specify another snapshot."
+        )
+
+
 _ACCOUNT = re.compile(r"[0-9]{12}")
+_ORGANIZATION = re.compile(r"arn:[a-z-]+:organizations::[0-9]{12}:organization/o-[a-z0-9]{10,32}")
+_UNIT = re.compile(r"arn:[a-z-]+:organizations::[0-9]{12}:ou/o-[a-z0-9]{10,32}/ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}")
 
 
 def _check_permission(permission: Mapping[str, Any]) -> None:
-    """Raises for what is no account, group, organization or unit of one."""
+    """Raises for what is no account, group, organization or unit of one.
+
+    The code for a malformed ARN is not recorded; it is EC2's for other malformed values.
+    """
     user, group = permission.get("UserId"), permission.get("Group")
+    for name, form in (("OrganizationArn", _ORGANIZATION), ("OrganizationalUnitArn", _UNIT)):
+        if permission.get(name) is not None and not form.fullmatch(permission[name]):
+            raise value_error(f"Value ({permission[name]}) for parameter {name} is invalid.")
     if user is not None and not _ACCOUNT.fullmatch(user):
         raise Ec2Error("InvalidAMIAttributeItemValue", f'Invalid attribute item value "{user} " for userId item type.')
     if group is not None and group != "all":

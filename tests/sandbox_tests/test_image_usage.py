@@ -48,6 +48,7 @@ def test_all_five_resource_types_are_reported(sandbox: Sandbox, ids: dict[str, A
     template = ec2.create_launch_template(LaunchTemplateName="t", LaunchTemplateData={"ImageId": ids["web"]})
     sandbox.client("ssm").put_parameter(Name="/golden/web", Value=ids["web"], Type="String", DataType="aws:ec2:image")
     sandbox.client("ssm").put_parameter(Name="other", Value="ami-00000000", Type="String")
+    sandbox.move_clock(2)
     assert told(ec2, ids["web"]) == [
         ("ec2:Instance", f"instance/{ids['a']}"),
         ("ec2:Instance", f"instance/{ids['b']}"),

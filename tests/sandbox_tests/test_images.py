@@ -478,6 +478,65 @@ def test_attributes_of_an_image(world: World, sandbox: Sandbox) -> None:
     assert only(ec2, ids["web"])["Public"] is True
 
 
+def test_encryption_keeps_an_image_from_being_shared(world: World, sandbox: Sandbox) -> None:
+    """hashicorp/packer#7410 and opendevstack/ods-core#1062 have the texts."""
+    make_instant(world)
+    key = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
+    ids = sandbox.seed({"image": {"name": "web"}})
+    ec2 = sandbox.client()
+    made = {
+        name: ec2.copy_image(Name=name, SourceImageId=ids["web"], SourceRegion="us-east-1", Encrypted=True, **more)[
+            "ImageId"
+        ]
+        for name, more in {"managed": {}, "own": {"KmsKeyId": key}}.items()
+    }
+    account: Any = {"Add": [{"UserId": "111122223333"}]}
+    refused(
+        "InvalidParameter",
+        ec2.modify_image_attribute,
+        ImageId=made["managed"],
+        LaunchPermission=account,
+        text="Snapshots encrypted with the AWS Managed CMK can't be shared.",
+    )
+    ec2.modify_image_attribute(ImageId=made["own"], LaunchPermission=account)
+    public: Any = {"Add": [{"Group": "all"}]}
+    refused("UnsupportedOperation", ec2.modify_image_attribute, ImageId=made["own"], LaunchPermission=public)
+
+
+def test_organizations_and_units_are_named_by_their_arns(sandbox: Sandbox) -> None:
+    ids = sandbox.seed({"image": {"name": "web"}})
+    ec2 = sandbox.client()
+    arn = "arn:aws:organizations::111122223333"
+    entries: Any = [
+        {"OrganizationArn": f"{arn}:organization/o-abcdefghij"},
+        {"OrganizationalUnitArn": f"{arn}:ou/o-abcdefghij/ou-abcd-12345678"},
+    ]
+    ec2.modify_image_attribute(ImageId=ids["web"], LaunchPermission={"Add": entries})
+    shown = ec2.describe_image_attribute(ImageId=ids["web"], Attribute="launchPermission")["LaunchPermissions"]
+    assert shown == entries
+    for name in ("OrganizationArn", "OrganizationalUnitArn"):
+        wrong: Any = {"Add": [{name: "o-abcdefghij"}]}
+        refused("InvalidParameterValue", ec2.modify_image_attribute, ImageId=ids["web"], LaunchPermission=wrong)
+
+
+def test_copy_of_a_shared_image_needs_its_snapshots(world: World, sandbox: Sandbox) -> None:
+    """awslabs/amazon-eks-ami#52."""
+    make_instant(world)
+    ids = sandbox.seed({"image": {"name": "web"}})
+    ec2, other = sandbox.client(), sandbox.client(region="eu-west-1", account="111122223333")
+    ec2.modify_image_attribute(ImageId=ids["web"], LaunchPermission={"Add": [{"UserId": "111122223333"}]})
+    copy = {"Name": "copy", "SourceImageId": ids["web"], "SourceRegion": "us-east-1"}
+    refused("InvalidRequest", other.copy_image, **copy, text="You do not have permission to access the storage")
+    for mapping in only(ec2, ids["web"])["BlockDeviceMappings"]:
+        ec2.modify_snapshot_attribute(
+            SnapshotId=mapping["Ebs"]["SnapshotId"],
+            Attribute="createVolumePermission",
+            OperationType="add",
+            UserIds=["111122223333"],
+        )
+    assert other.copy_image(**copy)["ImageId"].startswith("ami-")
+
+
 def test_deprecated_and_protected_images_follow_ec2(world: World, sandbox: Sandbox) -> None:
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()

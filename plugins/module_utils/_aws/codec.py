@@ -18,6 +18,7 @@ from .._kernel.ids import client_token
 from .._kernel.plan import Change
 from .._kernel.resources import (
     Fact,
+    Image,
     Resource,
     Snapshot,
 )
@@ -25,10 +26,12 @@ from .._kernel.state import Query, Struct
 from .decoding import Answer, decode_image, decode_instance, decode_volume
 from .fact_readers import (
     NO_KEY,
+    NO_TEMPLATE,
     account,
     attribute,
     classic_load_balancers,
     credit_specifications,
+    default_key,
     encryption_by_default,
     fast_restores,
     group_members,
@@ -38,6 +41,7 @@ from .fact_readers import (
     launch_permissions,
     locks,
     modifications,
+    parameters,
     permissions,
     references,
     snapshots,
@@ -45,6 +49,7 @@ from .fact_readers import (
     statuses,
     target_groups,
     target_health,
+    template_versions,
     tiers,
     uefi,
     usage_entries,
@@ -125,6 +130,9 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeSpotInstanceRequests": Listing(spot_requests, ("MaxResults", 1000), unless="SpotInstanceRequestIds"),
     "DescribeVolumesModifications": Listing(modifications, ("MaxResults", 500), unless="VolumeIds"),
     "GetEbsEncryptionByDefault": Listing(encryption_by_default),
+    "GetEbsDefaultKmsKeyId": Listing(default_key),
+    "GetParameters": Listing(parameters),
+    "DescribeLaunchTemplateVersions": Listing(template_versions, ("MaxResults", 200), unknown=NO_TEMPLATE),
     "DescribeAvailabilityZones": Listing(zones),
     "DescribeKey": Listing(key, unknown=NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
     # No filter on instance ids; and with InstanceIds it takes no MaxResults.
@@ -179,7 +187,7 @@ def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
     found: dict[str, Resource] = {}
     for page in pages:
         for resource in listing.decode(query, page):
-            if query.place and isinstance(resource, Snapshot):
+            if query.place and isinstance(resource, (Image, Snapshot)):
                 resource = dataclasses.replace(resource, place=query.place)
             known = found.get(resource.resource_id)
             if isinstance(resource, Fact) and isinstance(known, Fact) and isinstance(known.value, tuple):

@@ -18,6 +18,7 @@ from .._kernel.facts import (
     CLASSIC_LOAD_BALANCERS,
     CPU_CREDITS,
     ENCRYPTION_BY_DEFAULT,
+    ENCRYPTION_KEY,
     INSTANCE_TYPE,
     IS_PERSISTENT,
     IS_USABLE_ZONE,
@@ -37,10 +38,8 @@ from .._kernel.facts import (
     TargetGroup,
     usable_key,
 )
-from .._kernel.resources import (
-    Fact,
-    Resource,
-)
+from .._kernel.places import parameter_id
+from .._kernel.resources import Fact, Resource
 from .._kernel.state import Query
 from .._kernel.storage_facts import (
     FAST_RESTORES,
@@ -49,6 +48,8 @@ from .._kernel.storage_facts import (
     LAUNCH_PERMISSIONS,
     LOCK,
     MODIFICATION,
+    PARAMETER,
+    TEMPLATE_VERSIONS,
     TIERING,
     USAGE,
     USAGE_REPORTS,
@@ -59,6 +60,7 @@ from .._kernel.storage_facts import (
     Modification,
     Performance,
     SnapshotLock,
+    TemplateVersion,
     Tiering,
     Usage,
     UsageReport,
@@ -67,6 +69,15 @@ from .decoding import UNKNOWN, Answer, decode_snapshot, utc_of
 
 # KMS's codes for a name that is no key of this region.
 NO_KEY = frozenset({"NotFoundException", "InvalidArnException", "ValidationException"})
+# EC2's codes for a launch template that does not exist.
+NO_TEMPLATE = frozenset(
+    {
+        "InvalidLaunchTemplateId.NotFound",
+        "InvalidLaunchTemplateId.Malformed",
+        "InvalidLaunchTemplateName.NotFoundException",
+        "InvalidLaunchTemplateName.MalformedException",
+    }
+)
 
 
 # --- instances -------------------------------------------------------------------------------------------------------
@@ -168,6 +179,12 @@ def account(_query: Query, page: Answer) -> Iterable[Fact]:
 def encryption_by_default(_query: Query, page: Answer) -> Iterable[Fact]:
     """Yield whether the account encrypts every new volume."""
     yield ENCRYPTION_BY_DEFAULT.fact(bool(page.get("EbsEncryptionByDefault", False)))
+
+
+def default_key(_query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield the KMS key that encrypts new volumes and copies by default, if EC2 names one."""
+    if page.get("KmsKeyId"):
+        yield ENCRYPTION_KEY.fact(page["KmsKeyId"])
 
 
 def zones(_query: Query, page: Answer) -> Iterable[Fact]:
@@ -316,3 +333,28 @@ def launch_configurations(_query: Query, page: Answer) -> Iterable[Fact]:
         for item in page.get("LaunchConfigurations") or ()
     )
     yield LAUNCH_CONFIGURATIONS.fact(found)
+
+
+# --- names of images -------------------------------------------------------------------------------------------------
+
+
+def parameters(query: Query, page: Answer) -> Iterable[Fact]:
+    """Return the values of SSM parameters."""
+    found = page.get("Parameters") or ()
+    return (PARAMETER.fact(parameter_id(query.place, item["Name"]), item.get("Value") or "") for item in found)
+
+
+def template_versions(query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield all versions of a launch template as one fact. It is empty if the launch template does not exist."""
+    asked = dict(query.arguments)
+    found = tuple(
+        TemplateVersion(
+            item["LaunchTemplateId"],
+            item.get("LaunchTemplateName") or "",
+            int(item["VersionNumber"]),
+            bool(item.get("DefaultVersion")),
+            dict(item.get("LaunchTemplateData") or {}),
+        )
+        for item in page.get("LaunchTemplateVersions") or ()
+    )
+    yield TEMPLATE_VERSIONS.fact(asked.get("LaunchTemplateId") or asked["LaunchTemplateName"], found)

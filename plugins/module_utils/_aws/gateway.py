@@ -265,7 +265,7 @@ class Ec2Gateway:
         request = codec.change_request(changes, generation)
         try:
             answer = self._call(
-                "ec2",
+                first.operation.service,
                 first.region,
                 first.action,
                 request,

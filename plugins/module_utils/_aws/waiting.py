@@ -18,12 +18,12 @@ from typing import Any, TypeAlias
 from .._kernel.errors import StorageError
 from .._kernel.facts import STATUS_CHECKS, FactKind, status_queries
 from .._kernel.failures import CallError, WaitError
-from .._kernel.places import Place
+from .._kernel.places import HERE, Place
 from .._kernel.plan import Wait
 from .._kernel.progress import SILENT, Progress, Sight
 from .._kernel.resources import Image, Instance, Resource, Snapshot, view
 from .._kernel.state import Query, by_id, images_by_id
-from .._kernel.storage_facts import MODIFICATION, Modification, modification_queries
+from .._kernel.storage_facts import MODIFICATION, PARAMETER, Modification, modification_queries, parameter_queries
 from .._kernel.wait_goals import GOALS, Verdict, wish
 
 Ask = Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]]
@@ -54,8 +54,13 @@ _NAMED = 10
 """The number of resources that a message names."""
 
 
-def resource_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
+def resource_queries(kind: str, ids: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:
     """Return the queries for the state of these resources. An answer leaves out a resource that does not exist."""
+    asked = parameter_queries(ids, place) if kind == PARAMETER.name else _ec2_queries(kind, ids)
+    return tuple(dataclasses.replace(query, place=place) for query in asked)
+
+
+def _ec2_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
     if kind == Instance.kind:
         return by_id("DescribeInstances", "instance-id", ids)
     if kind == Image.kind:
@@ -99,8 +104,13 @@ class _Item:
         """Return the value of `fact`, or None."""
         return None if self.fact is None else self.fact.read(known.get(self.fact.id_of(self.resource)), self.resource)
 
+    def found(self, known: Mapping[str, Resource]) -> Resource | None:
+        """Return the resource, or the fact that AWS shows in its place. None if an answer leaves it out."""
+        kind = GOALS[self.wait.goal].shown_as
+        return known.get(self.resource if kind is None else kind.id_of(self.resource))
+
     def verdict(self, known: Mapping[str, Resource]) -> Verdict:
-        return GOALS[self.wait.goal].verdict(known.get(self.resource), self.value(known), self.wait.about)
+        return GOALS[self.wait.goal].verdict(self.found(known), self.value(known), self.wait.about)
 
     def shown(self, verdict: Verdict, resource: Resource, known: Mapping[str, Resource], stuck: float | None) -> _Item:
         """Return the item after an answer that shows its resource."""
@@ -301,11 +311,7 @@ def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]
     by_kind: dict[tuple[str, Place], list[str]] = {}
     for item in pending:
         by_kind.setdefault((GOALS[item.wait.goal].kind, item.wait.place), []).append(item.resource)
-    learn(
-        dataclasses.replace(query, place=place)
-        for (kind, place), ids in by_kind.items()
-        for query in resource_queries(kind, ids)
-    )
+    learn(query for (kind, place), ids in by_kind.items() for query in resource_queries(kind, ids, place))
     # Only a running instance needs its status checks.
     running = {one.resource_id for one in known.values() if isinstance(one, Instance) and one.state == "running"}
     learn(status_queries(item.resource for item in pending if item.fact is STATUS_CHECKS and item.resource in running))
@@ -322,7 +328,7 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) 
     wrong: list[tuple[_Item, str]] = []
     for item in pending:
         verdict = item.verdict(known)
-        resource = known.get(item.resource)
+        resource = item.found(known)
         if verdict.failed:
             failed.append((item, f"{item.wish} but is {verdict.seen}"))
         elif verdict.done:

@@ -38,13 +38,27 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "DisableFastSnapshotRestores": ("snapshot", "disabled for fast restore"),
     "RegisterImage": ("image", "registered"),
     "CreateImage": ("image", "created"),
+    "CopyImage": ("image", "copied"),
     "DeregisterImage": ("image", "deregistered"),
+    "PutParameter": ("parameter", "written"),
+    "CreateLaunchTemplateVersion": ("launch template version", "created"),
+    "ModifyLaunchTemplate": ("launch template", "given another default version"),
 }
 # Only named when nothing else is done, since tags and attributes accompany most changes.
 _BESIDE: Mapping[str, tuple[str, str]] = {
     "CreateTags": ("resource", "tagged"),
     "DeleteTags": ("resource", "untagged"),
     "ModifyInstanceAttribute": ("instance", "modified"),
+    **dict.fromkeys(
+        (
+            "ModifyImageAttribute",
+            "EnableImageDeprecation",
+            "DisableImageDeprecation",
+            "EnableImageDeregistrationProtection",
+            "DisableImageDeregistrationProtection",
+        ),
+        ("attribute", "set"),
+    ),
 }
 
 

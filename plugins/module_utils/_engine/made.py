@@ -52,6 +52,8 @@ def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
         asked = first.parameters
         zone = asked.get("AvailabilityZone")
         return (resource.snapshot_id or None) == asked.get("SnapshotId") and zone in (None, resource.availability_zone)
+    if isinstance(resource, Image) and first.action == "CopyImage":
+        return bool(resource.facts.get("SourceImageId") == first.parameters["SourceImageId"])
     if not isinstance(resource, Snapshot):
         return True
     description = first.parameters.get("Description")

@@ -123,7 +123,8 @@ class Outcome:
     changes that EC2 refused for now, each with the refusal. ``withdrawn`` has the changes that the recheck of a stage
     removed from the plan, each with the reason. ``seconds`` has, by id, the time from the begin of the run until it saw
     the resource in its planned state. ``errors`` are in the plan's order. ``causes`` has, by the Python identity of a
-    change that is not tried, the resource of the failed step.
+    change that is not tried, the resource of the failed step. ``reasons`` has, by the same identity, the error of each
+    change that failed, or whose effect did not come.
     """
 
     done: list[Change] = field(default_factory=list)
@@ -138,6 +139,7 @@ class Outcome:
     rolled_back: list[Change] = field(default_factory=list)
     errors: list[StorageError] = field(default_factory=list)
     causes: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
 
     @property
     def error(self) -> StorageError | None:

@@ -21,7 +21,7 @@ from .._kernel.failures import CallError, WaitError
 from .._kernel.ids import substitute
 from .._kernel.places import Place
 from .._kernel.plan import Change, Plan
-from .._kernel.report import Withdrawal
+from .._kernel.report import Course, Withdrawal
 from .._kernel.times import format_moment
 from .headline import headline
 from .ports import Outcome
@@ -111,6 +111,8 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         return entries
 
     so_far = plan.report.so_far(outcome.done, _withdrawals(outcome), outcome.bindings)
+    if plan.report.partly is not None:
+        so_far |= substitute(plan.report.partly(_course(outcome)), outcome.bindings)
     for name, entries in _measured(plan, outcome).items():
         so_far[name] = [entry for entry in entries if _is_over(entry, plan, outcome)]
     unclear = bool(outcome.failed) and any(isinstance(one, CallError) and one.unclear for one in outcome.errors)
@@ -129,6 +131,11 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         ],
         "rolled_back": published(outcome.rolled_back),
     }
+
+
+def _course(outcome: Outcome) -> Course:
+    reasons = {key: f"not tried, since {cause} failed" for key, cause in outcome.causes.items()} | outcome.reasons
+    return Course(frozenset(map(id, outcome.done)), reasons)
 
 
 def done_before(outcome: Outcome) -> str:

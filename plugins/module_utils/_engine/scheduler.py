@@ -21,9 +21,9 @@ from typing import Any
 from .._kernel.errors import StorageError
 from .._kernel.failures import CallError, WaitError
 from .._kernel.graph import Graph, Step, graph_of, rollback_of
-from .._kernel.ids import substitute
+from .._kernel.ids import is_planned, substitute
 from .._kernel.plan import Change, Recheck, Stage
-from .._kernel.resources import Resource, from_view, subject_of
+from .._kernel.resources import Image, Resource, from_view, subject_of
 from .calls import Checked, bind, check, halves, is_deferred, require_wanted
 from .duplicates import Settled, settle
 from .once import Once
@@ -351,6 +351,20 @@ class Scheduler:
         found = {key: one for key, one in seen.items() if subject_of(one) in names}
         self.outcome.observed.update(found)
         self.outcome.seconds.update(dict.fromkeys(found, self._gateway.monotonic() - self._began))
+        if step.change is not None:
+            self._bind_parts(step.change, found)
+
+    def _bind_parts(self, change: Change, seen: Mapping[str, Resource]) -> None:
+        """Note EC2's ids of the snapshots that it has made for the devices of a new image."""
+        bindings = self.outcome.bindings
+        image = seen.get(bindings.get(change.resource, ""))
+        if not isinstance(image, Image):
+            return
+        made = {device.device_name: device.snapshot_id for device in image.block_devices}
+        for device in (change.after or {}).get("block_devices") or ():
+            name, snapshot_id = device["snapshot_id"], made.get(device["device_name"])
+            if is_planned(name) and snapshot_id is not None:
+                bindings.setdefault(name, snapshot_id)
 
     # --- events ---
 
@@ -407,7 +421,9 @@ class Scheduler:
         outcome = self.outcome
         numbers = {id(step.change): step.number for step in self._graph.steps if step.change is not None}
         for step in self._graph.steps:
-            cause = self.walk.causes.get(step.number)
+            cause, error = self.walk.causes.get(step.number), self.walk.errors.get(step.number)
+            if step.change is not None and error is not None:
+                outcome.reasons[id(step.change)] = str(error)
             if step.change is not None and cause is not None:
                 outcome.not_tried.append(step.change)
                 outcome.causes[id(step.change)] = _name_of(cause)

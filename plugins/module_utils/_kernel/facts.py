@@ -12,6 +12,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,6 +43,10 @@ class FactKind(Generic[T]):
     def fact(self, subject: str, value: T) -> Fact:
         """Return the fact about *subject*."""
         return Fact(self.name, subject, value)
+
+    def view(self, value: T) -> dict[str, Any]:
+        """Return a text, or a tuple of texts, as a part of the subject's view. `resources.facts_in` reads it back."""
+        return {"facts": {self.name: list(value) if isinstance(value, tuple) else value}}
 
     def of(self, state: State, subject: str | None, place: Place = HERE) -> T | None:
         """Return the value for *subject*, or None if AWS shows none or was not asked."""
@@ -264,6 +269,8 @@ CALLER_IDENTITY = PlaceFactKind[CallerIdentity]("account")
 ENCRYPTION_BY_DEFAULT = PlaceFactKind[bool]("ebsEncryptionByDefault")
 """Whether the account encrypts every new volume in the region."""
 ENCRYPTION_QUERY = Query("GetEbsEncryptionByDefault")
+ENCRYPTION_KEY = PlaceFactKind[str]("ebsDefaultKey")
+"""The name of the KMS key that encrypts new volumes and copies for which the request names none."""
 IS_USABLE_ZONE = FactKind[bool]("zone")
 """Whether EC2 makes volumes in a zone now. If a zone does not exist, there is no such fact."""
 ZONES_QUERY = Query("DescribeAvailabilityZones", (("state", ("available",)), ("zone-type", ("availability-zone",))))
@@ -301,6 +308,11 @@ KMS_KEY = FactKind[Key]("key")
 def account_query(place: Place = HERE) -> Query:
     """Return the query for the account of the place's credentials."""
     return Query("GetCallerIdentity", service="sts", place=place)
+
+
+def default_encryption_queries(place: Place) -> tuple[Query, ...]:
+    """Return the queries for whether and with which key EC2 encrypts new volumes and copies in a place."""
+    return (dataclasses.replace(ENCRYPTION_QUERY, place=place), Query("GetEbsDefaultKmsKeyId", place=place))
 
 
 def zone_queries(zone: str) -> tuple[Query, ...]:

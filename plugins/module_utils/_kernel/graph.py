@@ -8,7 +8,7 @@ A planner writes stages, in the order that the user sees. This file derives the 
 
 - A step of a plain stage depends on every step of the stages before it.
 - A step of a stage that is `Stage.apart` depends on earlier steps that change or await its own resource. The step also
-  depends on the creation, the tags, the waits and the removal of every other resource that its request or
+  depends on the creation, tags, sharing, waits and removal of every other resource that its request or
   `Change.after_steps` names. The last change of a resource, such as its deletion, also depends on earlier steps that
   use it.
 - An attachment also depends on earlier changes of its instance, but not on other attachments to it.
@@ -100,7 +100,7 @@ class Graph:
 
 _JOINING = frozenset({"attached", "claimed"})
 """The goals of waits for an attachment."""
-_NAMES = frozenset({"InstanceId", "VolumeId", "SnapshotId", "SourceSnapshotId", "ImageId"})
+_NAMES = frozenset({"InstanceId", "VolumeId", "SnapshotId", "SourceSnapshotId", "ImageId", "SourceImageId"})
 
 
 def _named(parameters: Any) -> Iterator[str]:
@@ -239,7 +239,7 @@ class _Builder:
         self._joined: dict[str, list[int]] = defaultdict(list)
         """The steps that attach something to an instance."""
         self._made: dict[str, list[int]] = defaultdict(list)
-        """The steps that create, await, tag or remove a resource."""
+        """The steps that create, await, tag, share or remove a resource."""
         self._used: dict[str, list[int]] = defaultdict(list)
         """The steps that use a resource."""
         self._numbers: dict[tuple[int, str], int] = {}
@@ -275,7 +275,7 @@ class _Builder:
             self.members[step.transaction].add(step.number)
         made = {resource for wait in step.waits for resource in wait.resources}
         change = step.change
-        if change is not None and (change.creates or change.operation.retags or change.operation.is_last):
+        if change is not None and (change.creates or change.operation.readies):
             made.add(change.resource)
         for resource in made:
             self._made[resource].append(step.number)

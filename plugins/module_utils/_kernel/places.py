@@ -48,3 +48,13 @@ class Place(str):
 
 HERE = Place()
 """The task's own region and account."""
+
+
+def parameter_id(place: Place, name: str) -> str:
+    """Return the id of an SSM parameter in states and plans: its name, with its place where that is not `HERE`."""
+    return f"{place}:{name}" if place else name
+
+
+def parameter_name(place: Place, parameter: str) -> str:
+    """Return the name of the SSM parameter with this id in a place."""
+    return parameter.removeprefix(f"{place}:") if place else parameter

@@ -30,6 +30,8 @@ _NO_IDENTITY = frozenset(
 """The collection's tags that describe their resource, and not its purpose."""
 _HASHED = frozenset({"UserData", "UefiData"})
 """Request parameters that may hold secrets: passwords in user data, keys in UEFI variables."""
+_LEFT_OUT = frozenset({"ClientToken", "DeprecateAt"})
+"""Request parameters that differ between a check and the run after it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,10 @@ class Operation:
     it.
     ``removes``: the operation removes the resource.
     ``retags``: the operation changes only tags.
+    ``prepares``: other steps need the resource as the operation leaves it, such as the copy of a shared image.
     ``is_last``: all uses of the resource in a plan come before, such as the copy of a snapshot before its deletion.
     ``at_once``: the number of these operations that EC2 carries out in one place at once, or None without a limit.
+    ``service``: the service of AWS that has the operation.
     """
 
     target: str | None = None
@@ -70,8 +74,15 @@ class Operation:
     joins: bool = False
     removes: bool = False
     retags: bool = False
+    prepares: bool = False
     is_last: bool = False
     at_once: int | None = None
+    service: str = "ec2"
+
+    @property
+    def readies(self) -> bool:
+        """Others may need the resource as the change leaves it: tagged, shared or removed."""
+        return self.retags or self.prepares or self.is_last
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -109,14 +120,27 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     # No client token either. The call goes to the region and the account of the copy.
     "CopySnapshot": Operation(creates=("SnapshotId",), safe=False, snapshots=True, copies=True, at_once=20),
-    "ModifySnapshotAttribute": Operation("SnapshotId"),
+    # The call goes to the region and the account of the copy. Its token makes a repeat safe.
+    "CopyImage": Operation(creates=("ImageId",), token=True),
+    "ModifyImageAttribute": Operation("ImageId", prepares=True),
+    "EnableImageDeprecation": Operation("ImageId"),
+    "DisableImageDeprecation": Operation("ImageId"),
+    "EnableImageDeregistrationProtection": Operation("ImageId"),
+    "DisableImageDeregistrationProtection": Operation("ImageId"),
+    # A parameter has its name in the request, since one plan may write a name in several places.
+    "PutParameter": Operation(service="ssm"),
+    "CreateLaunchTemplateVersion": Operation(creates=("LaunchTemplateVersion", "VersionNumber"), token=True),
+    "ModifyLaunchTemplate": Operation("LaunchTemplateId"),
+    "ModifySnapshotAttribute": Operation("SnapshotId", prepares=True),
     "ModifySnapshotTier": Operation("SnapshotId", is_last=True),
     "LockSnapshot": Operation("SnapshotId"),
     "UnlockSnapshot": Operation("SnapshotId"),
     "EnableFastSnapshotRestores": Operation("SourceSnapshotIds", most=10),
     "DisableFastSnapshotRestores": Operation("SourceSnapshotIds", most=10),
     "DeregisterImage": Operation(
-        "ImageId", already=frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}), is_last=True
+        "ImageId",
+        already=frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}),
+        is_last=True,
     ),
 }
 
@@ -152,7 +176,7 @@ class Change:
     ``deferrable``: EC2's codes for a refusal that is no failure. A later run makes the change.
     ``unless``: queries that are asked right before the call. If one finds something, the change is left out.
     ``after_steps``: ids of other resources. In a stage that is `Stage.apart`, the change comes after the earlier steps
-    that make, tag, await or remove these resources.
+    that make, tag, share, await or remove these resources.
     ``passed_over``: ids that ``identity`` finds and that the plan has not chosen. These ids never count as the new
     resource.
     ``provided``: also asked right before the call. An objection fails the change (`Superseded`) without a call.
@@ -235,7 +259,7 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
                 return {"Key": value["Key"]}
             if value.get("Key") == tag_names.RESTORE_STATE and value.get("Value"):
                 return {**value, "Value": str(value["Value"]).split(" ", 1)[0]}
-            return {name: shown(name, item) for name, item in value.items() if name != "ClientToken"}
+            return {name: shown(name, item) for name, item in value.items() if name not in _LEFT_OUT}
         if isinstance(value, (list, tuple)):
             return [shown("", item) for item in value]
         return without_moment(value) if key == "Description" else value
@@ -424,5 +448,10 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
                     f"{change.action} of {change.resource} needs {', '.join(sorted(missing))}, but no earlier stage "
                     "makes it"
                 )
-        made |= {change.resource for change in stage.changes if change.creates}
+        made |= {name for change in stage.changes if change.creates for name in (change.resource, *_parts_of(change))}
     return plan
+
+
+def _parts_of(change: Change) -> set[str]:
+    """Return the planned ids of the snapshots that EC2 makes for the devices of a new image."""
+    return planned_in((change.after or {}).get("block_devices") or [])

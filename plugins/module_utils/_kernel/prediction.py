@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .ids import Starts, is_planned, planned_in, substitute
-from .places import Place
-from .resources import Fact, Resource, from_view, new_from_view, view
+from .places import HERE, Place
+from .resources import Fact, Image, Resource, Snapshot, facts_in, from_view, new_from_view, view
 from .state import State, resource_key
 
 
@@ -23,29 +23,34 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     """Return *state* as it will be after the published plan *entries*.
 
     A plan predicts its own result with *everywhere*, in all regions that it touches. In a check run, the entries of
-    earlier tasks change the state from EC2's answers, except entries of another region. If the run has not read an
-    existing resource, its entry is skipped, since the entry has only the fields that change.
+    earlier tasks change the state from EC2's answers, except entries of places that the run has not asked. If the run
+    has not read an existing resource, its entry is skipped, since the entry has only the fields that change. ``facts``
+    of an entry's ``after`` are facts about its resource, see `facts.FactKind.view`.
     """
     resources = dict(state.resources)
+    asked = {query.place for query in state.answered}
     for entry in entries:
         resource_id, after = entry["resource"], entry.get("after")
         here = entry.get("region") in (None, state.region) and not entry.get("profile")
-        if not everywhere and not here:
+        place = HERE if here else Place(entry["region"], entry.get("profile"))
+        if not everywhere and not here and place not in asked:
             continue
-        key = resource_id if here else f"{Place(entry['region'], entry.get('profile'))} {resource_id}"
+        key = f"{place} {resource_id}" if place else resource_id
         known = resources.get(key)
+        resources.update((resource_key(fact, place), fact) for fact in facts_in(resource_id, after or {}))
         if after is None:
             resources.pop(key, None)
-        elif known is not None:
+        elif known is not None and not isinstance(known, Fact):
             resources[key] = from_view(known.kind, after, known)
         elif is_planned(resource_id):
             made = new_from_view(resource_id, after)
-            if made is not None:
+            # Others do not say where they are, and would count as the task's own.
+            if made is not None and (here or everywhere or isinstance(made, (Image, Snapshot))):
                 resources[key] = made
-                # CreateImage takes snapshots by itself, so only its entry names them.
+                # CreateImage and CopyImage take snapshots by themselves, so only their entries name them.
                 parts = after.get("snapshots") or ()
                 taken = (new_from_view(part["snapshot_id"], part) for part in parts if made.kind == "image")
-                resources.update({item.resource_id: item for item in taken if item is not None})
+                resources.update({resource_key(item): item for item in taken if item is not None})
     return dataclasses.replace(state, resources=resources)
 
 

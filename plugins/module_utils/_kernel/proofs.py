@@ -46,6 +46,18 @@ def is_copy(snapshot: Snapshot) -> bool:
     return snapshot.volume_id in UNKNOWN_VOLUMES
 
 
+_OF_IMAGE = re.compile(r"Copied for DestinationAmi (ami-[0-9a-f]+) from SourceAmi (ami-[0-9a-f]+)\b.*")
+
+
+def copied_from(snapshot: Snapshot) -> str | None:
+    """Return the image whose CopyImage has made the snapshot, None for any other snapshot.
+
+    EC2 writes the Description of such a snapshot itself.
+    """
+    found = _OF_IMAGE.fullmatch(snapshot.description) if is_copy(snapshot) else None
+    return found[2] if found is not None else None
+
+
 def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
     """Return whether the snapshot was taken of this volume, as its own VolumeId shows. A copy has no such fact."""
     return bool(volume_id) and not is_copy(snapshot) and snapshot.volume_id == volume_id

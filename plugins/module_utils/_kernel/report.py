@@ -39,6 +39,18 @@ Adjust = Callable[[Mapping[str, Any], Mapping[str, Withdrawal]], Mapping[str, An
 
 
 @dataclass(frozen=True)
+class Course:
+    """The course of a run that failed. Changes are told apart by their Python identity.
+
+    ``done``: the changes that were made. ``reasons``: why a change, or the wait for its effect, failed or was not
+    tried.
+    """
+
+    done: frozenset[int]
+    reasons: Mapping[int, str]
+
+
+@dataclass(frozen=True)
 class PlanReport:
     """Parts of the module's result beside the entities, such as the reasons why snapshots are kept.
 
@@ -46,7 +58,8 @@ class PlanReport:
     ``listed``: by action, the list in ``result`` that names its resources. ``counted``: by action, the number in
     ``result["counts"]`` that decreases for each change that is not made. ``adjust``: the results after withdrawals.
     ``measured``: the list in ``result`` whose entries have a ``volume_id``, and get the ``seconds`` until the volume
-    was ready. After a failure it has only entries without unfinished changes. ``text``: shown by ``--diff`` after
+    was ready. After a failure it has only entries without unfinished changes. ``partly``: returns results for a run
+    that failed. ``text``: shown by ``--diff`` after
     the changes. ``most_shown``: how many changes the diff shows, None for all.
     """
 
@@ -56,6 +69,7 @@ class PlanReport:
     counted: Mapping[str, str] = field(default_factory=dict)
     adjust: Adjust | None = None
     measured: str = ""
+    partly: Callable[[Course], Mapping[str, Any]] | None = field(default=None, compare=False)
     text: str = ""
     most_shown: int | None = None
 

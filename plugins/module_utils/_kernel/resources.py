@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, TypeAlias
@@ -109,7 +109,7 @@ class ImageDevice:
 
 @dataclass(frozen=True)
 class Image:
-    """An AMI. ``facts`` is EC2's whole answer (boto3's Image); the view leaves it out."""
+    """An AMI. ``facts`` is EC2's whole answer (boto3's Image); the view leaves it out. ``place``: see `state.Query`."""
 
     kind: ClassVar[str] = "image"
     image_id: str
@@ -133,6 +133,7 @@ class Image:
     block_devices: tuple[ImageDevice, ...] = ()
     state_reason: str | None = None
     creation_date: str | None = None
+    place: Place = HERE
     tags: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -266,10 +267,13 @@ _NESTED: Mapping[tuple[str, str], type[Any]] = {
 
 
 def view(resource: Resource) -> dict[str, Any]:
-    """Return the resource as plain data: lists and dictionaries, moments as ``2026-11-23T19:00:00Z``, no ``facts``."""
+    """Return the resource as plain data: lists and dictionaries, moments as ``2026-11-23T19:00:00Z``, no ``facts``.
+
+    The view of an image has its place only for a copy in another place.
+    """
     plain: dict[str, Any] = {}
     for item in dataclasses.fields(resource):
-        if item.name == "facts":
+        if item.name == "facts" or (item.name == "place" and isinstance(resource, Image) and not resource.place):
             continue
         value = getattr(resource, item.name)
         if isinstance(value, datetime):
@@ -287,11 +291,14 @@ def view(resource: Resource) -> dict[str, Any]:
 def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None) -> Resource:
     """Return the resource whose view has *fields*. Other fields come from *base*, or are the class's defaults.
 
-    Unknown names are ignored, so that a plan of a later version still works.
+    Unknown names are ignored, so that a plan of a later version still works. ``attributes`` of an image are entries of
+    its ``facts``, in EC2's own form.
     """
     cls = _CLASSES[kind]
     known = {item.name: item for item in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
+    if kind == Image.kind and fields.get("attributes"):
+        values["facts"] = {**getattr(base, "facts", {}), **fields["attributes"]}
     for name, value in fields.items():
         if name not in known or name == "facts":
             continue
@@ -309,9 +316,15 @@ def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None
     return made
 
 
+def facts_in(resource_id: str, fields: Mapping[str, Any]) -> Iterator[Fact]:
+    """Yield the facts about a resource in its view: ``facts`` has the values by the names of their kinds."""
+    for name, value in (fields.get("facts") or {}).items():
+        yield Fact(name, resource_id, tuple(value) if isinstance(value, list) else value)
+
+
 def new_from_view(resource_id: str, fields: Mapping[str, Any]) -> Resource | None:
     """Return a planned resource from its ``after``. Return None for kinds that planners do not use."""
     kind = kind_of(resource_id)
-    if kind is None:
+    if kind is None or kind not in _CLASSES:
         return None
     return from_view(kind, {**fields, f"{kind}_id": resource_id})

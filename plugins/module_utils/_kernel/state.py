@@ -132,7 +132,7 @@ def resource_key(resource: Resource, place: Place = HERE) -> str:
 
     *place*: the place of the query, for resources that do not name their own.
     """
-    where = resource.place if isinstance(resource, Snapshot) else place
+    where = resource.place if isinstance(resource, (Image, Snapshot)) else place
     return f"{where} {resource.resource_id}" if where else resource.resource_id
 
 
@@ -182,9 +182,9 @@ class State:
         """Return the instance of that id. Return None if it does not exist, or was not asked for."""
         return self._find(Instance, resource_id)
 
-    def image(self, resource_id: str | None) -> Image | None:
-        """Return the image of that id. Return None if it does not exist, or was not asked for."""
-        return self._find(Image, resource_id)
+    def image(self, resource_id: str | None, place: Place = HERE) -> Image | None:
+        """Return the image of that id in a place. Return None if it does not exist, or was not asked for."""
+        return self._find(Image, resource_id, place)
 
     def snapshot(self, resource_id: str | None, place: Place = HERE) -> Snapshot | None:
         """Return the snapshot of that id in a place. Return None if it does not exist, or was not asked for."""
@@ -209,6 +209,34 @@ class State:
         """Return every resource of one class, in the order of the answers."""
         return (resource for resource in self.resources.values() if isinstance(resource, cls))
 
+    def here(self) -> State:
+        """Return this state without the resources of other places."""
+        own = {key: resource for key, resource in self.resources.items() if key == resource.resource_id}
+        return self if len(own) == len(self.resources) else dataclasses.replace(self, resources=own)
+
+    def at(self, place: Place) -> State:
+        """Return this state as it looks from another place, whose resources and answers are then those of `HERE`.
+
+        Its `require` names the queries of that place.
+        """
+        prefix = f"{place} "
+        return _Elsewhere(
+            region=place,
+            resources={
+                key.removeprefix(prefix): resource
+                for key, resource in self.resources.items()
+                if key == f"{prefix}{resource.resource_id}"
+            },
+            answered=frozenset(dataclasses.replace(one, place=HERE) for one in self.answered if one.place == place),
+            now=self.now,
+            unanswered={
+                dataclasses.replace(one, place=HERE): error
+                for one, error in self.unanswered.items()
+                if one.place == place
+            },
+            open=self.open,
+        )
+
     def with_answers(self, answers: Mapping[Query, Iterable[Resource]]) -> State:
         """Return this state with the answers to more queries."""
         resources = dict(self.resources)
@@ -228,3 +256,14 @@ class State:
         return dataclasses.replace(
             self, resources={**self.resources, **{resource_key(resource): resource for resource in resources}}
         )
+
+
+class _Elsewhere(State):
+    """A state as it looks from another place, see `State.at`. Its ``region`` is the text of the place."""
+
+    def require(self, *queries: Query) -> None:
+        try:
+            super().require(*queries)
+        except NeedsAnswers as needed:
+            place = Place.parse(self.region)
+            raise NeedsAnswers(tuple(dataclasses.replace(query, place=place) for query in needed.queries)) from None

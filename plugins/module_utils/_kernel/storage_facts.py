@@ -4,6 +4,8 @@
 
 """The kinds of facts about volumes, snapshots and images, with their types and their queries. See `facts`.
 
+Also those about the SSM parameters and launch templates that name images.
+
 Private to this collection.
 """
 
@@ -12,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from .facts import FactKind, PlaceFactKind
-from .places import HERE, Place
+from .places import HERE, Place, parameter_name
 from .state import Query, State, Struct, by_id
 from .times import format_moment
 
@@ -296,9 +299,11 @@ def users_query(image_id: str) -> Query:
     return Query("DescribeImageReferences", arguments=arguments)
 
 
-def launch_permissions_query(image_id: str) -> Query:
+def launch_permissions_query(image_id: str, place: Place = HERE) -> Query:
     """Return the query for the accounts that an image is shared with."""
-    return Query("DescribeImageAttribute", arguments=(("Attribute", "launchPermission"), ("ImageId", image_id)))
+    return Query(
+        "DescribeImageAttribute", arguments=(("Attribute", "launchPermission"), ("ImageId", image_id)), place=place
+    )
 
 
 def usage_query(image_id: str) -> Query:
@@ -311,3 +316,46 @@ def usage_reports_query(image_id: str) -> Query:
     of reports shows it.
     """
     return Query("DescribeImageUsageReports", arguments=(("ImageIds", (image_id,)),))
+
+
+# --- names of images: SSM parameters and launch templates -------------------------------------------------------------
+
+PARAMETER = FactKind[str]("parameter")
+"""The value of an SSM parameter. The subject is its id, see `places.parameter_id`."""
+_PARAMETER_NAMES = 10
+"""The number of names that GetParameters takes."""
+
+
+@dataclass(frozen=True)
+class TemplateVersion:
+    """A version of a launch template. ``data``: EC2's whole LaunchTemplateData."""
+
+    template_id: str
+    template_name: str
+    number: int
+    is_default: bool = False
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+TEMPLATE_VERSIONS = FactKind[tuple[TemplateVersion, ...]]("launchTemplateVersions")
+"""All versions of a launch template. The subject is the id or the name that was asked."""
+
+
+def parameter_queries(parameters: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:
+    """Return the queries for SSM parameters of a place, by their ids."""
+    names = sorted({parameter_name(place, parameter) for parameter in parameters})
+    return tuple(
+        Query(
+            "GetParameters",
+            arguments=(("Names", tuple(names[start : start + _PARAMETER_NAMES])),),
+            service="ssm",
+            place=place,
+        )
+        for start in range(0, len(names), _PARAMETER_NAMES)
+    )
+
+
+def template_query(key: str, *, by_name: bool = False) -> Query:
+    """Return the query for all versions of a launch template, by its id or its name."""
+    name = "LaunchTemplateName" if by_name else "LaunchTemplateId"
+    return Query("DescribeLaunchTemplateVersions", arguments=((name, key),))

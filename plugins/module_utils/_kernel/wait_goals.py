@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from .facts import STATUS_CHECKS, FactKind, StatusChecks
 from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
-from .storage_facts import MODIFICATION, Modification
+from .storage_facts import MODIFICATION, PARAMETER, Modification
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,11 @@ def _modifiable(resource: Resource | None, latest: Modification | None, _about: 
     return _modification(resource, latest, ("", "completed", "failed"), ())
 
 
+def _published(_resource: Resource | None, value: str | None, image_id: str) -> Verdict:
+    """Done when the parameter names the image. SSM checks the value of an image parameter after its answer."""
+    return Verdict(seen="not visible") if value is None else Verdict(done=value == image_id, seen=value)
+
+
 @dataclass(frozen=True)
 class Goal:
     """The ``kind`` of resource, and its ``verdict``.
@@ -220,6 +225,11 @@ class Goal:
     fact: FactKind[Any] | None = None
     wish: str = ""
     gone: str = ""
+
+    @property
+    def shown_as(self) -> FactKind[Any] | None:
+        """The kind of fact that AWS shows in place of a resource, such as a parameter, or None."""
+        return self.fact if self.fact is not None and self.fact.name == self.kind else None
 
 
 GOALS: Mapping[str, Goal] = {
@@ -240,6 +250,13 @@ GOALS: Mapping[str, Goal] = {
     "modified": Goal(Volume.kind, _modified, fact=MODIFICATION),
     "modifiable": Goal(Volume.kind, _modifiable, fact=MODIFICATION),
     "deleted": Goal(Volume.kind, _deleted),
+    "published": Goal(
+        PARAMETER.name,
+        _published,
+        fact=PARAMETER,
+        wish="{about}",
+        gone="SSM has not accepted the image as its value",
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts impor
     CLASSIC_LOAD_BALANCERS,
     CPU_CREDITS,
     ENCRYPTION_BY_DEFAULT,
+    ENCRYPTION_KEY,
     INSTANCE_TYPE,
     IS_PERSISTENT,
     IS_USABLE_ZONE,
@@ -41,6 +42,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts impor
     TargetGroup,
     usable_key,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import OPERATIONS, Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
@@ -62,6 +64,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_fac
     LAUNCH_PERMISSIONS,
     LOCK,
     MODIFICATION,
+    PARAMETER,
+    TEMPLATE_VERSIONS,
     TIERING,
     USAGE,
     USAGE_REPORTS,
@@ -72,6 +76,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_fac
     Modification,
     Performance,
     SnapshotLock,
+    TemplateVersion,
     Tiering,
     Usage,
     UsageReport,
@@ -198,6 +203,41 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         None,
     ),
     (by_id("DescribeVolumes", "volume-id", ["vol-00000001"])[0], {"Volumes": [VOLUME]}, None),
+    (
+        Query("GetParameters", (), (("Names", ("/web",)),), "ssm", Place("eu-west-1")),
+        {"Parameters": [{"Name": "/web", "Value": "ami-1", "DataType": "aws:ec2:image"}], "InvalidParameters": []},
+        [PARAMETER.fact("eu-west-1:/web", "ami-1")],
+    ),
+    (
+        Query("GetEbsDefaultKmsKeyId", place=Place("eu-west-1")),
+        {"KmsKeyId": "alias/aws/ebs"},
+        [ENCRYPTION_KEY.fact("alias/aws/ebs")],
+    ),
+    (Query("GetEbsDefaultKmsKeyId"), {}, []),
+    (
+        Query("DescribeLaunchTemplateVersions", (), (("LaunchTemplateName", "web"),)),
+        {
+            "LaunchTemplateVersions": [
+                {
+                    "LaunchTemplateId": "lt-1",
+                    "LaunchTemplateName": "web",
+                    "VersionNumber": 3,
+                    "DefaultVersion": True,
+                    "LaunchTemplateData": {"ImageId": "ami-1"},
+                }
+            ]
+        },
+        [
+            TEMPLATE_VERSIONS.fact(
+                "web", (TemplateVersion("lt-1", "web", 3, is_default=True, data={"ImageId": "ami-1"}),)
+            )
+        ],
+    ),
+    (
+        Query("DescribeLaunchTemplateVersions", (), (("LaunchTemplateId", "lt-1"),)),
+        {"LaunchTemplateVersions": []},
+        [TEMPLATE_VERSIONS.fact("lt-1", ())],
+    ),
     (
         Query("DescribeInstanceTypes", (("instance-type", ("m5.large",)),)),
         {"InstanceTypes": [TYPE]},
@@ -626,15 +666,17 @@ def change(action: str, resource: str, parameters: dict[str, Any] | None = None,
 
 @pytest.mark.parametrize("action", sorted(OPERATIONS))
 def test_parameters_of_ids_and_tokens_are_those_of_the_service(action: str) -> None:
-    operation, shape = OPERATIONS[action], model("ec2").operation_model(action)
+    operation = OPERATIONS[action]
+    shape = model(operation.service).operation_model(action)
     members = shape.input_shape.members
     if operation.target:
         assert members[operation.target].type_name == ("list" if operation.most > 1 else "string")
-    assert operation.token == ("ClientToken" in members)
+    # A token of ours stands for a purpose. A change that may be made, undone and made again has none.
+    assert operation.token == ("ClientToken" in members and bool(operation.creates))
     found = shape.output_shape
     for step in operation.creates:
         found = found.member if isinstance(step, int) else found.members[step]
-    assert bool(operation.target) != bool(operation.creates)
+    assert operation.service != "ec2" or bool(operation.target) != bool(operation.creates)
 
 
 def test_changes_of_one_kind_are_one_request() -> None:

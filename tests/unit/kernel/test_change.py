@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import USER_DATA
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import (
     Change,
     Plan,
@@ -21,8 +23,15 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import
     published_parameters,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import bound, overlay
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Image, Instance, Snapshot
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
+    Fact,
+    Image,
+    Instance,
+    Snapshot,
+    Volume,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import NeedsAnswers, Query, State, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import LAUNCH_PERMISSIONS, PARAMETER
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import COPY_OF
 
 REGION = "us-east-1"
@@ -96,6 +105,51 @@ def test_entries_of_other_regions_and_of_unread_resources_are_skipped() -> None:
         change("StopInstances", "i-00000001", after={"state": "stopped"}).published(),
     ]
     assert overlay(state, entries).resources == {}
+
+
+def test_entries_of_a_place_that_the_task_reads_are_laid_over() -> None:
+    place = Place("eu-west-1")
+    there = Image("ami-00000001", place=place, facts={"Description": "a"})
+    state = State(REGION).with_answers({Query("DescribeImages", place=place): [there]})
+    entries = [
+        change("ModifyImageAttribute", "ami-00000001", after={"attributes": {"Description": "b"}}).published(),
+        change("ModifyImageAttribute", "ami-00000001", after=LAUNCH_PERMISSIONS.view(("1",))).published(),
+        change("PutParameter", "eu-west-1:/web", after=PARAMETER.view("ami-00000001")).published(),
+        change("CopyImage", "(new image copy)", after={"name": "web", "place": "eu-west-1"}).published(),
+        change("CreateVolume", "(new volume a)", after={"size": 1}).published(),
+    ]
+    after = overlay(state, [{**entry, "region": "eu-west-1"} for entry in entries])
+    changed = after.image("ami-00000001", place)
+    assert changed is not None
+    assert changed.facts == {"Description": "b"}
+    assert LAUNCH_PERMISSIONS.of(after, "ami-00000001", place) == ("1",)
+    assert PARAMETER.of(after, "eu-west-1:/web", place) == "ami-00000001"
+    assert after.image("(new image copy)", place) == Image("(new image copy)", name="web", place=place)
+    # A volume does not say where it is.
+    assert list(after.all(Volume)) == []
+    assert after.here().resources == {}
+
+
+def test_state_looks_the_same_from_another_place() -> None:
+    place = Place("eu-west-1")
+    query, image = Query("DescribeImages", place=place), Image("ami-00000001", place=place)
+    state = State(REGION, open=True).with_answers({query: [image, LAUNCH_PERMISSIONS.fact("ami-00000001", ("1",))]})
+    there = state.at(place)
+    assert (there.image("ami-00000001"), there.region) == (image, place)
+    assert LAUNCH_PERMISSIONS.of(there, "ami-00000001") == ("1",)
+    there.require(Query("DescribeImages"))
+    with pytest.raises(NeedsAnswers) as needed:
+        there.require(Query("DescribeSnapshots"))
+    assert needed.value.queries == (Query("DescribeSnapshots", place=place),)
+
+
+def test_planned_ids_are_replaced_where_parameters_and_templates_name_them() -> None:
+    ids = {"(new image a)": "ami-00000001", "(new version a)": "8"}
+    put = {"Name": "/web", "Value": "(new image a)", "DataType": "aws:ec2:image"}
+    assert substitute(put, ids) == {**put, "Value": "ami-00000001"}
+    assert substitute({**put, "DataType": "text"}, ids) == {**put, "DataType": "text"}
+    assert substitute({"DefaultVersion": "(new version a)"}, ids) == {"DefaultVersion": "8"}
+    assert substitute({"Description": {"Value": "(new image a)"}}, ids) == {"Description": {"Value": "(new image a)"}}
 
 
 def test_planned_ids_become_ec2s_also_inside() -> None:

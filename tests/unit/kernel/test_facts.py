@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import facts, storage_facts
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
@@ -22,12 +24,20 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts impor
     usable_key,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import HERE, Place
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot, subject_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
+    Fact,
+    Snapshot,
+    facts_in,
+    subject_of,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    LAUNCH_PERMISSIONS,
     LOCK,
     LOCKS_QUERY,
+    PARAMETER,
     TIERING,
+    VOLUME_PERMISSIONS,
     SnapshotLock,
     Tiering,
 )
@@ -79,6 +89,21 @@ def test_key_without_an_answer_is_unknown_and_not_unusable(answer: Key, unusable
     assert key_of(state, "alias/a", VAULT) == answer
     assert key_of(state, "alias/a", VAULT).is_unusable is unusable
     assert key_of(state, "alias/a", HERE) == UNKNOWN_KEY
+
+
+@pytest.mark.parametrize(
+    ("fact", "shown"),
+    [
+        (LAUNCH_PERMISSIONS.fact("ami-1", ("1", "all")), {"facts": {"launchPermission": ["1", "all"]}}),
+        (VOLUME_PERMISSIONS.fact("snap-1", ()), {"facts": {"createVolumePermission": []}}),
+        (PARAMETER.fact("/web", "ami-1"), {"facts": {"parameter": "ami-1"}}),
+    ],
+)
+def test_fact_in_a_view_is_read_back(fact: Fact, shown: dict[str, Any]) -> None:
+    kind = next(one for one in (LAUNCH_PERMISSIONS, VOLUME_PERMISSIONS, PARAMETER) if one.name == fact.name)
+    assert kind.view(fact.value) == shown
+    assert list(facts_in(fact.subject, {**shown, "tags": {}})) == [fact]
+    assert list(facts_in(fact.subject, {"tags": {}})) == []
 
 
 def test_removed_fact_is_none() -> None:

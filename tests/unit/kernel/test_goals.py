@@ -63,7 +63,7 @@ def test_each_state_has_its_verdict(goal: str, state: str) -> None:
 
 
 def test_all_goals_are_in_the_table() -> None:
-    assert set(GOALS) == {*TABLE, "healthy"}
+    assert set(GOALS) == {*TABLE, "healthy", "published"}
     assert all(GOALS[goal].kind == cls.kind for goal, (cls, *_rest) in TABLE.items())
 
 
@@ -237,3 +237,12 @@ def test_goal_has_a_readable_text() -> None:
     assert wish("attached", HERE) == f"attached to {HERE}"
     assert (wish("detached", HERE), wish("detached")) == (f"detached from {HERE}", "detached")
     assert (wish("volume_available"), wish("stopped")) == ("available", "stopped")
+
+
+def test_parameter_is_published_once_it_names_the_image() -> None:
+    def seen(value: str | None) -> Verdict:
+        return judge("published", None, value, about="ami-2")
+
+    assert seen(None) == Verdict(seen="not visible")
+    assert (seen("ami-1"), seen("ami-2")) == (Verdict(seen="ami-1"), Verdict(done=True, seen="ami-2"))
+    assert wish("published", "ami-2") == "ami-2"

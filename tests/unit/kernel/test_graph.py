@@ -105,6 +105,39 @@ def test_deletion_needs_the_snapshots_that_it_names() -> None:
     assert found == {f"CreateSnapshot {NEW}", f"CreateTags {NEW}", f"completed {NEW}"}
 
 
+IMAGE, THERE = planned("image", "web/1"), planned("image", "copy of web/1")
+
+
+def test_copy_needs_the_available_and_shared_image_and_nothing_of_another_region() -> None:
+    def copy(name: str) -> Change:
+        return change("CopyImage", planned("image", name), SourceImageId=IMAGE, SourceRegion="us-east-1")
+
+    stages = [
+        Stage((change("RegisterImage", IMAGE),), (wait(IMAGE, "available"),)),
+        Stage((change("ModifyImageAttribute", IMAGE),)),
+        Stage((copy("a"), copy("b"))),
+        Stage((change("PutParameter", "/web", (planned("image", "a"),)),)),
+    ]
+    graph = graph_of(apart(stages))
+    assert needs(graph, "CopyImage", planned("image", "b")) == {
+        f"RegisterImage {IMAGE}",
+        f"ModifyImageAttribute {IMAGE}",
+    }
+    assert needs(graph, "PutParameter", "/web") == {f"CopyImage {planned('image', 'a')}"}
+
+
+def test_name_and_snapshots_are_free_once_the_image_is_deregistered() -> None:
+    old = "ami-0000000a"
+    stages = [
+        Stage((change("DeregisterImage", old),)),
+        Stage((change("DeleteSnapshot", "snap-0000000a", (old,)),)),
+        Stage((change("CopyImage", THERE, (old,), SourceImageId="ami-0000000b"),)),
+    ]
+    graph = graph_of(apart(stages))
+    for action, resource in (("DeleteSnapshot", "snap-0000000a"), ("CopyImage", THERE)):
+        assert needs(graph, action, resource) == {f"DeregisterImage {old}"}
+
+
 def test_wait_does_not_need_tags_of_its_stage() -> None:
     stages = [Stage((CAPTURE,)), Stage((change("CreateTags", NEW),), (wait(NEW),))]
     graph = graph_of(apart(stages))

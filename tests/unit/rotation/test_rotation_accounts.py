@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.accounts import Accounts
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import RotationSpec, parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.accounts import Accounts
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import CopySpec, parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
     CALLER_IDENTITY,
@@ -30,9 +30,9 @@ OWN, OTHER = "111111111111", "222222222222"
 IDENTITY = "sts:GetCallerIdentity"
 
 
-def spec_of(*copies: tuple[str, str | None]) -> RotationSpec:
+def spec_of(*copies: tuple[str, str | None]) -> tuple[CopySpec, ...]:
     given = [{"region": region, "profile": profile, "keep": {"last": 1}} for region, profile in copies]
-    return parse({"policy": "p", "select": {"volume_ids": [V1]}, "keep": {"last": 1}, "copies": given}, REGION)
+    return parse({"policy": "p", "select": {"volume_ids": [V1]}, "keep": {"last": 1}, "copies": given}, REGION).copies
 
 
 def told(**accounts: str) -> State:

@@ -119,7 +119,7 @@ def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
     found = []
     for entry in sandbox.log(after=after):
         action, parameters = entry["action"], dict(entry["params"])
-        name = action.rpartition(":")[2]
+        action, name = action.removeprefix("ssm:"), action.rpartition(":")[2]
         if name.startswith(("Describe", "Get")) or action.startswith(("kms:", "sts:")) or entry["outcome"] != "ok":
             continue
         found += [
@@ -150,7 +150,7 @@ def expected_calls(result: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     bindings = result["planned_ids"]
     calls = []
     for entry in result["plan"]:
-        target = "" if OPERATIONS[entry["action"]].creates else substitute(entry["resource"], bindings)
+        target = "" if OPERATIONS[entry["action"]].target is None else substitute(entry["resource"], bindings)
         call = (entry["action"], target, _plain(substitute(entry["parameters"], bindings)))
         if entry["action"] != "CreateSnapshots" or call not in calls:
             calls.append(call)

@@ -9,6 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from ..._kernel.errors import SpecError
@@ -34,7 +35,7 @@ def choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list
     sets: dict[Any, list[Snapshot]] = {}
     for snapshot in found:
         # CreateSnapshots gives the same StartTime to all snapshots of one request.
-        sets.setdefault(snapshot.start_time if spec.devices == "all" else snapshot.snapshot_id, []).append(snapshot)
+        sets.setdefault(snapshot.snapshot_id if spec.devices == "root" else snapshot.start_time, []).append(snapshot)
     spare: list[tuple[Snapshot, str]] = []
     good: list[list[Snapshot]] = []
     for members in sets.values():
@@ -69,3 +70,21 @@ def require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target
             f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}. Use another version, "
             f"or delete the snapshots {', '.join(ids(kept))}"
         )
+
+
+MOST_EXCLUDED = 40
+"""The volumes that CreateSnapshots leaves out at most (EC2 API reference, InstanceSpecification)."""
+
+
+def require_devices(wanted: Iterable[str], root: str, present: Collection[str]) -> None:
+    """Raise SpecError for devices that the instance lacks, and for a list without its root.
+
+    Also raise SpecError if a capture would leave out more volumes than EC2 takes.
+    """
+    unknown = sorted(set(wanted) - set(present))
+    if unknown:
+        raise SpecError(f"devices: the instance has no {', '.join(unknown)}. It has {', '.join(sorted(present))}.")
+    if root not in wanted:
+        raise SpecError(f"devices: an image needs its root device {root}. Add it to the list.")
+    if len(set(present) - set(wanted)) > MOST_EXCLUDED:
+        raise SpecError(f"devices: EC2 leaves out at most {MOST_EXCLUDED} volumes of a capture. Name more devices.")

@@ -17,7 +17,7 @@ from ..._kernel.plan import Change, tagging
 from ..._kernel.resources import Image, Snapshot
 from ..._kernel.state import State
 from .found import captures
-from .spec import HARDWARE, WITHOUT, ImageSpec, described
+from .spec import HARDWARE, WITHOUT, ImageSpec
 
 
 def tag_changes(
@@ -82,8 +82,10 @@ def _differences(spec: ImageSpec, image: Image) -> Iterator[tuple[str, Any]]:
         yield "image_name", image.name
     for option in HARDWARE:
         given = spec.hardware.get(option)
-        # EC2 shows no UEFI data of an image, and enables the Intel interface beside ENA.
+        # EC2 shows no UEFI data of an image, and enables the Intel interface beside ENA. It can turn IMDSv2 on later.
         if given is None or option == "uefi_data" or (option == "sriov_net_support" and image.ena_support):
+            continue
+        if option == "imds_support" and given != WITHOUT:
             continue
         wanted = None if given == WITHOUT else given
         have = getattr(image, option)
@@ -91,8 +93,6 @@ def _differences(spec: ImageSpec, image: Image) -> Iterator[tuple[str, Any]]:
             yield option, have
     if spec.platform_details is not None and image.platform_details != spec.platform_details:
         yield "platform_details", image.platform_details
-    if spec.description is not None and image.facts and image.facts.get("Description") != described(spec, spec.source):
-        yield "description", image.facts.get("Description")
 
 
 def _word(value: Any) -> str:

@@ -25,10 +25,10 @@ from ..._kernel import tags as tag_names
 from ..._kernel.display import visible
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
-from ..._kernel.proofs import created_for, is_copy, is_image_of, is_taken_of
+from ..._kernel.proofs import copied_from, created_for, is_copy, is_image_of, is_taken_of
 from ..._kernel.resources import Image, Instance, Snapshot
 from ..._kernel.state import Query, State, by_id
-from .spec import ImageSpec, names_another_version, names_source, names_version
+from .spec import ImageSpec, names_another_version, names_source, names_version, source_hash
 
 T = TypeVar("T", Image, Snapshot)
 
@@ -195,11 +195,24 @@ def _is_copy(spec: ImageSpec, state: State, image: Image) -> bool:
     The snapshot of an image that was not copied may itself be a copy, if the task or the description names it.
     """
     if image.is_copy or image.facts.get("SourceInstanceId"):
-        return image.is_copy
+        return image.is_copy and not _is_made_of(spec, image.facts.get("SourceImageId"), image)
+    if is_planned(image.image_id):
+        return False
     known = [snapshot for snapshot in map(state.snapshot, image.snapshot_ids) if snapshot is not None]
     if not known or not all(map(is_copy, known)) or spec.source_snapshot_id in image.snapshot_ids:
         return False
     return not _names_its_snapshot(image)
+
+
+def _is_made_of(spec: ImageSpec, source: str | None, resource: Image | Snapshot) -> bool:
+    """Return whether a resource that EC2 shows as a copy of the image *source* is the version made of it.
+
+    The task names this source, or the fingerprint does.
+    """
+    if not source:
+        return False
+    recorded = resource.tags.get(tag_names.FINGERPRINT, "")
+    return source == spec.source_image_id or recorded.startswith(source_hash("image", source))
 
 
 def origin_queries(found: Iterable[Image]) -> tuple[Query, ...]:
@@ -225,16 +238,17 @@ def taken(spec: ImageSpec, state: State) -> list[Snapshot]:
     return [
         item
         for item in tagged(spec, state, Snapshot)
-        if not is_copy(item)
-        and (
-            _is_taken_for(spec, found, item)
-            or (bool(item.description) and (item.snapshot_id, item.description) in shared)
-        )
+        if _is_taken_for(spec, found, item)
+        or (not is_copy(item) and bool(item.description) and (item.snapshot_id, item.description) in shared)
     ]
 
 
 def _is_taken_for(spec: ImageSpec, found: Iterable[Image], snapshot: Snapshot) -> bool:
-    """Return whether the snapshot's description names the version, or one of its images *found*."""
+    """Return whether the snapshot's description names the version, one of its images *found*, or the image that the
+    version was copied from.
+    """
+    if is_copy(snapshot) and not is_planned(snapshot.snapshot_id):
+        return _is_made_of(spec, copied_from(snapshot), snapshot)
     return (
         is_planned(snapshot.snapshot_id)
         or names_version(spec, snapshot.description)
@@ -321,6 +335,8 @@ def is_shown_of_source(spec: ImageSpec, state: State, resource: Image | Snapshot
     """
     if spec.source_snapshot_id:
         return isinstance(resource, Image) and spec.source_snapshot_id in resource.snapshot_ids
+    if spec.source_image_id:
+        return isinstance(resource, Image) and resource.facts.get("SourceImageId") == spec.source_image_id
     members = family(spec, state)
     shown = [instance for instance in map(state.instance, members) if instance is not None]
     volumes = [device.volume_id for instance in shown for device in instance.block_devices]

@@ -45,6 +45,8 @@ def plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...
         if override.device_name != root:
             raise SpecError(f"block_devices: {override.device_name} is not a device of the image, which has {root}")
     override = next(iter(spec.overrides), DeviceOverride(root))
+    if override.omitted:
+        raise SpecError(f"block_devices: {root}: omitted: an image needs its root device.")
     source = Volume(
         volume_id="",
         size=snapshot.volume_size,

@@ -100,7 +100,7 @@ def _devices(
         )
     known = {name for name, _delete in devices.values()}
     for override in spec.overrides:
-        if override.device_name not in known:
+        if override.device_name not in known and not override.omitted:
             raise SpecError(
                 f"block_devices: {override.device_name} is not a device of the image, which has "
                 f"{', '.join(sorted(known))}"

@@ -13,12 +13,11 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
 
 from ..._domain.replacement import predecessor
-from ..._domain.succession import launch_queries, lineage_queries, living, on_trial_for, untagged
+from ..._domain.succession import launch_queries, lineage_queries, living
 from ..._domain.succession_doubts import (
     claim_warnings,
     dispute_warnings,
@@ -28,13 +27,12 @@ from ..._domain.succession_doubts import (
 )
 from ..._domain.succession_guards import require_no_rollback, require_settled, require_unclaimed, settling_queries
 from ..._kernel import tags as tag_names
-from ..._kernel.display import counted
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, bounded
-from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Feature, Plan, Stage, Wait
-from ..._kernel.resources import Image, Instance, Snapshot, view
-from ..._kernel.state import Query, State, by_id, own_images, tag_filters
-from .chosen import choose_captures, require_complete
+from ..._kernel.resources import Image, Instance, Snapshot
+from ..._kernel.state import Query, State, by_id, images_by_id, own_images, tag_filters, together
+from .chosen import choose_captures, require_complete, require_devices
+from .distribution import distribute, distribution_queries
 from .existing import image_tag_changes, not_applied, tag_changes
 from .found import (
     BROKEN,
@@ -50,10 +48,13 @@ from .found import (
     unnamed_images,
     used_by_others,
 )
+from .given_image import plan_from_image
 from .given_snapshot import plan_from_snapshot
+from .lineage import lost_successors, recognized, versions
 from .machine import required_imds
 from .orphan import plan_orphan
-from .removal import plan_absent
+from .outcome import headline, result
+from .removal_everywhere import plan_absent
 from .requests import (
     Target,
     billing,
@@ -76,26 +77,6 @@ from .spec import WITHOUT, ImageSpec, captures_query, name_query, parse, require
 
 # PlatformDetails of images that RegisterImage can make from a snapshot without a change of the bill.
 _PLAIN_PLATFORM = "Linux/UNIX"
-
-# --- existing resources ----------------------------------------------------------------------------------------------
-
-
-def _versions(spec: ImageSpec, state: State) -> list[str]:
-    """Return the ids of the known images that carry the name of the image, the newest first."""
-    found = [image for image in state.all(Image) if image.tags.get(tag_names.IMAGE) == spec.name]
-    ordered = sorted(found, key=lambda image: (image.creation_date or "", image.image_id), reverse=True)
-    return [image.image_id for image in ordered]
-
-
-def _untagged(spec: ImageSpec, state: State) -> list[Instance]:
-    """Return the successors of known instances that have lost their tag `tags.REPLACES`, with the correct tag."""
-    pairs = untagged(state, _versions(spec, state)) if spec.source_instance_id and spec.follow_successor else []
-    return [tagged for _item, tagged in pairs]
-
-
-def _recognized(spec: ImageSpec, state: State) -> State:
-    """Return the state in which each such successor has its tag, since its ClientToken proves the launch."""
-    return state.with_resources(_untagged(spec, state))
 
 
 def _usable_image(spec: ImageSpec, state: State) -> Image | None:
@@ -121,15 +102,23 @@ def _method(spec: ImageSpec, instance: Instance | None) -> str:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
-    """Return the plan that makes this version captured, available or absent.
+def plan(spec: ImageSpec, state: State, now: datetime) -> Plan:
+    """Return the plan that makes this version captured, available or absent, in all places.
 
     Raises SpecError, Ambiguous, UnsafePlan.
     """
     if spec.state == "absent":
         return plan_absent(spec, state)
-    lost = _untagged(spec, state)
-    state = _recognized(spec, state)
+    made = together(lambda: _plan_here(spec, state.here()), lambda: state.require(*distribution_queries(spec, state)))[
+        0
+    ]
+    return distribute(spec, state, made, now) if made is not None else Plan()
+
+
+def _plan_here(spec: ImageSpec, state: State) -> Plan:
+    """Return the plan for the original, in the task's own region."""
+    lost = lost_successors(spec, state)
+    state = recognized(spec, state)
     state.require(*_identity_queries(spec, state))
     state.require(*family_queries(spec, state))
     state.require(*_origins(spec, state, [image for image in images(spec, state) if image.state not in BROKEN]))
@@ -158,10 +147,12 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         source = lineage_queries([spec.source_instance_id], state)
     elif spec.source_instance_id:
         source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
+    elif spec.source_image_id:
+        source = images_by_id([spec.source_image_id])
     else:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
     # The snapshots of an existing image show the volumes that it was made from.
-    reads = spec.tags or spec.source_instance_id
+    reads = spec.tags or not spec.source_snapshot_id
     return (first, *source, *((captures_query(spec),) if reads else ()))
 
 
@@ -197,6 +188,8 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     _require_free_name(spec, state, broken)
     if spec.source_snapshot_id:
         return plan_from_snapshot(spec, state, cleanup)
+    if spec.source_image_id:
+        return plan_from_image(spec, state, cleanup)
     known = living_or_none(spec, state)
     if known is None or not known.alive:
         if choose_captures(spec, state)[0]:
@@ -247,7 +240,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
     """Return the queries for the images that use the snapshots that the plan would delete."""
-    if spec.source_snapshot_id:
+    if not spec.source_instance_id:
         return ()
     going = taken(spec, state) if method == "image" else [item for item, _reason in choose_captures(spec, state)[1]]
     name = "block-device-mapping.snapshot-id"
@@ -260,7 +253,7 @@ def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     if instance is None or not spec.follow_successor or not launch_queries(instance, [instance.image_id]):
         return ()
     line = own_images(*tag_filters({tag_names.IMAGE: spec.name}))
-    return (line, *launch_queries(instance, _versions(spec, state))) if line in state.answered else (line,)
+    return (line, *launch_queries(instance, versions(spec, state))) if line in state.answered else (line,)
 
 
 def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
@@ -287,13 +280,11 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
 
 
 def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image]) -> None:
-    dropped = set(ids(replaced))
+    # Where the account is unknown, only the source may be another account's.
+    account, passed_over = account_of(spec, state), {*ids(replaced), spec.source_image_id}
     for image in state.all(Image):
-        if (
-            image.name == spec.image_name
-            and image.image_id not in dropped
-            and image.owner_id in (None, account_of(spec, state))
-        ):
+        is_own = image.owner_id in (None, account) or (account is None and bool(spec.source_image_id))
+        if image.name == spec.image_name and image.image_id not in passed_over and is_own:
             raise SpecError(
                 f"image_name: {spec.image_name!r} is the name of {image.image_id}, which is not {spec.label} of this "
                 "collection. Use another image_name or version, or deregister that image"
@@ -310,8 +301,12 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
             f"source_instance_id: {instance.instance_id} has no volume at its root device {instance.root_device_name}"
         )
     targets = [Target(item.device_name, item.volume_id, item.delete_on_termination) for item in instance.block_devices]
+    root = instance.root_device_name
     if spec.devices == "root":
-        targets = [target for target in targets if target.device_name == instance.root_device_name]
+        targets = [target for target in targets if target.device_name == root]
+    elif not isinstance(spec.devices, str):
+        require_devices(spec.devices, root, [target.device_name for target in targets])
+        targets = [target for target in targets if target.device_name in spec.devices]
     known = {target.device_name for target in targets}
     for override in spec.overrides:
         if override.device_name not in known:
@@ -319,7 +314,11 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
                 f"block_devices: {override.device_name} is not a device of the image, which has "
                 f"{', '.join(sorted(known))} (devices: {spec.devices})"
             )
-    return sorted(targets, key=lambda target: (target.device_name != instance.root_device_name, target.device_name))
+    without = {override.device_name for override in spec.overrides if override.omitted}
+    if root in without:
+        raise SpecError(f"block_devices: {root}: omitted: an image needs its root device.")
+    targets = [target for target in targets if target.device_name not in without]
+    return sorted(targets, key=lambda target: (target.device_name != root, target.device_name))
 
 
 def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:
@@ -451,49 +450,6 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     if spec.state == "captured":
         return Plan((*stages, Stage((create,), (captured,))), doubts)
     return Plan((*stages, register_stage(create, billing(instance), captured)), doubts)
-
-
-# --- the result ------------------------------------------------------------------------------------------------------
-
-
-def result(spec: ImageSpec, state: State) -> dict[str, Any]:
-    """Return the fields about the image, its snapshots and the source.
-
-    ``image_id``: null without an image. ``snapshots``: the snapshots of the image, or of the capture before the image
-    exists. ``source_rejected``: instances that were launched to replace the source and do not stand for it.
-    """
-    state = _recognized(spec, state)
-    image = next((item for item in images(spec, state) if item.state not in BROKEN), None)
-    devices = {device.snapshot_id: device.device_name for device in image.block_devices} if image is not None else {}
-    # CreateImage does not answer with its snapshots. The image shows them once it exists.
-    foretold = image is None or is_planned(image.image_id)
-    parts = [item for item in captures(spec, state) if foretold or not is_planned(item.snapshot_id)]
-    snapshots = {snapshot.snapshot_id: view(snapshot) for snapshot in parts}
-    for snapshot_id, device_name in devices.items():
-        if snapshot_id is not None:
-            known = state.snapshot(snapshot_id)
-            snapshots[snapshot_id] = {
-                **(view(known) if known else {"snapshot_id": snapshot_id}),
-                "device_name": device_name,
-            }
-    instance = living_or_none(spec, state)
-    return {
-        "image": None if image is None else view(image),
-        "image_id": None if image is None else image.image_id,
-        "snapshots": [snapshots[key] for key in sorted(snapshots)],
-        "source_instance_id": instance.instance_id if instance is not None else spec.source_instance_id,
-        "source_state": instance.state if instance is not None else None,
-        "source_rejected": ids(on_trial_for(state, instance.instance_id)) if instance is not None else [],
-    }
-
-
-def headline(spec: ImageSpec, result: Mapping[str, Any]) -> str:
-    """Return the version of the image with its id and state, or the text for a missing image."""
-    image = result["image"]
-    if image is not None:
-        return f"image {spec.label} is {image['image_id']}, {image['state']}"
-    captured = f", {counted(len(result['snapshots']), 'snapshot')} captured" if result["snapshots"] else ""
-    return f"no image {spec.label}{captured}"
 
 
 FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..._kernel.errors import Ambiguous, Unanswered, UnsafePlan, listed
 from ..._kernel.ids import is_planned
@@ -55,18 +55,22 @@ from .spec import ImageSpec, captures_query
 def _removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     """Return the queries for users, locks and other images of the images and snapshots that are known so far."""
     found = [image for image in images(spec, state) if not is_planned(image.image_id)]
-    optional: list[Query] = []
-    if not spec.force:
-        for image in found:
-            optional += _holder_queries(image, state)
-        optional += [LAUNCH_CONFIGURATIONS_QUERY] if found else []
     own = [item for item in ids(tagged(spec, state, Snapshot)) if not is_planned(item)]
     snapshots = {*own, *(snapshot for image in found for snapshot in image.snapshot_ids)}
     users = by_id(
         "DescribeImages", "block-device-mapping.snapshot-id", snapshots, IncludeDisabled=True, Owners=("self",)
     )
-    optional += lock_queries(own)
-    return (*origin_queries(found), *users, *(dataclasses.replace(query, optional=True) for query in optional))
+    return (*origin_queries(found), *users, *use_queries(spec, state, found, own))
+
+
+def use_queries(spec: ImageSpec, state: State, found: Sequence[Image], snapshots: Sequence[str]) -> Iterator[Query]:
+    """Yield the queries for the users of images, unless the task forces their removal, and for locks of snapshots."""
+    asked: list[Query] = []
+    if found and not spec.force:
+        asked += [query for image in found for query in _holder_queries(image, state)]
+        asked.append(LAUNCH_CONFIGURATIONS_QUERY)
+    asked += lock_queries(snapshots)
+    yield from (dataclasses.replace(query, optional=True) for query in asked)
 
 
 def _holder_queries(image: Image, state: State) -> Iterator[Query]:
@@ -82,7 +86,7 @@ def _holder_queries(image: Image, state: State) -> Iterator[Query]:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def plan_absent(spec: ImageSpec, state: State) -> Plan:
+def plan_absent_here(spec: ImageSpec, state: State) -> Plan:
     """Return the plan that deregisters the image, then deletes its own snapshots that no other image uses.
 
     Raises Ambiguous for several images of one version, and UnsafePlan if the image or a snapshot is in use.
@@ -95,9 +99,9 @@ def plan_absent(spec: ImageSpec, state: State) -> Plan:
     warnings: list[str] = []
     for image in found:
         if not spec.force:
-            _require_unused(spec, state, image)
-            warnings += _shared(spec, state, image)
-        _require_unprotected(spec, image)
+            require_unused(spec, state, image)
+            warnings += shared_warnings(spec, state, image)
+        require_unprotected(spec, image)
     deletes, kept = _snapshots(spec, state, found)
     deregistered = tuple(_deregister(spec, state, image) for image in found)
     # EC2 deletes no snapshot of a registered image. The snapshots do not depend on each other.
@@ -111,7 +115,8 @@ def _deregister(spec: ImageSpec, state: State, image: Image) -> Change:
     return Change("DeregisterImage", image.image_id, state.region, {}, f"deregister {spec.label}", before)
 
 
-def _require_unprotected(spec: ImageSpec, image: Image) -> None:
+def require_unprotected(spec: ImageSpec, image: Image) -> None:
+    """Raise UnsafePlan for an image with deregistration protection."""
     if str(image.facts.get("DeregistrationProtection") or "").startswith("enabled"):
         raise UnsafePlan(
             f"image {image.image_id} ({spec.label}) has deregistration protection. Disable it first. EC2 may keep it "
@@ -119,7 +124,7 @@ def _require_unprotected(spec: ImageSpec, image: Image) -> None:
         )
 
 
-def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
+def require_unused(spec: ImageSpec, state: State, image: Image) -> None:
     """Raise UnsafePlan, which names the uses, if the image is in use. Raises Unanswered if AWS refuses to answer."""
     subject = f"state: image {image.image_id} ({spec.label})"
     users = sorted(
@@ -182,7 +187,7 @@ def _superseded(state: State, image: Image, entry: Usage) -> bool:
     )
 
 
-def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
+def shared_warnings(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
     """Yield the warning that other accounts have access, if no report shows that they use the image."""
     shared = sorted(LAUNCH_PERMISSIONS.of(state, image.image_id) or ())
     if shared:
@@ -194,15 +199,13 @@ def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
 
 
 def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple[Change, ...], list[str]]:
-    """Return the deletions, and warnings about the kept snapshots. Raises UnsafePlan for a locked snapshot, unless
-    forced.
-    """
+    """Return the deletions, and warnings about the kept snapshots. Raises for locks as `_lock_warnings` does."""
     used = used_by_others(state, found)
     # Only snapshots that were taken for this version are deleted. The user's source snapshot and copies are kept.
     given = [item for item in taken(spec, state) if may_be_given(spec, state, item)]
     own = [item for item in taken(spec, state) if item not in given]
     free = [item for item in own if item.snapshot_id not in used]
-    locks = {item.snapshot_id: lock for item in free if (lock := _lock(state, item)) is not None}
+    locks = {item.snapshot_id: lock for item in free if (lock := lock_of(state, item)) is not None}
     warnings = [
         f"snapshot {item.snapshot_id} of {spec.label} is kept: {used[item.snapshot_id]} uses it"
         for item in own
@@ -213,6 +216,23 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
         f"that it was taken for {spec.label}. Delete it yourself if you do not need it"
         for item in given
     ]
+    warnings += _lock_warnings(spec, state, free, locks)
+    # EC2 copies the snapshots of a version that is made from an image.
+    copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item) and item not in own]
+    warnings += _left_alone(spec, state, copies)
+    warnings += stranger_warnings(spec, state)
+    reason = f"delete the snapshot of {spec.label}, which no other image uses"
+    going = (item for item in free if item.snapshot_id not in locks)
+    return tuple(delete_snapshot(item, state.region, reason) for item in going), warnings
+
+
+def _lock_warnings(
+    spec: ImageSpec, state: State, free: Sequence[Snapshot], locks: Mapping[str, SnapshotLock]
+) -> Iterator[str]:
+    """Yield the warnings about locked snapshots of a forced removal.
+
+    Without force, raises UnsafePlan for a locked snapshot, and Unanswered if EC2 does not show the locks.
+    """
     for snapshot_id, lock in locks.items():
         text = f"snapshot {snapshot_id} of {spec.label} is locked ({lock.text})"
         if not spec.force:
@@ -220,7 +240,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
                 f"state: {text}, and EC2 deletes no locked snapshot. Unlock it, wait for the end of the lock, or set "
                 "force: true to deregister the image and leave the snapshot."
             )
-        warnings.append(f"{text}, so it is kept")
+        yield f"{text}, so it is kept"
     denied = state.refusal("DescribeLockedSnapshots")
     if free and denied is not None and not spec.force:
         raise Unanswered(
@@ -228,14 +248,9 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
             f"outlive its image. {denied} Or set force: true to skip this check.",
             [denied],
         )
-    warnings += _left_alone(spec, state, [item for item in tagged(spec, state, Snapshot) if is_copy(item)])
-    warnings += stranger_warnings(spec, state)
-    reason = f"delete the snapshot of {spec.label}, which no other image uses"
-    going = (item for item in free if item.snapshot_id not in locks)
-    return tuple(delete_snapshot(item, state.region, reason) for item in going), warnings
 
 
-def _lock(state: State, snapshot: Snapshot) -> SnapshotLock | None:
+def lock_of(state: State, snapshot: Snapshot) -> SnapshotLock | None:
     """Return the lock of a snapshot that is in force, or None."""
     lock = LOCK.of(state, snapshot.snapshot_id)
     return lock if lock is not None and lock.is_in_force else None

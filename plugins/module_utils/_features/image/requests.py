@@ -36,7 +36,7 @@ from .spec import (
 )
 
 # The fields of an override that do not describe the new volume.
-_NOT_OF_THE_VOLUME = frozenset({"device_name", "delete_on_termination"})
+_NOT_OF_THE_VOLUME = frozenset({"device_name", "delete_on_termination", "omitted"})
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
         "TagSpecifications": [specification("snapshot", tags)],
     }
     action = "CreateSnapshot" if spec.devices == "root" else "CreateSnapshots"
+    captured = {target.volume_id for target in targets}
+    others = sorted({device.volume_id for device in instance.block_devices} - captured)
+    scope = {"InstanceId": instance.instance_id, **({"ExcludeDataVolumeIds": others} if others else {})}
     consistency = "" if instance.state in ("stopped", "stopping") else ", crash-consistent: the instance is running"
     return tuple(
         Change(
@@ -78,7 +81,7 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
             state.region,
             {**common, "VolumeId": target.volume_id}
             if action == "CreateSnapshot"
-            else {**common, "InstanceSpecification": {"InstanceId": instance.instance_id}},
+            else {**common, "InstanceSpecification": scope},
             f"capture {target.device_name}{consistency}",
             after={"volume_id": target.volume_id, "description": common["Description"], "tags": tags},
             identity=captures_query(spec),

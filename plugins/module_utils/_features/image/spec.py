@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from ..._kernel.errors import SpecError
 from ..._kernel.ids import planned_in, require_id, require_image_name, require_text
 from ..._kernel.state import Query, own_images, own_snapshots
 from ..._kernel.tags import require_tags
+from .distribution_spec import Distribution, parse_distribution
 
 # Option -> RegisterImage's parameter, for the facts of the hardware that are inherited unless they are given.
 HARDWARE = {
@@ -45,7 +47,9 @@ WITHOUT = "none"
 
 @dataclass(frozen=True)
 class DeviceOverride:
-    """The user's values for one device of the image. None stands for the source's value."""
+    """The user's values for one device of the image. None stands for the source's value. ``omitted``: the image is
+    without the device.
+    """
 
     device_name: str
     volume_size: int | None = None
@@ -53,6 +57,7 @@ class DeviceOverride:
     iops: int | None = None
     throughput: int | None = None
     delete_on_termination: bool | None = None
+    omitted: bool | None = None
 
     @property
     def said(self) -> dict[str, Any]:
@@ -64,7 +69,8 @@ class DeviceOverride:
 class ImageSpec:
     """The options of `ami_bake`, checked. ``hardware`` has only the options that the task sets.
 
-    ``image_name``: with ``state`` absent, a name that EC2 would refuse is accepted, since no image gets it.
+    ``devices``: ``root``, ``all``, or the names of devices. ``image_name``: with ``state`` absent, a name that EC2
+    would refuse is accepted, since no image gets it.
     """
 
     name: str
@@ -76,13 +82,16 @@ class ImageSpec:
     follow_successor: bool
     method: str
     require_stopped: bool
-    devices: str
+    devices: str | tuple[str, ...]
     overrides: tuple[DeviceOverride, ...]
     hardware: Mapping[str, Any]
     description: str | None
     platform_details: str | None
     tags: Mapping[str, str]
     force: bool
+    distribution: Distribution
+    source_image_id: str | None = None
+    kms_key_id: str | None = None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -96,18 +105,22 @@ class ImageSpec:
 
     @property
     def source(self) -> str:
-        """Return the id of the source instance or snapshot, or an empty text."""
-        return self.source_instance_id or self.source_snapshot_id or ""
+        """Return the id of the source instance, snapshot or image, or an empty text."""
+        return self.source_instance_id or self.source_snapshot_id or self.source_image_id or ""
 
     def source_hash(self, source: str) -> str:
         """Return the hash of *source* and of the task's kind of source, the first half of a fingerprint."""
-        return source_hash("instance" if self.source_instance_id else "snapshot", source)
+        kind = "instance" if self.source_instance_id else "image" if self.source_image_id else "snapshot"
+        return source_hash(kind, source)
 
     @property
     def shape_hash(self) -> str:
         """Return the second half of a fingerprint: devices and block_devices."""
         return _hash(
-            [self.devices, *sorted((item.said for item in self.overrides), key=lambda said: str(said["device_name"]))]
+            [
+                self.devices if isinstance(self.devices, str) else list(self.devices),
+                *sorted((item.said for item in self.overrides), key=lambda said: str(said["device_name"])),
+            ]
         )
 
     def fingerprint(self, source: str) -> str:
@@ -118,7 +131,7 @@ class ImageSpec:
 def source_hash(kind: str, source: str) -> str:
     """Return the hash of a source (its kind and id), the first half of a fingerprint.
 
-    *kind* is ``instance`` or ``snapshot``.
+    *kind* is ``instance``, ``snapshot`` or ``image``.
     """
     return _hash([kind, source])
 
@@ -127,7 +140,7 @@ def _hash(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
-def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
+def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
     """Return the module's options as a spec. Raises SpecError for mistakes that can be found without a call to EC2."""
     name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
@@ -146,13 +159,16 @@ def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
         follow_successor=params["follow_successor"],
         method=params["method"],
         require_stopped=params["require_stopped"],
-        devices=params["devices"],
+        devices=_devices(params["devices"]),
         overrides=tuple(_override(item) for item in params.get("block_devices") or ()),
         hardware=hardware,
         description=params.get("description"),
         platform_details=params.get("platform_details"),
         tags=require_tags(params.get("tags") or {}, "tags", ours=4),
         force=params["force"],
+        distribution=parse_distribution(params, region),
+        source_image_id=params.get("source_image_id"),
+        kms_key_id=(params.get("kms_key_id") or "").strip() or None,
     )
     if spec.state != "absent":
         _require_source(spec)
@@ -167,10 +183,22 @@ def _image_name(template: str, name: str, version: str, *, made: bool) -> str:
     return require_image_name(value) if made else value
 
 
+def _devices(value: Any) -> str | tuple[str, ...]:
+    if value in ("root", "all"):
+        return str(value)
+    if isinstance(value, list) and value and all(isinstance(name, str) and name for name in value):
+        return tuple(sorted(set(value)))
+    raise SpecError(f"devices: {value!r} is neither root nor all nor a list of device names such as [/dev/xvda].")
+
+
 def _override(item: Mapping[str, Any]) -> DeviceOverride:
     values: dict[str, Any] = {key: item.get(key) for key in DeviceOverride.__dataclass_fields__}
+    values["omitted"] = item.get("omitted") or None
     override = DeviceOverride(**values)
     what = f"block_devices: {override.device_name}"
+    if override.omitted and len(override.said) > 2:
+        others = sorted(set(override.said) - {"device_name", "omitted"})
+        raise SpecError(f"{what}: omitted: the image is without this device, so it has no {', '.join(others)}.")
     for option in ("volume_size", "iops", "throughput"):
         value = values[option]
         if value is not None and value < 1:
@@ -181,32 +209,52 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
 
 
 def _require_source(spec: ImageSpec) -> None:
-    if bool(spec.source_instance_id) == bool(spec.source_snapshot_id):
+    if sum(map(bool, (spec.source_instance_id, spec.source_snapshot_id, spec.source_image_id))) != 1:
         raise SpecError(
-            "source_instance_id: the task needs exactly one of source_instance_id and source_snapshot_id. Set one "
-            "of them"
+            "source_instance_id: the task needs exactly one of source_instance_id, source_snapshot_id and "
+            "source_image_id. Set one of them"
         )
-    seen: set[str] = set()
-    for override in spec.overrides:
-        if override.device_name in seen:
-            raise SpecError(f"block_devices: {override.device_name} is named twice")
-        seen.add(override.device_name)
+    if spec.source_image_id:
+        _require_copy(spec, spec.source_image_id)
+    elif spec.kms_key_id:
+        raise SpecError("kms_key_id: only a copy of an image gets another key. Use it with source_image_id.")
+    twice = [name for name, number in Counter(item.device_name for item in spec.overrides).items() if number > 1]
+    if twice:
+        raise SpecError(f"block_devices: {twice[0]} is named twice")
     if spec.source_instance_id:
         require_id("instance", spec.source_instance_id, "source_instance_id")
     if spec.source_snapshot_id:
-        require_id("snapshot", spec.source_snapshot_id, "source_snapshot_id")
-        if spec.devices == "all":
-            raise SpecError("devices: all: needs source_instance_id, since a snapshot is one device")
-        if spec.method == "image":
-            raise SpecError("method: image (CreateImage) needs source_instance_id")
-        # A snapshot does not name its machine. RegisterImage's defaults (i386, paravirtual) fit none of today.
-        missing = [
-            option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware
-        ]
-        if missing:
-            raise SpecError(f"source_snapshot_id: a snapshot has no value for {', '.join(missing)}. Set these options")
+        _require_snapshot(spec, spec.source_snapshot_id)
     if spec.method == "image":
         require_create_image(spec)
+
+
+def _require_snapshot(spec: ImageSpec, source: str) -> None:
+    """Raise SpecError for options that do not fit a snapshot, and for facts that no snapshot has."""
+    require_id("snapshot", source, "source_snapshot_id")
+    if spec.devices != "root":
+        raise SpecError(f"devices: {spec.devices}: needs source_instance_id, since a snapshot is one device")
+    if spec.method == "image":
+        raise SpecError("method: image (CreateImage) needs source_instance_id")
+    # A snapshot does not name its machine. RegisterImage's defaults (i386, paravirtual) fit none of today.
+    missing = [option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware]
+    if missing:
+        raise SpecError(f"source_snapshot_id: a snapshot has no value for {', '.join(missing)}. Set these options")
+
+
+def _require_copy(spec: ImageSpec, source: str) -> None:
+    """Raise SpecError for options that CopyImage cannot carry out: it takes devices and hardware as they are."""
+    require_id("image", source, "source_image_id")
+    asked = {option for option in spec.hardware if (option, spec.hardware[option]) != ("imds_support", "v2.0")}
+    asked |= {"devices"} if spec.devices != "root" else set()
+    asked |= {"block_devices"} if spec.overrides else set()
+    asked |= {"method"} if spec.method == "image" else set()
+    asked |= {"platform_details"} if spec.platform_details else set()
+    if asked:
+        raise SpecError(
+            f"source_image_id: CopyImage takes devices and hardware of the image as they are, so it cannot apply "
+            f"{', '.join(sorted(asked))}. Leave these options out."
+        )
 
 
 def require_create_image(spec: ImageSpec) -> None:
@@ -224,8 +272,8 @@ def require_create_image(spec: ImageSpec) -> None:
 
 _MOST = 255
 """Characters that EC2 takes in a description."""
-_SOURCE = re.compile(r"(i|snap)-[0-9a-f]{8,17}")
-_PLAIN = re.compile(r".+ .+ from (?:i|snap)-[0-9a-f]{8,17}")
+_SOURCE = re.compile(r"(i|snap|ami)-[0-9a-f]{8,17}")
+_PLAIN = re.compile(r".+ .+ from (?:i|snap|ami)-[0-9a-f]{8,17}")
 _ANY_MARK = re.compile(r" \[[0-9a-f]{32}\]$")
 _MACHINE = re.compile(r", machine ([0-9a-f]{16})(?=$| \[[0-9a-f]{32}\]$)")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 
+from ..._domain.accounts import Accounts
 from ..._domain.snapshot_sets import Slots, SnapshotSet, is_instance_set, missing_parts, set_mark
 from ..._kernel import tags as tag_names
 from ..._kernel.proofs import (
@@ -27,7 +28,6 @@ from ..._kernel.proofs import (
 )
 from ..._kernel.resources import Snapshot, Volume
 from ..._kernel.state import State
-from .accounts import Accounts
 from .spec import CopySpec, RotationSpec
 
 _LIVING = ("pending", "completed")
@@ -63,7 +63,7 @@ class Copied:
         self.spec, self.copy, self.state, self.sources, self.now = spec, copy, state, sources, now
         self._slots = slots
         self.homes = {item.snapshot_id: (a_set, item) for a_set in home for item in a_set.snapshots}
-        self.accounts = Accounts(spec, state)
+        self.accounts = Accounts(spec.copies, state)
         self.no_account = self.accounts.unknown(copy)
         found = (item for item in state.all(Snapshot) if item.place == copy.place)
         self.known = sorted(found, key=lambda item: item.snapshot_id)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from ..._domain.accounts import Accounts
 from ..._kernel import tags as tag_names
 from ..._kernel.ids import is_planned
 from ..._kernel.places import HERE, Place
@@ -34,7 +35,6 @@ from ..._kernel.storage_facts import (
     fast_restores_of,
     permissions_query,
 )
-from .accounts import Accounts
 from .spec import RotationSpec
 
 # Tags of those who make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the CSI
@@ -164,7 +164,7 @@ class Guards:
     @cached_property
     def _copying_accounts(self) -> frozenset[str]:
         """Return the known accounts with which originals are shared for copies."""
-        return Accounts(self._spec, self._state).all or frozenset()
+        return Accounts(self._spec.copies, self._state).all or frozenset()
 
     def _shared(self, snapshot: Snapshot) -> str:
         allowed = VOLUME_PERMISSIONS.of(self._state, snapshot.snapshot_id, snapshot.place) or ()

@@ -18,6 +18,7 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 
+from ..._domain.accounts import Accounts
 from ..._domain.snapshot_sets import Slots, SnapshotSet, snapshot_sets_of
 from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
@@ -29,7 +30,6 @@ from ..._kernel.proofs import is_copy, source_of, taken_for
 from ..._kernel.report import PlanReport
 from ..._kernel.resources import Instance, Snapshot
 from ..._kernel.state import Query, State, by_id, own_snapshots, tag_filters
-from .accounts import Accounts
 from .adoption import Adoption, belongs
 from .capture import Capture, zone_of
 from .copied import Copied
@@ -115,7 +115,7 @@ def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
     """Yield the queries for the volumes of successors and of instances found by tags, and for the
     accounts of profiles.
     """
-    yield from Accounts(spec, state).questions()
+    yield from Accounts(spec.copies, state).questions()
     if spec.instance_ids:
         yield from Successors(spec, state).questions()
     if spec.whole_instances and spec.select_tags:
@@ -160,7 +160,7 @@ class _Rotation:
         self.successors = Successors(spec, state)
         spec = self.successors.spec
         self.spec, self.state, self.now = spec, state, now
-        accounts = Accounts(spec, state)
+        accounts = Accounts(spec.copies, state)
         accounts.require_distinct()
         self.known = [item for item in state.all(Snapshot) if not item.place]
         self.managed = [item for item in self.known if self._is_managed(item)]

@@ -9,23 +9,46 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Protocol
 
-from ..._kernel.errors import SpecError
-from ..._kernel.facts import CALLER_IDENTITY, account_query
-from ..._kernel.places import HERE, Place
-from ..._kernel.resources import Instance, Snapshot
-from ..._kernel.state import Query, State
-from .spec import CopySpec, RotationSpec
+from .._kernel.errors import SpecError
+from .._kernel.facts import CALLER_IDENTITY, account_query
+from .._kernel.places import HERE, Place
+from .._kernel.resources import Image, Instance, Snapshot
+from .._kernel.state import Query, State
+
+
+class CopyPlace(Protocol):
+    """An entry of the option ``copies``: the place of copies."""
+
+    @property
+    def region(self) -> str:
+        """The region."""
+
+    @property
+    def profile(self) -> str | None:
+        """The profile of another account, None for the task's own."""
+
+    @property
+    def place(self) -> Place:
+        """The place that queries and changes carry."""
+
+    @property
+    def where(self) -> str:
+        """The place as messages show it."""
 
 
 class Accounts:
-    """The account of each profile, from the owner of resources in EC2's answers or from the answer of STS."""
+    """The account of each profile, from the owner of resources in EC2's answers or from the answer of STS.
 
-    def __init__(self, spec: RotationSpec, state: State) -> None:
-        self._spec, self._state = spec, state
+    *things*: the originals, for messages.
+    """
+
+    def __init__(self, copies: Sequence[CopyPlace], state: State, things: str = "the snapshots") -> None:
+        self._copies, self._state, self._things = copies, state, things
 
     @cached_property
     def _places(self) -> dict[str | None, Place]:
@@ -34,7 +57,7 @@ class Accounts:
         Return an empty mapping if no copy needs it.
         """
         found: dict[str | None, Place] = {}
-        for copy in self._spec.copies:
+        for copy in self._copies:
             if copy.profile:
                 found.setdefault(copy.profile, copy.place)
         return {**found, None: HERE} if found else {}
@@ -43,7 +66,8 @@ class Accounts:
     def _owners(self) -> dict[str | None, str]:
         """Return, by profile, the owner of any resource in the answers from there."""
         found: dict[str | None, str] = {}
-        for item in self._state.all(Snapshot):
+        items: list[Snapshot | Image] = [*self._state.all(Snapshot), *self._own_images()]
+        for item in items:
             if item.owner_id:
                 found.setdefault(item.place.profile, item.owner_id)
         for instance in self._state.all(Instance):
@@ -51,9 +75,13 @@ class Accounts:
                 found.setdefault(None, instance.owner_id)
         return found
 
+    def _own_images(self) -> Iterator[Image]:
+        """Yield the images of other places. Only queries for the account's own images are asked there."""
+        return (image for image in self._state.all(Image) if image.place)
+
     def of(self, profile: str | None) -> str:
         """Return the account of a profile, None for the task's own, or an empty text if it is unknown."""
-        places = [copy.place for copy in self._spec.copies if copy.profile == profile] if profile else [HERE]
+        places = [copy.place for copy in self._copies if copy.profile == profile] if profile else [HERE]
         answers = (CALLER_IDENTITY.of(self._state, place) for place in places)
         named = (answer.account for answer in answers if answer is not None and answer.account is not None)
         return self._owners.get(profile) or next(named, "")
@@ -69,7 +97,7 @@ class Accounts:
         unknown = (place for profile, place in self._places.items() if profile not in self._owners)
         yield from (replace(account_query(place), optional=True) for place in unknown)
 
-    def unknown(self, copy: CopySpec) -> str:
+    def unknown(self, copy: CopyPlace) -> str:
         """If the account of a place is unknown, return why no copy can be made there, or else an empty text."""
         if not copy.profile:
             return ""
@@ -85,14 +113,14 @@ class Accounts:
         return ""
 
     def require_distinct(self) -> None:
-        """Raise SpecError for a place of copies that equals another one, or the place of the snapshots themselves.
+        """Raise SpecError for a place of copies that equals another one, or the place of the originals themselves.
 
         If an account is unknown, or if no entry has a profile, names are compared.
         """
         if not self._places:
             return
-        seen = {(self._state.region, self.of(None) or None): "that of the snapshots"}
-        for number, copy in enumerate(self._spec.copies):
+        seen = {(self._state.region, self.of(None) or None): f"that of {self._things}"}
+        for number, copy in enumerate(self._copies):
             account = self.of(copy.profile) or copy.profile
             key = (copy.region, account)
             if key in seen:
