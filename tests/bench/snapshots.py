@@ -25,6 +25,8 @@ EACH = 50
 SELECTED = {"backup": "daily"}
 PAGE = 1000
 """The most snapshots that EC2 has in an answer."""
+SLOW = 0.8
+"""Seconds that a call takes when the time of EC2's pages is measured; see `Snapshots`."""
 DELETE = "DeleteSnapshot"
 REFUSED = "RequestLimitExceeded"
 DAY = 86400.0
@@ -73,7 +75,8 @@ class Snapshots:
     """A policy's daily run in check mode, on 200 volumes and on ten times as many; then 400 deletions.
 
     Each volume has 50 snapshots of the last 50 days, tagged as the policy tags them; today's is due for all, and the
-    oldest of each goes. Checks are made by the module's own process, without the start of ansible-playbook. The
+    oldest of each goes. The check of many is measured with short calls, and with calls of `SLOW` seconds, EC2's time
+    for a page of a thousand. Checks are made by the module's own process, without the start of ansible-playbook. The
     deletions go through ansible-playbook, under EC2's own buckets.
     """
 
@@ -103,10 +106,15 @@ class Snapshots:
         many = {report: self._many(bench, module, report) for report, module in modules.items()}
         say("The bare script ...")
         long_listing = self._listing(bench, self.MANY_REGION, self.MANY)
+        slow = self._slow(bench, modules["summary"])
         run, ours = self._ours(bench)
         peer = self._peer(bench)
         return Comparison(
-            (*self._check_rows(few, listing, many), *self._deletion_rows(run, ours, peer)),
+            (
+                *self._check_rows(few, listing, many),
+                *self._listing_rows(many["summary"].module, long_listing, slow),
+                *self._deletion_rows(run, ours, peer),
+            ),
             {"ours, deletions": run},
             {
                 "checks": {
@@ -114,10 +122,11 @@ class Snapshots:
                     "listing": asdict(listing),
                     "listing_of_many": asdict(long_listing),
                     "many": {report: shown(check) for report, check in many.items()},
+                    "slow": {"check": shown(slow[0]), "listing": asdict(slow[1])},
                 },
                 "deletions": {"ours": asdict(ours), "peer": asdict(peer)},
             },
-            self._notes((few, listing), (many, long_listing), run, peer),
+            (*self._notes((few, listing), (many, long_listing), run, peer), *slow_notes(*slow)),
             custodian.name(),
         )
 
@@ -171,6 +180,16 @@ class Snapshots:
         """One check of many."""
         say(f"{module.name}, report: {report}, on {self.MANY * EACH} snapshots ...")
         return self._check(bench, module, self.MANY_REGION, self.MANY)
+
+    def _slow(self, bench: Bench, module: Path) -> tuple[Check, Cost]:
+        """One check of many, and the bare script, with the time that EC2 takes for a page of a thousand."""
+        bench.sandbox.configure(latency=SLOW)
+        try:
+            check = self._many(bench, module, "summary")
+            say("The bare script, as slowly ...")
+            return check, self._listing(bench, self.MANY_REGION, self.MANY)
+        finally:
+            bench.sandbox.configure(latency=LATENCY)
 
     def _check(self, bench: Bench, module: Path, region: str, volumes: int) -> Check:
         before = bench.last_call()
@@ -255,6 +274,27 @@ class Snapshots:
                 ),
             ]
         return rows
+
+    def _listing_rows(self, module: Cost, listing: Cost, slow: tuple[Check, Cost]) -> list[Row]:
+        """The check of many beside the bare listing, with short calls and with EC2's."""
+        check, slow_listing = slow
+        what = f"{check.snapshots} snapshots, check"
+        return [
+            Row(
+                f"{what}: time of the module, with {LATENCY * 1000:.0f} ms a call",
+                f"{module.seconds:.1f} s",
+                "",
+                f"at most the bare listing's {listing.seconds:.1f} s",
+                module.seconds <= listing.seconds,
+            ),
+            Row(
+                f"{what}: time of the module, with {SLOW:g} s a call",
+                f"{check.module.seconds:.1f} s",
+                "",
+                f"at most a quarter of the bare listing's {slow_listing.seconds:.1f} s",
+                check.module.seconds <= slow_listing.seconds / 4,
+            ),
+        ]
 
     def _deletion_rows(self, run: Run, ours: Deletions, peer: Peer) -> list[Row]:
         what = f"{self.DELETED} deletions"
@@ -389,6 +429,14 @@ def deletions(bench: Bench, region: str, before: int, made: Mapping[str, Sequenc
         refused=sum(each["outcome"] == REFUSED for each in log),
         left=len(there.intersection(made["old"])),
         spared=len(there.intersection(made["new"])),
+    )
+
+
+def slow_notes(check: Check, listing: Cost) -> tuple[str, ...]:
+    """The figures of the check and of the bare listing, with EC2's time for a page."""
+    return (
+        f"{check.snapshots} snapshots, {SLOW:g} s a call: {costs(check.module)}. Calls: {counted(check.calls)}.",
+        f"{check.snapshots} snapshots, {SLOW:g} s a call, listed by a bare boto3 script: {costs(listing)}.",
     )
 
 

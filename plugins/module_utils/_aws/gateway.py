@@ -28,7 +28,7 @@ from .._kernel.plan import Change
 from .._kernel.progress import SILENT, Progress
 from .._kernel.resources import Resource
 from .._kernel.state import Query, by_id
-from . import codec, decoding, shared_model
+from . import codec, decoding, shared_model, splitting
 from .errors import call_error, is_throttling, stranger
 from .lean_parser import parser_factory
 from .pacing import Pacer
@@ -334,6 +334,8 @@ class Ec2Gateway:
             return dict(zip(wanted, pool.map(answer, wanted), strict=True))
 
     def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
+        if splitting.is_divisible(query):
+            return splitting.read(query, lambda part: self._pages(part, until), PARALLEL)
         # Decode page by page, since boto3's dictionaries are several times as large as the resources.
         return codec.decode(query, self._pages(query, until))
 

@@ -1,0 +1,172 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A long listing of snapshots, read in parts: each snapshot once, also while snapshots come and go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws import splitting
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.client import Sandbox
+from worlds import sandbox_gateway
+
+REGION = "us-east-1"
+MOMENTS = st.datetimes(datetime(2006, 1, 1), datetime(2099, 12, 31)).map(lambda moment: f"{moment:%Y-%m-%dT%H:%M}")  # noqa: DTZ001
+OWN = Query("DescribeSnapshots", (("tag:backup", ("daily",)),), (("OwnerIds", ("self",)),))
+
+
+@given(st.lists(MOMENTS, min_size=1, max_size=60), st.lists(MOMENTS, max_size=60))
+def test_parts_cover_each_time_once(sample: list[str], others: list[str]) -> None:
+    parts = splitting.partition([""], sample)
+    prefixes = [prefix for part in parts for prefix in part]
+    for moment in (*sample, *others):
+        assert len([prefix for prefix in prefixes if moment.startswith(prefix)]) == 1
+    assert max(len(part) for part in parts) <= 150
+
+
+@pytest.mark.parametrize("days", [3, 50, 4000])
+def test_parts_have_about_the_same_share(days: int) -> None:
+    start = datetime(2026, 11, 24, tzinfo=UTC)
+    sample = [f"{start - timedelta(minutes=number * days):%Y-%m-%dT%H:%M}" for number in range(1440)]
+    shares = [sum(moment.startswith(part) for moment in sample) for part in splitting.partition([""], sample)]
+    assert max(shares) <= len(sample) // splitting.PARTS
+    assert len(shares) <= 4 * splitting.PARTS
+
+
+def test_one_moment_cannot_be_parted() -> None:
+    shares = splitting.partition(["2026-11-24T02:0"], ["2026-11-24T02:00"] * 50)
+    assert shares[0] == ("2026-11-24T02:00",)
+    # The other minutes are covered all the same.
+    assert {prefix for part in shares[1:] for prefix in part} == {f"2026-11-24T02:0{digit}" for digit in range(1, 10)}
+
+
+def test_oldest_snapshots_first_show_where_the_others_are() -> None:
+    """The sandbox lists by age. What the first pages leave out is parted too, as dense as they are."""
+    now = datetime.now(UTC)
+    times = [now - timedelta(days=50) + timedelta(minutes=number * 10) for number in range(1000)]
+    expected = [*splitting._expected(times, now)]
+    assert len(expected) == pytest.approx(6200, rel=0.01)
+    assert max(expected) <= now
+    after = max(times)
+    assert all(after < moment for moment in expected)
+
+
+def test_a_sample_up_to_now_expects_nothing() -> None:
+    now = datetime.now(UTC)
+    assert [*splitting._expected([now - timedelta(days=1), now], now)] == []
+    assert [*splitting._expected([now - timedelta(days=1)], now)] == []
+    assert [*splitting._expected([], now)] == []
+
+
+def test_far_fewer_are_expected_than_a_short_burst_suggests() -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=3000)
+    burst = [long_ago + timedelta(seconds=number) for number in range(100)]
+    assert len([*splitting._expected(burst, datetime.now(UTC))]) == 100 * splitting.MOST_EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("query", "divisible"),
+    [
+        (OWN, True),
+        (by_id("DescribeSnapshots", "snapshot-id", ["snap-1"])[0], False),
+        (Query("DescribeSnapshots", (("start-time", ("2026*",)),)), False),
+        (Query("DescribeSnapshots", arguments=(("SnapshotIds", ("snap-1",)),)), False),
+        (Query("DescribeVolumes"), False),
+    ],
+)
+def test_only_listings_by_other_facts_are_parted(query: Query, divisible: bool) -> None:
+    assert splitting.is_divisible(query) is divisible
+
+
+# --- on the sandbox ---
+
+
+@pytest.fixture
+def _long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pages make a listing long."""
+    monkeypatch.setattr(splitting, "LARGE", 2)
+
+
+def seed(sandbox: Sandbox) -> None:
+    """4,500 in all: daily snapshots of 30 volumes, copies, those of volumes long gone, and many of one moment."""
+    now = datetime.now(UTC)
+    common: dict[str, Any] = {"tags": {"backup": "daily"}}
+    sandbox.seed(
+        {
+            "volumes": [{"name": f"db-{number}"} for number in range(30)],
+            "snapshots": [
+                {**common, "count": 2700, "volumes": [f"db-{number}" for number in range(30)]},
+                {**common, "count": 600, "volumes": 300, "copied": True},
+                {**common, "times": [(now - timedelta(days=40)).isoformat()], "volumes": 1200},
+                {"count": 20, "volumes": ["db-1"]},
+            ],
+        }
+    )
+
+
+def unsplit(sandbox: Sandbox) -> set[str]:
+    pages: Iterator[Any] = (
+        sandbox.client("ec2", REGION)
+        .get_paginator("describe_snapshots")
+        .paginate(OwnerIds=["self"], Filters=[{"Name": "tag:backup", "Values": ["daily"]}])
+    )
+    return {one["SnapshotId"] for page in pages for one in page["Snapshots"]}
+
+
+@pytest.mark.usefixtures("_long")
+def test_parted_listing_equals_the_unsplit_one(sandbox: Sandbox) -> None:
+    seed(sandbox)
+    answer = sandbox_gateway(sandbox, REGION).ask([OWN])[OWN]
+    found = [one.resource_id for one in answer]
+    assert len(found) == len(set(found)) == 4500
+    assert set(found) == unsplit(sandbox)
+    parted = [entry for entry in sandbox.log(action="DescribeSnapshots") if "start-time" in str(entry["params"])]
+    assert len(parted) > splitting.PARTS // 2
+
+
+@pytest.mark.usefixtures("_long")
+def test_listing_is_right_while_snapshots_come_and_go(sandbox: Sandbox) -> None:
+    seed(sandbox)
+    before = unsplit(sandbox)
+    ec2 = sandbox.client("ec2", REGION)
+    volumes = [volume["VolumeId"] for volume in ec2.describe_volumes()["Volumes"]]
+    going = sorted(before)[::100]
+    tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "backup", "Value": "daily"}]}]
+
+    def churn() -> None:
+        for number, snapshot_id in enumerate(going):
+            ec2.delete_snapshot(SnapshotId=snapshot_id)
+            if number < len(volumes):
+                ec2.create_snapshot(VolumeId=volumes[number], TagSpecifications=tags)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    found = [one.resource_id for one in sandbox_gateway(sandbox, REGION).ask([OWN])[OWN]]
+    thread.join()
+    assert len(found) == len(set(found))
+    # Those that were there all the time are in the answer, and nothing else but those that came and went.
+    assert before - set(going) <= set(found) <= before | unsplit(sandbox)
+
+
+@pytest.mark.usefixtures("_long")
+def test_endpoint_without_wildcards_gets_the_unsplit_listing(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed(sandbox)
+    monkeypatch.setattr(splitting, "partition", lambda *_given: (("nothing",), ("begins so",)))
+    found = [one.resource_id for one in sandbox_gateway(sandbox, REGION).ask([OWN])[OWN]]
+    assert len(found) == 4500
+    assert set(found) == unsplit(sandbox)
+
+
+def test_short_listing_is_read_as_it_is(sandbox: Sandbox) -> None:
+    seed(sandbox)
+    assert len(sandbox_gateway(sandbox, REGION).ask([OWN])[OWN]) == 4500
+    assert len(sandbox.log(action="DescribeSnapshots")) == 5
