@@ -116,7 +116,9 @@ def test_other_content_at_the_name_of_a_kept_volume_is_reported(sandbox: Sandbox
     web = source(sandbox, "linux")
     golden = sandbox.seed({"image": {"name": "golden", "devices": [{"device": "/dev/sdf", "VolumeSize": 1}]}})["golden"]
     warnings = relaunch(sandbox, web, golden, check=True, data_volumes="keep").warnings
-    assert any("of other volumes than those" in warning and "/dev/sdf (snap-" in warning for warning in warnings)
+    assert any(
+        "EC2 does not show that the snapshots" in warning and "/dev/sdf (snap-" in warning for warning in warnings
+    )
     assert any(f"to its root volume since the capture of {golden}" in warning for warning in warnings)
 
 
