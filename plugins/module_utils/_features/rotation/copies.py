@@ -396,7 +396,9 @@ class Copying:
     # --- the calls ---
 
     def stages(self) -> Iterator[Stage]:
-        """Yield the stages that copy, the older snapshots of each volume first, each with the wait for its copies."""
+        """Yield the stages that copy. The older snapshots of each volume come first. If the run waits, each stage
+        waits for its copies.
+        """
         pending = tuple(item.snapshot_id for item in self.there.living if item.state == "pending") if self.waits else ()
         if pending:
             yield Stage(waits=(Wait(pending, "completed", place=self.copy.place),))
