@@ -419,9 +419,8 @@ def test_remedy_of_a_contested_instance_follows_the_claimants() -> None:
     made = plan(spec("restored", instance_ids=[ONE, TWO]), held, *bad("contested"))
     end = "The task starts the other instances. Terminate the wrong one, or remove its tag."
     assert str(made.refused).endswith(f"(tag ec2ops:replaces): {FOUR}, {SUCCESSOR}. {end}")
-    (warning,) = (
-        text for text in plan(spec("restored", instance_ids=None), held, *bad("contested")).warnings if TWO in text
-    )
+    over = (instance(TWO, "stopped", OVER), *bad("contested")[1:])
+    (warning,) = plan(spec("restored", instance_ids=None), *over).warnings
     assert warning.endswith(f"{FOUR}, {SUCCESSOR}; {TWO} is not started. Terminate the wrong one, or remove its tag")
 
 
