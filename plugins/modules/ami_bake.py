@@ -62,7 +62,7 @@ options:
     description:
       - The instance to bake from. If M(ec2ops.storage.instance_relaunch) has replaced it, the module bakes its living
         successor.
-      - If the image or the capture of the version exists, the instance no longer has to exist.
+      - If the image or the capture of the version exists, the instance may be gone.
       - While such a replacement is unfinished, the module bakes neither instance, since either may have the data.
       - A version has the same source if it was made from this instance or one of its predecessors, or if this instance
         runs from it.
@@ -311,7 +311,8 @@ options:
     type: dict
     suboptions:
       id:
-        description: The id of the launch template. Exactly one of this and O(launch_template.name) is required.
+        description:
+          - The id of the launch template. Exactly one of O(launch_template.id) and O(launch_template.name) is required.
         type: str
       name:
         description: The name of the launch template.
@@ -362,7 +363,7 @@ notes:
     O(launch_template) needs C(ec2:DescribeLaunchTemplateVersions), C(ec2:CreateLaunchTemplateVersion) and
     C(ec2:ModifyLaunchTemplate).
   - With O(wait=false), the module still waits for each image that a later step needs, such as its copy.
-  - Once the image or the capture of a version exists, the source no longer has to exist. The module then registers the
+  - Once the image or the capture of a version exists, the source may be gone. The module then registers the
     AMI from the capture, with the instance's facts from the tag C(ec2ops:machine) of the snapshots.
 seealso:
   - module: ec2ops.storage.instance_power

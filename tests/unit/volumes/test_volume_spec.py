@@ -166,8 +166,8 @@ def test_refusal_names_the_volume_the_value_and_the_accepted_ones(entry: Entry, 
     [
         ({}, "volumes[1]: ", "name: is required without volume_id"),
         ({"name": ""}, "volumes[1]: ", "name: is required without volume_id"),
-        ({"name": "", "volume_id": VOLUME}, f"volumes[1] ({VOLUME}): ", "name: is kept in a tag"),
-        ({"name": "x" * 257}, "volumes[1] (xxx", "name: is kept in a tag"),
+        ({"name": "", "volume_id": VOLUME}, f"volumes[1] ({VOLUME}): ", "name: a tag keeps the value"),
+        ({"name": "x" * 257}, "volumes[1] (xxx", "and it has 257 characters. Use 1 to 256"),
         ({"volume_id": VOLUME, "size": 0}, f"volumes[1] ({VOLUME}): ", "Use 1 or more"),
     ],
 )
