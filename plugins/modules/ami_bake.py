@@ -236,8 +236,8 @@ options:
   launch_permissions:
     description:
       - Who may launch instances from the image and its copies. Without this option, the permissions stay as they are.
-      - The module refuses to share an image that the AWS managed key encrypts, before its first change. EC2 shares no
-        such image.
+      - If the AWS managed key encrypts the image, the module refuses to share it, before the first change. EC2 does not
+        share such an image.
     type: dict
     suboptions:
       user_ids:
@@ -305,8 +305,8 @@ options:
         default: newer
   launch_template:
     description:
-      - A launch template of the task's region that gets a new version with the image. All else is as in the present
-        default version.
+      - A launch template of the task's region that gets a new version with the image. All other values are those of
+        the present default version.
       - A version that is there already, with the image and all else as in the default version, is used again.
     type: dict
     suboptions:

@@ -372,8 +372,8 @@ options:
         choices: [keep, report, fail]
       shared:
         description:
-          - The snapshot is shared with other accounts. This guard takes a call for each snapshot that no rule keeps. It
-            is off unless you set it.
+          - The snapshot is shared with other accounts. This guard needs one call for each snapshot that no rule keeps.
+            It is off unless you set it.
         type: str
         choices: [keep, report, fail]
       fast_restore:

@@ -36,8 +36,8 @@ def _doubt(state: State, replacement: Replacement) -> str:
         chosen, remedy = other.instance_id, f"Terminate {successor.instance_id} if {other.instance_id} serves"
     return (
         f"The tag {tag_names.TRIAL} of {successor.instance_id} says {successor.tags[tag_names.TRIAL]!r}, but "
-        f"{successor.instance_id} ({successor.state}) ran after the last stop of {old_id}, which it was launched to "
-        f"replace.{why} This task treats {chosen} as in service, and terminates neither. {remedy}"
+        f"{successor.instance_id} ({successor.state}) ran after the last stop of {old_id}, its predecessor.{why} "
+        f"This task treats {chosen} as in service, and terminates neither. {remedy}"
     )
 
 

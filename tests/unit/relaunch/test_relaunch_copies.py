@@ -69,7 +69,7 @@ def test_data_volume_in_the_image_needs_no_choice(sandbox: Sandbox, kind: str) -
 def test_type_that_cannot_boot_the_image_is_refused_before_the_image_exists(sandbox: Sandbox, kind: str) -> None:
     web = source(sandbox, kind, data=0, BootMode="uefi")
     for ended in foreseen(sandbox, web, {}, overrides={"instance_type": "t2.micro"}):
-        assert "boots in mode uefi, instance type t2.micro in legacy-bios" in ended.failed
+        assert "boots in mode uefi, but instance type t2.micro boots only in legacy-bios" in ended.failed
 
 
 DEVICES = ("device_name", "size", "volume_type", "delete_on_termination", "encrypted")

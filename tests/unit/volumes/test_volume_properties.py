@@ -390,7 +390,7 @@ def test_failure_midway_is_rolled_back(history: tuple[Ec2, VolumesSpec], nth: in
     swapped = {one.tags["ec2ops:swap"]: one for one in ec2.volumes() if one.attachments and "ec2ops:swap" in one.tags}
     for volume_id in unverified & set(before):
         first = before[volume_id]
-        # A copy that was attached before another failed in the same stage stays.
+        # An attached copy stays if another one fails in the same stage.
         place = swapped.get(volume_id, ec2.resources[volume_id])
         was = attached(first) or goes_back_to(first, spec.instance_ids)
         assert {one[:2] for one in attached(place)} == {one[:2] for one in was}

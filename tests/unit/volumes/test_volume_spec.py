@@ -413,8 +413,8 @@ SHARED = {"name": "data", "volume_type": "io2", "iops": 100, "multi_attach": Tru
         ({"availability_zone": ZONE, "spec": "web"}, [], ["instance_ids", "availability_zone", "not both"]),
         ({"instance_ids": ["web-1"]}, [], ["instance_ids", "'web-1'", "i- and 17 (or 8) hexadecimal digits"]),
         ({"instance_ids": [WEB, VOLUME]}, [], ["instance_ids", repr(VOLUME), "i- and 17 (or 8) hexadecimal digits"]),
-        ({"spec": ""}, [], ["spec", "1 to 256 characters"]),
-        ({"spec": "x" * 257}, [], ["spec", "1 to 256 characters"]),
+        ({"spec": ""}, [], ["spec: a tag keeps the value", "Use 1 to 256"]),
+        ({"spec": "x" * 257}, [], ["spec: a tag keeps the value", "Use 1 to 256"]),
         # several instances
         (
             {"instance_ids": [WEB, DB], "spec": "web"},

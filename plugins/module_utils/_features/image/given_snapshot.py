@@ -28,11 +28,13 @@ def plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...
     snapshot = state.snapshot(spec.source)
     if snapshot is None:
         raise SpecError(
-            f"source_snapshot_id: {spec.source} does not exist in {state.region}, or belongs to another account"
+            f"source_snapshot_id: {spec.source} does not exist in {state.region}, or belongs to another account. "
+            "Check the id and the region"
         )
     if snapshot.state == "error":
         raise SpecError(
-            f"source_snapshot_id: {spec.source} ended in error: {snapshot.state_reason or 'no reason given'}"
+            f"source_snapshot_id: {spec.source} ended in error: {snapshot.state_reason or 'no reason given'}. "
+            "Name another snapshot"
         )
     if snapshot.storage_tier == "archive":
         raise SpecError(f"source_snapshot_id: {spec.source} is archived. First restore it to the standard tier")

@@ -46,7 +46,7 @@ def spared(old: Instance, new: Instance) -> str:
         f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was "
         f"rejected in favour of {old.instance_id} ({old.state}). Nothing proves that, and {new.instance_id} may have "
         f"served, so it is not terminated. Terminate {new.instance_id} to continue with {old.instance_id}, or remove "
-        "the tag to continue with the successor"
+        f"the tag to continue with {new.instance_id}"
     )
 
 

@@ -89,7 +89,9 @@ class Copying:
 
     @cached_property
     def _no_key(self) -> str:
-        """Return why the key of the place is unusable, or an empty text, even if KMS does not answer."""
+        """Return why the key of the place is unusable. Return an empty text if it is usable, or if KMS does not
+        answer.
+        """
         key = self.copy.kms_key_id
         if key is None or not key_of(self.state, key, self.copy.place).is_unusable:
             return ""
