@@ -191,7 +191,8 @@ options:
     type: str
   description:
     description:
-      - The description of the image and of its new snapshots. A later run sets it on the image and its copies.
+      - The description of the image and of its new snapshots. A later run with another text changes the
+        description of the image and its copies.
       - The description of a snapshot ends with two hashes. The hash of the machine proves the tag C(ec2ops:machine),
         and the hash of O(name) and O(version) proves the version.
     type: str

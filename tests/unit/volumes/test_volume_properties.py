@@ -376,7 +376,7 @@ def test_failure_midway_is_rolled_back(history: tuple[Ec2, VolumesSpec], nth: in
     """Moved volumes are attached as before, the instances run as before, and no copy is left."""
     ec2, spec = history
     found = planned(spec, ec2)
-    # A shared volume may be attached to one of its instances and not to another. Cases of their own are above.
+    # A shared volume may be attached to one of its instances and not to another. Other tests cover that.
     if found is None or spec.shared or any(ec2.resources[one].state == "pending" for one in PLACES):
         return
     before, plan = dict(ec2.resources), found[1]
