@@ -62,7 +62,7 @@ options:
     description:
       - The instance to bake from. If M(ec2ops.storage.instance_relaunch) has replaced it, the module bakes its living
         successor.
-      - If the image or the capture of the version exists, the instance no longer has to exist.
+      - If the image or the capture of the version exists, the instance may be gone.
       - While such a replacement is unfinished, the module bakes neither instance, since either may have the data.
       - A version has the same source if it was made from this instance or one of its predecessors, or if this instance
         runs from it.
@@ -191,7 +191,8 @@ options:
     type: str
   description:
     description:
-      - The description of the image and of its new snapshots. A later run sets it on the image and its copies.
+      - The description of the image and of its new snapshots. A later run with another text changes the
+        description of the image and its copies.
       - The description of a snapshot ends with two hashes. The hash of the machine proves the tag C(ec2ops:machine),
         and the hash of O(name) and O(version) proves the version.
     type: str
@@ -236,8 +237,8 @@ options:
   launch_permissions:
     description:
       - Who may launch instances from the image and its copies. Without this option, the permissions stay as they are.
-      - The module refuses to share an image that the AWS managed key encrypts, before its first change. EC2 shares no
-        such image.
+      - If the AWS managed key encrypts the image, the module refuses to share it, before the first change. EC2 does not
+        share such an image.
     type: dict
     suboptions:
       user_ids:
@@ -305,13 +306,14 @@ options:
         default: newer
   launch_template:
     description:
-      - A launch template of the task's region that gets a new version with the image. All else is as in the present
-        default version.
+      - A launch template of the task's region that gets a new version with the image. All other values are those of
+        the present default version.
       - A version that is there already, with the image and all else as in the default version, is used again.
     type: dict
     suboptions:
       id:
-        description: The id of the launch template. Exactly one of this and O(launch_template.name) is required.
+        description:
+          - The id of the launch template. Exactly one of O(launch_template.id) and O(launch_template.name) is required.
         type: str
       name:
         description: The name of the launch template.
@@ -362,7 +364,7 @@ notes:
     O(launch_template) needs C(ec2:DescribeLaunchTemplateVersions), C(ec2:CreateLaunchTemplateVersion) and
     C(ec2:ModifyLaunchTemplate).
   - With O(wait=false), the module still waits for each image that a later step needs, such as its copy.
-  - Once the image or the capture of a version exists, the source no longer has to exist. The module then registers the
+  - Once the image or the capture of a version exists, the source may be gone. The module then registers the
     AMI from the capture, with the instance's facts from the tag C(ec2ops:machine) of the snapshots.
 seealso:
   - module: ec2ops.storage.instance_power

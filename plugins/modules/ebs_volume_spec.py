@@ -278,9 +278,9 @@ notes:
   - The module does not attach or swap a volume on an Outpost. It does not delete such a volume with a final snapshot,
     since EC2 would put the snapshot into the region.
   - The module does not touch file systems. After a volume has grown, grow the file system on the machine.
-  - With several O(instance_ids), every instance has volumes of its own under its own id. Two tasks or hosts with the
-    same O(spec) cannot share volumes by accident. Without O(steal=true), the module never takes a volume that is
-    attached to another living instance.
+  - With several O(instance_ids), each instance has its own volumes, and its id is their declaration. Two tasks or
+    hosts with the same O(spec) cannot share volumes by accident. Without O(steal=true), the module never takes a volume
+    that is attached to another living instance.
 seealso:
   - module: ec2ops.storage.instance_power
   - module: amazon.aws.ec2_vol

@@ -22,9 +22,9 @@ description:
   - A second tag, C(ec2ops:trial), holds the phase of the replacement. Until the phase is V(serving), the successor
     replaces nothing. The next run with the same O(image_id) continues an interrupted relaunch, or rolls it back. Until
     the relaunch is finished, the module refuses another O(image_id). V(rejected) marks a successor that was rolled
-    back. A run that finds one, or an unfinished rollback, terminates the successor and fails, as the interrupted run
-    would have. If the successor was launched more than a day ago, or if EC2 shows it in use, it may have served. Then
-    the module leaves it as it is, and a warning names it.
+    back. A run that finds a rejected successor, or an unfinished rollback, terminates the successor and fails, as
+    the interrupted run would have. If the successor was launched more than a day ago, or if EC2 shows it in use, it may
+    have served. Then the module leaves it as it is, and a warning names it.
   - While the predecessor is off without a hold, the successor that ran last serves, with any value of the tag
     C(ec2ops:trial). A warning names both.
   - The module copies each fact of the predecessor to the successor, derives it from another fact, or refuses an

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Makes volumes from the newest good snapshots of given volumes, or from the newest complete snapshot set of an
     instance. It attaches them to an instance or leaves them unattached in a zone. The old volumes and the old instance
-    no longer have to exist.
+    may be gone already.
   - A snapshot is good if it is completed and not in the archive. If the module passes over newer snapshots, a warning
     gives the reason.
   - The new volumes have the size, type, IOPS, throughput and tags that the snapshots record. A snapshot that records no
@@ -33,7 +33,7 @@ extends_documentation_fragment:
 options:
   source_volume_ids:
     description:
-      - The source volumes of the restore. One of this and O(source_instance_id) is required.
+      - The source volumes of the restore. Either O(source_volume_ids) or O(source_instance_id) is required.
     type: list
     elements: str
   source_instance_id:
@@ -51,8 +51,8 @@ options:
   zone:
     description:
       - The Availability Zone for the new volumes. They stay unattached.
-      - One of this and O(target_instance_id) is required, unless O(drill=true). A drill without it takes the recorded
-        zone of each volume, or the first zone of the region.
+      - Either O(zone) or O(target_instance_id) is required, unless O(drill=true). A drill without O(zone) takes the
+        recorded zone of each volume, or the first zone of the region.
     type: str
   target_instance_id:
     description:
@@ -208,7 +208,7 @@ plan:
       resource: (new volume restore/vol-08e81973e0becd7b0/vol-08e81973e0becd7b0)
       region: eu-central-1
       parameters: {"InstanceId": "i-0123456789abcdef0", "Device": "/dev/sdg"}
-      reason: attach the restored vol-08e81973e0becd7b0 to i-0123456789abcdef0
+      reason: attach the volume restored from vol-08e81973e0becd7b0 to i-0123456789abcdef0
       before: {"state": "available", "attachments": []}
       after: {"state": "in-use", "attachments": [{"instance_id": "i-0123456789abcdef0", "device_name": "/dev/sdg"}]}
       disruptive: false

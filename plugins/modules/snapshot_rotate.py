@@ -372,8 +372,8 @@ options:
         choices: [keep, report, fail]
       shared:
         description:
-          - The snapshot is shared with other accounts. This guard takes a call for each snapshot that no rule keeps. It
-            is off unless you set it.
+          - The snapshot is shared with other accounts. This guard needs one call for each snapshot that no rule keeps.
+            It is off unless you set it.
         type: str
         choices: [keep, report, fail]
       fast_restore:
@@ -440,8 +440,8 @@ options:
     default: actions
   wait:
     description:
-      - Wait until the due snapshots are completed. With V(false), a later run deletes the snapshots that they replace.
-        The same holds if O(wait_timeout) ends first. Other deletions do not depend on the wait.
+      - Wait until the due snapshots are completed. With V(false), or if O(wait_timeout) ends first, a later run
+        deletes the snapshots that they replace. Other deletions do not depend on the wait.
 notes:
   - The user needs C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes), C(ec2:DescribeInstances), C(ec2:CreateSnapshot) or
     C(ec2:CreateSnapshots), C(ec2:CreateTags) and C(ec2:DeleteSnapshot).

@@ -317,7 +317,7 @@ class Snapshots:
                 binding=True,
             ),
             Row(
-                f"{what}: left that should be gone",
+                f"{what}: snapshots that should be gone and are not",
                 str(ours.left),
                 str(there.left) if there else "",
                 "0",

@@ -178,7 +178,7 @@ class Tasks:
             ),
             Row(f"{hosts}, each module in its own process", f"{host_module:.2f} s", ""),
             Row(
-                "bake_and_relaunch without a change, in all",
+                "the whole of bake_and_relaunch, without a change",
                 f"{playbook:.2f} s",
                 "",
                 f"at most {self.MOST_SECONDS_PLAYBOOK:g} s",

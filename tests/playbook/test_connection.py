@@ -36,7 +36,7 @@ def test_the_tests_give_no_region_in_the_environment(sandbox: Sandbox, tmp_path:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_task_passes_a_connection_option(path: Path) -> None:
-    """An argument that is omitted erases the default of the play."""
+    """An argument with the value `omit` erases the default of the play."""
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if re.match(rf" +({CONNECTION}):", line)] == []
 

@@ -243,10 +243,12 @@ def test_undisturbed_run_converges(scene: Scene) -> None:
 
 @dataclass(frozen=True)
 class End:
-    """A moment at which a run is ended: ``held`` calls of the action are held, ``done`` of them have had their effect.
+    """The moment that ends a run. ``held``: the number of calls of the action that are held. ``done``: the number of
+    these that have had their effect.
 
-    ``which`` of them are held, as a fault says it. ``trace``: of which tasks file the call is. ``frozen``: whether no
-    task after the capture has run by then. ``again``: whether the next run has something to capture.
+    ``which``: the calls that are held, as a fault names them. ``trace``: the tasks file that makes the call.
+    ``frozen``: whether no task after the capture has run by then. ``again``: whether the next run has something to
+    capture.
     """
 
     name: str

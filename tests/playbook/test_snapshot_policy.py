@@ -246,7 +246,9 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
 
 
 def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The hosts need not be reachable; each has its region. A day that begins meanwhile is the next run's."""
+    """The hosts need not be reachable, and each has its region. If a day begins during the run, the next run takes its
+    snapshot.
+    """
     regions = {"virginia": "us-east-1", "ireland": "eu-west-1"}
     volumes = {}
     for host, region in regions.items():

@@ -78,7 +78,7 @@ def assert_nothing_to_do(
 
 
 def check_then_run(sandbox: Sandbox, play: Path | str, given: Mapping[str, Any]) -> Run:
-    """A check run, and the run; the check run has told the run's plan, and the run has done it."""
+    """Return the run after a check run. The run carries out the plan of the check run."""
     sandbox.reset_log()
     check = run_playbook(sandbox, play, given, check=True)
     assert check.status == 0, check.output

@@ -36,7 +36,7 @@ def make_instant(world: World) -> None:
 
 
 def refused(code: str, call: Any, *args: Any, text: str = "", **kwargs: Any) -> str:
-    """Make a call that is to fail with a code, and a part of the message; returns the message."""
+    """Make a call, require that it fails with the code and the text, and return the message."""
     with pytest.raises(ClientError) as caught:
         call(*args, **kwargs)
     error = caught.value.response["Error"]

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which room may import which: the arrows of the architecture, held by reading every import."""
+"""Which layer may import which, as docs/architecture.md says. The tests read every import."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ PUBLIC_AMAZON = {f"{AMAZON}plugins.module_utils.{name}" for name in ("modules", 
 
 
 @dataclass(frozen=True)
-class Room:
-    """The imports that the files of a room may have: rooms of ours, and packages beside the standard library.
+class Layer:
+    """The imports that the files of a layer may have: our layers, and packages beside the standard library.
 
-    ``own_folder``: of the rooms inside `_features`, the file's own too. ``one_feature``: one of them, whichever.
+    ``own_folder``: also the file's own folder in `_features`. ``one_feature``: also one folder in `_features`.
     """
 
-    rooms: frozenset[str]
+    layers: frozenset[str]
     outside: frozenset[str] = field(default_factory=frozenset)
     own_folder: bool = False
     one_feature: bool = False
 
 
-def room(*rooms: str, outside: tuple[str, ...] = (), own_folder: bool = False, one_feature: bool = False) -> Room:
-    return Room(frozenset(rooms), frozenset(outside), own_folder, one_feature)
+def layer(*layers: str, outside: tuple[str, ...] = (), own_folder: bool = False, one_feature: bool = False) -> Layer:
+    return Layer(frozenset(layers), frozenset(outside), own_folder, one_feature)
 
 
 AWS, ANSIBLE = ("botocore", "boto3", "ansible_collections"), ("ansible", "ansible_collections")
-ROOMS = {
-    "_kernel": room("_kernel"),
-    "_domain": room("_kernel", "_domain"),
-    "_features": room("_kernel", "_domain", own_folder=True),
-    "_aws": room("_kernel", "_aws", outside=AWS),
-    "_engine": room("_kernel", "_aws", "_engine", outside=ANSIBLE),
-    "modules": room("_engine", one_feature=True, outside=ANSIBLE),
-    "action": room("plugin_utils"),
-    "plugin_utils": room("_engine", "_aws", "_kernel", "plugin_utils", outside=ANSIBLE),
-    "filter": room("_engine", "_kernel", "filter", one_feature=True, outside=(*ANSIBLE, "yaml")),
-    "doc_fragments": room(),
-    "lookup": room("_engine", "_kernel", one_feature=True, outside=ANSIBLE),
+LAYERS = {
+    "_kernel": layer("_kernel"),
+    "_domain": layer("_kernel", "_domain"),
+    "_features": layer("_kernel", "_domain", own_folder=True),
+    "_aws": layer("_kernel", "_aws", outside=AWS),
+    "_engine": layer("_kernel", "_aws", "_engine", outside=ANSIBLE),
+    "modules": layer("_engine", one_feature=True, outside=ANSIBLE),
+    "action": layer("plugin_utils"),
+    "plugin_utils": layer("_engine", "_aws", "_kernel", "plugin_utils", outside=ANSIBLE),
+    "filter": layer("_engine", "_kernel", "filter", one_feature=True, outside=(*ANSIBLE, "yaml")),
+    "doc_fragments": layer(),
+    "lookup": layer("_engine", "_kernel", one_feature=True, outside=ANSIBLE),
 }
 PURE = ("_kernel", "_domain", "_features")
 
@@ -92,30 +92,30 @@ def imported(node: ast.ImportFrom, package: tuple[str, ...]) -> Iterator[tuple[s
 
 
 def is_own(target: tuple[str, ...]) -> bool:
-    return target[0] in ROOMS
+    return target[0] in LAYERS
 
 
 def trouble(name: tuple[str, ...], target: tuple[str, ...]) -> str:
     """Why the file *name* may not import *target*; empty when it may."""
-    allowed = ROOMS[name[0]]
+    allowed = LAYERS[name[0]]
     if is_own(target):
         within = target[0] == "_features" and (allowed.one_feature or (allowed.own_folder and target[:2] == name[:2]))
-        return "" if target[0] in allowed.rooms or within else "another room"
+        return "" if target[0] in allowed.layers or within else "another layer"
     if ".".join(target).startswith(AMAZON) and ".".join(target) not in PUBLIC_AMAZON:
         return "private to amazon.aws"
-    return "" if target[0] in sys.stdlib_module_names or target[0] in allowed.outside else "not in its room"
+    return "" if target[0] in sys.stdlib_module_names or target[0] in allowed.outside else "not open to its layer"
 
 
 @pytest.mark.parametrize("name", FILES, ids="/".join)
-def test_file_imports_only_from_permitted_rooms(name: tuple[str, ...]) -> None:
+def test_file_imports_only_from_permitted_layers(name: tuple[str, ...]) -> None:
     found = set(imports(FILES[name], name[:-1]))
     assert {target: why for target in found if (why := trouble(name, target))} == {}
     features = {target[1] for target in found if target[0] == "_features"}
     assert len(features) <= 1, f"{name} imports several features: {features}"
 
 
-def test_every_file_belongs_to_a_room() -> None:
-    assert {name[0] for name in FILES} == set(ROOMS)
+def test_every_file_belongs_to_a_layer() -> None:
+    assert {name[0] for name in FILES} == set(LAYERS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
@@ -148,7 +148,7 @@ def test_no_file_asserts_prints_or_exits(name: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name[0] in PURE], ids="/".join)
-def test_pure_room_knows_no_clock_and_no_io(name: tuple[str, ...]) -> None:
+def test_pure_layer_knows_no_clock_and_no_io(name: tuple[str, ...]) -> None:
     for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
@@ -159,18 +159,18 @@ def test_pure_room_knows_no_clock_and_no_io(name: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("name", "line", "why"),
     [
-        ("_kernel/ids", "from .._domain import hold", "another room"),
-        ("_domain/hold", "from .._features.power import planner", "another room"),
-        ("_features/power/planner", "from ..image import planner", "another room"),
-        ("_features/power/planner", "from ..._aws.gateway import Ec2Gateway", "another room"),
-        ("_features/power/planner", "def f():\n    import boto3", "not in its room"),
-        ("_aws/gateway", "from .._engine.ports import Gateway", "another room"),
-        ("_engine/runner", "from .._features.power.planner import FEATURE", "another room"),
+        ("_kernel/ids", "from .._domain import hold", "another layer"),
+        ("_domain/hold", "from .._features.power import planner", "another layer"),
+        ("_features/power/planner", "from ..image import planner", "another layer"),
+        ("_features/power/planner", "from ..._aws.gateway import Ec2Gateway", "another layer"),
+        ("_features/power/planner", "def f():\n    import boto3", "not open to its layer"),
+        ("_aws/gateway", "from .._engine.ports import Gateway", "another layer"),
+        ("_engine/runner", "from .._features.power.planner import FEATURE", "another layer"),
         ("_aws/gateway", f"from {AMAZON}plugins.module_utils._client.errors import x", "private to amazon.aws"),
-        ("modules/x", f"from {OWN}._kernel.ids import planned", "another room"),
-        ("modules/x", f"from {OURS}.plugin_utils.in_process import InProcess", "another room"),
-        ("action/x", f"from {OWN}._features.power.planner import FEATURE", "another room"),
-        ("action/x", f"from {OURS}.modules import x", "another room"),
+        ("modules/x", f"from {OWN}._kernel.ids import planned", "another layer"),
+        ("modules/x", f"from {OURS}.plugin_utils.in_process import InProcess", "another layer"),
+        ("action/x", f"from {OWN}._features.power.planner import FEATURE", "another layer"),
+        ("action/x", f"from {OURS}.modules import x", "another layer"),
         ("action/x", f"from {OURS}.plugin_utils.in_process import InProcess", ""),
         ("_features/power/planner", "from . import spec", ""),
         ("_features/power/planner", "from ..._domain import hold", ""),

@@ -62,9 +62,9 @@ NAP = 0.2
 def module_clients(module: AnsibleAWSModule) -> Connect:
     """Return a function that makes clients from the module's connection options.
 
-    botocore never repeats a call, with any ``aws_config``, AWS_MAX_ATTEMPTS and AWS_RETRY_MODE. It would repeat creates
-    without a client token, and would count all its attempts as one call. amazon.aws merges ``aws_config`` last, so this
-    function overrides these values of the user.
+    These clients never let botocore repeat a call, whatever ``aws_config``, AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say.
+    botocore would repeat creates without a client token, and would count all its attempts as one call. amazon.aws
+    merges ``aws_config`` last, so this function overrides these values of the user.
     """
     set_collection_info(collection_name="ec2ops.storage")
 

@@ -27,7 +27,7 @@ from .._kernel.storage_facts import MODIFICATION, PARAMETER, Modification, modif
 from .._kernel.wait_goals import GOALS, Verdict, wish
 
 Ask = Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]]
-"""Asks queries, and stops its attempts at a given moment."""
+"""A function that asks queries. It makes no further attempt after a given moment."""
 
 WaitKey: TypeAlias = tuple[int, int]
 """The numbers of a step and of one of its waits."""

@@ -83,7 +83,8 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationResourceGroupArn"
     ),
     "ClientToken": Rule(
-        DERIVED, "from the predecessor and the image, so that a second run finds the first one's launch"
+        DERIVED,
+        "made from the predecessor and the image, so that a second run finds the launch of the first run",
     ),
     "CpuOptions.CoreCount": Rule(
         CARRIED, "if it differs from the type's default; not with another instance_type", of_type=True
@@ -118,7 +119,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "Licenses.LicenseConfigurationArn": Rule(CARRIED, "as LicenseSpecifications"),
     "MaintenanceOptions.AutoRecovery": _same("MaintenanceOptions.AutoRecovery", unset=("default",)),
     "MaintenanceOptions.RebootMigration": Rule(
-        REFUSED, "RunInstances cannot set it; default is accepted", unset=("default",)
+        REFUSED, "RunInstances cannot set it. Only default is accepted", unset=("default",)
     ),
     "MetadataOptions.HttpEndpoint": _same("MetadataOptions.HttpEndpoint", "as it is, unless overridden"),
     "MetadataOptions.HttpProtocolIpv6": _same("MetadataOptions.HttpProtocolIpv6", "as it is, unless overridden"),
@@ -146,7 +147,8 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.Attachment.AttachmentId": Rule(DERIVED, _NEW),
     "NetworkInterfaces.Attachment.DeleteOnTermination": Rule(
         REFUSED,
-        "clients rely on an interface that outlives its instance, and it cannot be in two places; true is accepted",
+        "clients rely on an interface that outlives its instance, and it cannot be in two places. Only true is "
+        "accepted",
         unset=(True,),
     ),
     "NetworkInterfaces.Attachment.DeviceIndex": Rule(DERIVED, "0: the primary one"),
@@ -175,11 +177,12 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.PrivateIpAddress": Rule(DERIVED, "a new one of the subnet, since the predecessor keeps its own"),
     "NetworkInterfaces.PrivateIpAddresses": Rule(
         REFUSED,
-        "clients rely on the secondary addresses, and an address cannot be in two places; a primary alone is accepted",
+        "clients rely on the secondary addresses, and an address cannot be in two places. Only a primary address is "
+        "accepted",
         when=lambda addresses: len(addresses) > 1,
     ),
     "NetworkInterfaces.SourceDestCheck": Rule(
-        REFUSED, "RunInstances cannot switch it off; true is accepted", unset=(True,)
+        REFUSED, "RunInstances cannot switch it off. Only true is accepted", unset=(True,)
     ),
     "NetworkInterfaces.Status": Rule(DERIVED, _NOW),
     "NetworkInterfaces.SubnetId": _same("NetworkInterfaces.SubnetId"),
@@ -238,11 +241,11 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "RamdiskId": Rule(DERIVED, _IMAGE),
     "RootDeviceName": Rule(DERIVED, _IMAGE),
     "RootDeviceType": Rule(
-        REFUSED, "a root on instance store cannot be stopped or baked; ebs is accepted", unset=("ebs",)
+        REFUSED, "a root on instance store cannot be stopped or baked. Only ebs is accepted", unset=("ebs",)
     ),
     "SecondaryInterfaces": Rule(REFUSED, "the launch makes only the primary interface"),
     "SecurityGroups": Rule(DERIVED, "follows from the network interface"),
-    "SourceDestCheck": Rule(REFUSED, "RunInstances cannot switch it off; true is accepted", unset=(True,)),
+    "SourceDestCheck": Rule(REFUSED, "RunInstances cannot switch it off. Only true is accepted", unset=(True,)),
     "SpotInstanceRequestId": Rule(REFUSED, "spot instances are not relaunched"),
     "SriovNetSupport": Rule(DERIVED, _IMAGE),
     "State": Rule(DERIVED, _NOW),

@@ -123,13 +123,13 @@ def stop_troubles(
             "instance. First put it in Standby"
         )
     if instance.lifecycle == "spot" and not IS_PERSISTENT.of(state, instance.spot_request_id):
-        yield "is a one-time spot instance, and EC2 stops only those of persistent requests"
+        yield "is a one-time spot instance. EC2 stops only spot instances of persistent requests"
     if not lose_instance_store:
         trouble = instance_store_trouble(state, instance)
         if trouble is not None:
             yield f"cannot be stopped without loss: {trouble}. Set lose_instance_store: true to accept that"
     if STOP_PROTECTION.of(state, instance.instance_id):
-        yield "has stop protection (DisableApiStop)"
+        yield "has stop protection (DisableApiStop). Disable it"
     if hibernate and not (instance.facts.get("HibernationOptions") or {}).get("Configured"):
         yield "was not launched with hibernation configured"
     if remember and tag_names.RESTORE_STATE not in instance.tags:

@@ -88,7 +88,7 @@ class Replacement:
 
     @property
     def word(self) -> Phase:
-        """The word in the tag `tags.TRIAL`. An unknown word counts as unproven."""
+        """The phase that the tag `tags.TRIAL` names. An unknown value counts as unproven."""
         said = self.successor.tags.get(tag_names.TRIAL)
         if said in (None, SERVING):
             return Phase.SERVING

@@ -238,9 +238,9 @@ def _one_of(state: State, instance_id: str, found: Sequence[Instance]) -> Instan
     if chosen is None:
         candidates = _serving_by_tag(found) or found
         raise Ambiguous(
-            f"{instance_id} has several living successors (tag {tag_names.REPLACES}). Terminate the wrong one, or "
-            "remove its tag",
+            f"{instance_id} has several living successors (tag {tag_names.REPLACES})",
             sorted(candidate.instance_id for candidate in candidates),
+            "Terminate the wrong one, or remove its tag",
         )
     return chosen
 

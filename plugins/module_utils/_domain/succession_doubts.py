@@ -36,8 +36,8 @@ def _doubt(state: State, replacement: Replacement) -> str:
         chosen, remedy = other.instance_id, f"Terminate {successor.instance_id} if {other.instance_id} serves"
     return (
         f"The tag {tag_names.TRIAL} of {successor.instance_id} says {successor.tags[tag_names.TRIAL]!r}, but "
-        f"{successor.instance_id} ({successor.state}) ran after the last stop of {old_id}, which it was launched to "
-        f"replace.{why} This task treats {chosen} as in service, and terminates neither. {remedy}"
+        f"{successor.instance_id} ({successor.state}) ran after the last stop of {old_id}, its predecessor.{why} "
+        f"This task treats {chosen} as in service, and terminates neither. {remedy}"
     )
 
 
@@ -52,16 +52,18 @@ def undecided_warning(replacement: Replacement) -> str:
     successor, old = replacement.successor, replacement.predecessor
     old_id = old.instance_id if old is not None else ""
     word = successor.tags.get(tag_names.TRIAL)
-    said = f"By its tag {tag_names.TRIAL}" if word is not None else f"Without a tag {tag_names.TRIAL}"
+    new_id = successor.instance_id
+    said = f"Its tag {tag_names.TRIAL} says that {new_id} is in service"
+    if word is None:
+        said = f"{new_id} has no tag {tag_names.TRIAL}, so it counts as in service"
     why, remedy = "runs too", f"stop {old_id}"
     if replacement.was_outrun:
         why, remedy = f"is {old.state if old else ''} and ran for more than a day after that", f"terminate {old_id}"
     if replacement.waits_for_start:
         why, remedy = "a hold will start again", f"remove the tag {tag_names.RESTORE_STATE} of {old_id}"
     return (
-        f"{successor.instance_id} ({successor.state}) was launched to replace {old_id}, which {why}. {said}, "
-        f"{successor.instance_id} serves, but no fact shows that. Terminate {successor.instance_id} to continue with "
-        f"{old_id}, or {remedy} to continue with {successor.instance_id}"
+        f"{new_id} ({successor.state}) was launched to replace {old_id}, which {why}. {said}, but no fact shows that. "
+        f"Terminate {new_id} to continue with {old_id}, or {remedy} to continue with {new_id}"
     )
 
 

@@ -39,9 +39,10 @@ def require_unclaimed(state: State, instance: Instance, option: str) -> None:
     )
     if claims:
         raise UnsafePlan(
-            f"{option}: {instance.instance_id} is {instance.state}, and {listed(claims)} claims to replace it (tag "
-            f"{tag_names.REPLACES}). Nothing proves that, since EC2 does not show the instance between them any "
-            f"more. Name {claims[0]} to continue with it, or remove {instance.instance_id} from its tag"
+            f"{option}: {instance.instance_id} is {instance.state}, and the tag {tag_names.REPLACES} of "
+            f"{listed(claims)} names {instance.instance_id}. Nothing proves that replacement, since EC2 does not show "
+            f"the instance between them any more. To continue with {claims[0]}, name it. To continue with "
+            f"{instance.instance_id}, remove {instance.instance_id} from that tag"
         )
 
 

@@ -76,7 +76,7 @@ def _delete_surplus(gateway: Gateway, change: Change, snapshot_id: str, kept: Se
         resource=snapshot_id,
         region=change.region,
         parameters={},
-        reason="delete the second snapshot of one identity",
+        reason=f"delete: a duplicate of {', '.join(kept)}",
     )
     note = f"Two runs at the same moment, or a lost answer, made a second snapshot. The task uses {', '.join(kept)}"
     try:

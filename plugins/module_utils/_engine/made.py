@@ -114,7 +114,7 @@ def set_order(found: Mapping[str, Snapshot]) -> tuple[Any, ...]:
 
 
 def sets_of(changes: Sequence[Change], visible: Sequence[Snapshot], own: set[str]) -> list[dict[str, Snapshot]]:
-    """Return the snapshot sets of single calls, each with its snapshots by planned id.
+    """Return the snapshot sets, each from one call. A set has its snapshots by planned id.
 
     All snapshots of one CreateSnapshots have the same start time. *own* is a known set.
     """

@@ -102,4 +102,6 @@ def _entries(value: Any) -> Iterator[Mapping[str, Any]]:
     elif isinstance(value, Mapping) and ("plan" in value or value.get("skipped")):
         yield from _entries(value.get("plan"))
     else:
-        raise SpecError(f"assume: {str(value)[:100]!r} is not the plan of an earlier task")
+        raise SpecError(
+            f"assume: {str(value)[:100]!r} is not the plan of an earlier task. Give the plan that a task returned"
+        )

@@ -24,11 +24,16 @@ class SpecError(StorageError):
 
 
 class Ambiguous(StorageError):
-    """Several resources have one identity, so a change of any of them would be a guess."""
+    """Several resources have one identity, so a change of any of them would be a guess.
 
-    def __init__(self, message: str, candidates: Sequence[str] = ()) -> None:
-        super().__init__(f"{message}: {listed(candidates)}" if candidates else message)
+    ``problem``: the clause with the candidates. ``remedy``: a sentence, or nothing. The message has both.
+    """
+
+    def __init__(self, message: str, candidates: Sequence[str] = (), remedy: str = "") -> None:
+        self.problem = f"{message}: {listed(candidates)}" if candidates else message
+        self.remedy = remedy
         self.candidates = tuple(candidates)
+        super().__init__(f"{self.problem}. {remedy}" if remedy else self.problem)
 
 
 class Superseded(StorageError):

@@ -217,7 +217,7 @@ class Change:
     def own_tags(self) -> dict[str, str]:
         """The collection's own tags on the new resource by which a later run recognises it.
 
-        Tags that change during the resource's life do not belong to them.
+        These are without the tags that change during the resource's life.
         """
         kind = kind_of(self.resource)
         return {

@@ -91,7 +91,7 @@ class PlanReport:
     def so_far(
         self, done: Iterable[_Change], withdrawn: Mapping[str, Withdrawal], ids: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Return the results of a run that did not finish. Their lists hold the changes that were *done*."""
+        """Return the results of a run that did not finish. The lists in them have the changes that were *done*."""
         found: dict[str, Any] = {name: [] for name in self.listed.values()} | substitute(self.unfinished, ids)
         for change in done:
             name = self.listed.get(change.action)

@@ -168,9 +168,9 @@ def specification(resource_type: str, tags: Mapping[str, str]) -> dict[str, obje
 def replaces_value(predecessor: str, inherited: Iterable[str] = ()) -> str:
     """Return the value of ``ec2ops:replaces``: the ids of a successor's predecessors, newest first, in 256 characters.
 
-    After a dozen replacements not all ids fit. The value keeps the direct predecessor, and the very first one, since an
-    inventory may still name it. The ids between them are dropped, the oldest first. The tags of their own successors
-    lead to them.
+    After a dozen replacements, not all ids fit into these characters. The value keeps the direct predecessor, and the
+    very first one, since an inventory may still name it. The ids between them are dropped, the oldest first. The tags
+    of their own successors lead to them.
     """
     ids = list(dict.fromkeys((predecessor, *inherited)))
     while len(ids) > 2 and len(",".join(ids)) > LONGEST_VALUE:

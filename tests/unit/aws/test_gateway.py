@@ -334,7 +334,7 @@ def test_token_of_a_terminated_instance_is_reported() -> None:
     assert failed.value.code == TOKEN_SPENT
 
 
-def test_a_token_whose_instance_is_terminated_is_ec2s_own_refusal() -> None:
+def test_refused_token_of_a_terminated_instance_is_reported() -> None:
     made, client, _clock = gateway(run_instances=[refusal("IdempotentInstanceTerminated")])
     with pytest.raises(CallError) as failed:
         made.perform([LAUNCH])

@@ -858,6 +858,6 @@ def test_patience_lasts_until_ec2_takes_it(world: World) -> None:
     stage = Stage((modify(target, size + 1),), (modified(target, size + 1),), patience=NOT_NOW)
     outcome = run(world, stage, timeout=300)
     assert outcome.error is None
-    # Refused, then called again at the time that EBS has named, not before, and hardly after it.
+    # EBS refuses the first call and names a time. The second call comes at that time.
     assert world.count("ModifyVolume") == before + 2
     assert timedelta(seconds=5) < world.gateway.now() - began < timedelta(seconds=120)

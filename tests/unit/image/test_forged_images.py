@@ -87,7 +87,7 @@ def test_image_of_something_else_does_not_pass_for_the_version(scene: Scene, own
     assert ended.actions == ["CreateSnapshot", "RegisterImage"]
     assert ended.result["image_id"] != forged
     (warning,) = (text for text in ended.warnings if forged in text)
-    assert "Remove its tags" in warning
+    assert "Remove their tags" in warning
     assert scene.bake().actions == []
     assert snapshot in snapshots(scene.sandbox)
 
@@ -184,7 +184,7 @@ def test_image_that_lost_its_tags_gets_them_back(scene: Scene, given: dict[str, 
     scene.web.ec2.delete_tags(Resources=[made], Tags=[{"Key": f"ec2ops:{key}"} for key in keys])
     ended = scene.bake(**given)
     assert (ended.failed, ended.actions, ended.result["image_id"]) == ("", ["CreateTags"], made)
-    assert any(made in text and "gives it back" in text for text in ended.warnings)
+    assert any(made in text and "The task restores them" in text for text in ended.warnings)
     ended = scene.bake(**given)
     assert (ended.failed, ended.actions) == ("", [])
     assert bool(ended.warnings) is ("fingerprint" in keys)

@@ -121,7 +121,7 @@ def test_transition_proves_a_hold(instance: Instance, proven: bool) -> None:
         pytest.param(Instance(OLD, state="running"), False, id="no launch time"),
     ],
 )
-def test_start_that_stood_shows_that_an_instance_has_run(instance: Instance, run: bool) -> None:
+def test_successful_start_shows_that_an_instance_has_run(instance: Instance, run: bool) -> None:
     assert instance_proofs.has_run_since(instance, NOON) is run
 
 

@@ -229,7 +229,7 @@ def test_slots_of_a_clock_change_follow_the_wall_clock(every: str, zone: str, da
         (NEW_YORK, ["2026-10-31T00:00-04:00", "2026-11-01T00:00-04:00", "2026-11-02T00:00-05:00"]),
         (LORD_HOWE, ["2026-10-03T00:00+10:30", "2026-10-04T00:00+10:30", "2026-10-05T00:00+11:00"]),
         (LORD_HOWE, ["2026-04-04T00:00+11:00", "2026-04-05T00:00+11:00", "2026-04-06T00:00+10:30"]),
-        # The day that has no midnight begins at one o'clock; the one that has two, at the first.
+        # A day without midnight begins at one o'clock. A day with two midnights begins at the first one.
         (SANTIAGO, ["2026-09-05T00:00-04:00", "2026-09-06T01:00-03:00", "2026-09-07T00:00-03:00"]),
         (HAVANA, ["2026-10-31T00:00-04:00", "2026-11-01T00:00-04:00", "2026-11-02T00:00-05:00"]),
         # At 00:01 back to 23:01: the day has begun, and that hour belongs to it.

@@ -414,6 +414,16 @@ def test_bad_instance_is_refused_by_its_id_and_the_others_are_planned(
     assert f"The task {'stops' if state == 'stopped' else 'starts'} the other instances." in text
 
 
+def test_remedy_of_a_contested_instance_follows_the_claimants() -> None:
+    held = instance(ONE, "stopped", HELD)
+    made = plan(spec("restored", instance_ids=[ONE, TWO]), held, *bad("contested"))
+    end = "The task starts the other instances. Terminate the wrong one, or remove its tag."
+    assert str(made.refused).endswith(f"(tag ec2ops:replaces): {FOUR}, {SUCCESSOR}. {end}")
+    over = (instance(TWO, "stopped", OVER), *bad("contested")[1:])
+    (warning,) = plan(spec("restored", instance_ids=None), *over).warnings
+    assert warning.endswith(f"{FOUR}, {SUCCESSOR}; {TWO} is not started. Terminate the wrong one, or remove its tag")
+
+
 def test_every_reason_is_told_once_and_every_error_is_kept() -> None:
     ids = [f"i-{number:017x}" for number in range(1, 15)]
     made = plan(
@@ -784,8 +794,8 @@ def test_late_stop_is_rolled_back() -> None:
     assert plan(spec("stopped"), instance()).stages[-1].on_failure == (), "without a record there is nothing to compare"
 
 
-def test_a_stop_that_is_refused_leaves_no_record(sandbox: Sandbox) -> None:
-    """Else a later stop, by somebody else, would be undone."""
+def test_refused_stop_leaves_no_hold(sandbox: Sandbox) -> None:
+    """Otherwise a run would undo a later stop by somebody else."""
     web, db = machine(sandbox, "web"), machine(sandbox, "db")
     ids = [web.instance_id, db.instance_id]
     sandbox.refuse("StopInstances")
@@ -796,7 +806,7 @@ def test_a_stop_that_is_refused_leaves_no_record(sandbox: Sandbox) -> None:
     assert "StartInstances" not in sandbox.counts()
 
 
-def test_a_stop_that_is_refused_keeps_a_record_of_an_earlier_run(sandbox: Sandbox) -> None:
+def test_refused_stop_keeps_the_hold_of_an_earlier_run(sandbox: Sandbox) -> None:
     web = machine(sandbox)
     tags = {"Key": TAG, "Value": Hold(sandbox.now(), sandbox.now() + timedelta(hours=1)).value}
     web.ec2.create_tags(Resources=[web.instance_id], Tags=[tags])

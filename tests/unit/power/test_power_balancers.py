@@ -64,5 +64,5 @@ def test_refused_question_does_not_keep_the_instance_running(sandbox: Sandbox, w
     sandbox.refuse("elasticloadbalancing:Describe*")
     ended = stop(sandbox, web, remember=True)
     assert "StopInstances" in ended.actions, ended
-    (warning,) = (text for text in ended.warnings if "not known" in text)
+    (warning,) = (text for text in ended.warnings if "AWS does not show which load balancers" in text)
     assert "elasticloadbalancing:DescribeTargetGroups" in warning

@@ -46,7 +46,7 @@ def test_run_since_the_capture_is_refused(sandbox: Sandbox, web: Machine, check:
     before = sandbox.log()[-1]["sequence"]
     ended = relaunch(sandbox, web, image_id, check=check)
     assert f"lose_writes: {web.instance_id} has run since {image_id} was captured" in ended.failed
-    assert "Bake another version" in ended.failed
+    assert f"Stop {web.instance_id} and bake another version" in ended.failed
     assert changing_calls(sandbox, before) == []
 
 

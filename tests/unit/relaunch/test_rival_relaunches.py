@@ -41,7 +41,7 @@ def test_replaced_since_the_plan_launches_nothing(race: Race) -> None:
 
 @pytest.mark.parametrize("old_instance", ["stop", "terminate", "keep"])
 def test_later_launch_is_terminated_and_reported(sandbox: Sandbox, old_instance: str) -> None:
-    """The other run does all of its work between this run's look and its launch."""
+    """The other run does all of its work after this run has looked for it and before this run launches."""
     race = Race(sandbox)
     first: list[Ended] = []
     more = {"old_instance": old_instance}

@@ -145,7 +145,7 @@ def test_type_and_performance_as_recorded(origin: str | None, wanted: tuple[Any,
     assert (point.volume_type, point.iops, point.throughput) == wanted
     recorded = origin_of(point.snapshot).volume_type
     assert (wanted[0] == recorded) == (not found.notes)
-    assert all("gp3 volume" in note for note in found.notes)
+    assert all("the restored volume is gp3" in note for note in found.notes)
 
 
 def test_user_tags_are_copied_as_far_as_room_allows() -> None:

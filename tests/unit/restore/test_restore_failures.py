@@ -189,7 +189,7 @@ TWICE = (made(SOURCES[1], f"restore/{SOURCES[1]}", 1), dataclasses.replace(MAKIN
 @pytest.mark.parametrize(
     ("there", "given", "error", "words"),
     [
-        ((), {"source_volume_ids": [*SOURCES, "vol-0000000000000000f"]}, SpecError, "vol-0000000000000000f: has no"),
+        ((), {"source_volume_ids": [*SOURCES, "vol-0000000000000000f"]}, SpecError, "vol-0000000000000000f has no"),
         ((FORGED,), {"name": "mine"}, SpecError, f"name: {FORGED.volume_id} has the tags"),
         (TWICE, {}, Ambiguous, "more than one volume"),
     ],

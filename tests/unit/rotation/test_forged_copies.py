@@ -269,7 +269,7 @@ def test_copies_of_another_account_are_none_of_the_vaults_own() -> None:
         world_of(volume(1), own, copy_of(own, owner_id=VAULT), *copies), copies=place(keep={"last": 1}), **LAST_TWO
     )
     assert deleted(plan) == set()
-    assert any("names the account" in text and copies[0].snapshot_id in text for text in plan.warnings)
+    assert any("names another account" in text and copies[0].snapshot_id in text for text in plan.warnings)
 
 
 def test_copy_in_another_account_names_the_account_of_its_original() -> None:

@@ -82,7 +82,7 @@ def test_restore_takes_no_junk_set() -> None:
     ]
     found = recover([*real, *junk, *copies], Wanted(instance_id=I1))
     assert {point.snapshot.snapshot_id for point in found.points} == ids(real)
-    with pytest.raises(SpecError, match="no set"):
+    with pytest.raises(SpecError, match="no snapshot set"):
         recover([*junk, *copies], Wanted(instance_id=I1))
 
 

@@ -833,8 +833,10 @@ def test_last_completed_snapshot_of_a_volume_is_kept_beside_foreign_ones() -> No
         assert plan.is_empty, useless
 
 
-def test_copy_is_not_the_last_of_its_shown_volume() -> None:
-    """The volume of a copy is an arbitrary one; its description says what it is a backup of, and no tag alone."""
+def test_copy_counts_for_the_volume_that_its_description_names() -> None:
+    """EC2 shows an arbitrary volume for a copy. Its description shows the volume of the original. A tag alone does
+    not.
+    """
     old, new = snapshot_set(2 * DAY, 1, 1, 2), snapshot_set(DAY, 1, 1)
     given = {"select": None, "create": "never"}
     tags = {"ec2ops:copy-of": "eu-west-1/snap-1", "ec2ops:source": V2}

@@ -58,7 +58,7 @@ class Scene:
         return {name: sorted(zones) for name, zones in on.items()}
 
     def locks(self) -> dict[str, str]:
-        """By snapshot, the state of its lock."""
+        """Return the state of the lock of each snapshot."""
         rows = self.sandbox.client().describe_locked_snapshots()["Snapshots"]
         return {row["SnapshotId"]: row["LockState"] for row in rows}
 

@@ -202,7 +202,7 @@ def test_rerun_after_a_refusal_completes_the_work(
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
-def test_two_runs_at_once_end_with_one_of_each(sandbox: Sandbox, scenario: Scenario) -> None:
+def test_two_runs_at_once_leave_one_snapshot_for_each_slot(sandbox: Sandbox, scenario: Scenario) -> None:
     undisturbed = expected(sandbox, scenario)
     scene = begin(sandbox, scenario)
     given = scenario.options(scene)
@@ -465,9 +465,9 @@ DISABLED, PENDING, RESTORED, FREE = "image disabled", "image pending", "archived
 
 
 def guarded_world(sandbox: Sandbox) -> dict[str, str]:
-    """By guard the id of a snapshot that no rule keeps and that this guard holds; `FREE`, of one that none holds.
+    """Return, by guard, the id of a snapshot that only this guard keeps. `FREE`: a snapshot that nothing keeps.
 
-    Each is of a volume of its own, which has a newer one.
+    Each was taken of another volume, which has a newer snapshot.
     """
     tags = {"ec2ops:policy": "p"}
     rows: dict[str, dict[str, Any]] = {

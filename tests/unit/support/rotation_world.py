@@ -79,7 +79,7 @@ _numbers = iter(range(1, 1_000_000))
 def snapshot(
     age: timedelta | str = DAY, of: int | str = 1, *, period: str | None = "", policy: str | None = "p", **fields: Any
 ) -> Snapshot:
-    """A snapshot that the policy made; its slot is the day that it was started in, unless said."""
+    """Return a snapshot that the policy made. Its slot is the day of its start, unless *period* names another one."""
     start = NOW - age if isinstance(age, timedelta) else datetime.fromisoformat(age).replace(tzinfo=UTC)
     tags = dict(fields.pop("tags", {}))
     if policy is not None:

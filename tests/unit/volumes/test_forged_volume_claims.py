@@ -198,7 +198,7 @@ def test_forged_place_takes_no_hold_from_another_run(sandbox: Sandbox) -> None:
     assert other.tags["ec2ops:restore-state"] == hold
 
 
-def test_forged_places_leave_a_device_name_free(sandbox: Sandbox) -> None:
+def test_forged_was_at_tags_leave_a_device_name_free(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     names = [f"/dev/sd{letter}" for letter in "fghijklmnop"]
     detach(web, real)

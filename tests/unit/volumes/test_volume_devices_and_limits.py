@@ -248,7 +248,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
                 [limits(kind, most), small(interfaces), LOG],
                 [NEW],
                 UnsafePlan,
-                f"volumes[0] (new) of i-1 | type t | {most} volumes | have {have} | Detach others first",
+                f"volumes[0] (new) of i-1 | type t | {most} volumes | have {have} | First detach other volumes",
                 whole=True,
             )
             for title, kind, most, interfaces, have in (

@@ -376,7 +376,7 @@ def test_failure_midway_is_rolled_back(history: tuple[Ec2, VolumesSpec], nth: in
     """Moved volumes are attached as before, the instances run as before, and no copy is left."""
     ec2, spec = history
     found = planned(spec, ec2)
-    # A shared volume may be attached to one of its instances and not to another. Cases of their own are above.
+    # A shared volume may be attached to one of its instances and not to another. Other tests cover that.
     if found is None or spec.shared or any(ec2.resources[one].state == "pending" for one in PLACES):
         return
     before, plan = dict(ec2.resources), found[1]
@@ -390,7 +390,7 @@ def test_failure_midway_is_rolled_back(history: tuple[Ec2, VolumesSpec], nth: in
     swapped = {one.tags["ec2ops:swap"]: one for one in ec2.volumes() if one.attachments and "ec2ops:swap" in one.tags}
     for volume_id in unverified & set(before):
         first = before[volume_id]
-        # A copy that was attached before another failed in the same stage stays.
+        # An attached copy stays if another one fails in the same stage.
         place = swapped.get(volume_id, ec2.resources[volume_id])
         was = attached(first) or goes_back_to(first, spec.instance_ids)
         assert {one[:2] for one in attached(place)} == {one[:2] for one in was}

@@ -169,6 +169,6 @@ def test_ten_are_named_and_the_others_are_counted() -> None:
     ids = [f"vol-{number}" for number in range(401)]
     assert listed(ids[:10]) == ", ".join(ids[:10])
     assert listed(ids) == ", ".join(ids[:10]) + ", … and 391 more"
-    error = Ambiguous("several", ids)
-    assert str(error).endswith("vol-9, … and 391 more")
+    error = Ambiguous("several", ids, "Remove the wrong ones")
+    assert str(error).endswith("vol-9, … and 391 more. Remove the wrong ones")
     assert error.candidates == tuple(ids)

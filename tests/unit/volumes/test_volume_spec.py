@@ -166,8 +166,8 @@ def test_refusal_names_the_volume_the_value_and_the_accepted_ones(entry: Entry, 
     [
         ({}, "volumes[1]: ", "name: is required without volume_id"),
         ({"name": ""}, "volumes[1]: ", "name: is required without volume_id"),
-        ({"name": "", "volume_id": VOLUME}, f"volumes[1] ({VOLUME}): ", "name: is kept in a tag"),
-        ({"name": "x" * 257}, "volumes[1] (xxx", "name: is kept in a tag"),
+        ({"name": "", "volume_id": VOLUME}, f"volumes[1] ({VOLUME}): ", "name: a tag keeps the value"),
+        ({"name": "x" * 257}, "volumes[1] (xxx", "and it has 257 characters. Use 1 to 256"),
         ({"volume_id": VOLUME, "size": 0}, f"volumes[1] ({VOLUME}): ", "Use 1 or more"),
     ],
 )
@@ -413,8 +413,8 @@ SHARED = {"name": "data", "volume_type": "io2", "iops": 100, "multi_attach": Tru
         ({"availability_zone": ZONE, "spec": "web"}, [], ["instance_ids", "availability_zone", "not both"]),
         ({"instance_ids": ["web-1"]}, [], ["instance_ids", "'web-1'", "i- and 17 (or 8) hexadecimal digits"]),
         ({"instance_ids": [WEB, VOLUME]}, [], ["instance_ids", repr(VOLUME), "i- and 17 (or 8) hexadecimal digits"]),
-        ({"spec": ""}, [], ["spec", "1 to 256 characters"]),
-        ({"spec": "x" * 257}, [], ["spec", "1 to 256 characters"]),
+        ({"spec": ""}, [], ["spec: a tag keeps the value", "Use 1 to 256"]),
+        ({"spec": "x" * 257}, [], ["spec: a tag keeps the value", "Use 1 to 256"]),
         # several instances
         (
             {"instance_ids": [WEB, DB], "spec": "web"},

@@ -141,7 +141,7 @@ UNFINISHED = [
             [ENCRYPT],
             (),
             Ambiguous,
-            ["volumes[0] (data)", "vol-1, vol-2", "attached again", "replaced-by"],
+            ["volumes[0] (data)", "vol-2 has replaced vol-1, but vol-1 is attached again. Detach the wrong one"],
             {"replace": "snapshot"},
         ),
         id="both are attached",

@@ -78,7 +78,7 @@ def _imds(spec: ImageSpec, holding: Holding) -> Iterator[Change]:
         holding.image.image_id,
         holding.region,
         {"ImdsSupport": {"Value": wanted}},
-        f"require IMDS {wanted}. EC2 cannot take it back",
+        f"require IMDS {wanted}. EC2 cannot undo that",
         {"imds_support": have},
         {"imds_support": wanted},
     )

@@ -49,7 +49,7 @@ def choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list
             good.append(members)
     good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
     spare += [
-        (snapshot, f"delete the second capture, after {ids(good[0])[0]}")
+        (snapshot, f"delete the second capture: the capture with {ids(good[0])[0]} counts")
         for members in good[1:]
         for snapshot in members
     ]

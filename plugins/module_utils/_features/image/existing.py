@@ -60,9 +60,12 @@ def _identity_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tupl
     lost = [key for key, value in spec.identity.items() if image.tags.get(key) != value]
     if not lost:
         return (), ()
-    warning = f"image {image.image_id} is {spec.label}, as its name and description show, and has lost {listed(lost)}"
-    action = f"It has no room for {listed(left_out)}" if left_out else "The task gives it back"
-    return (change,) if change is not None else (), (f"{warning}. {action}.",)
+    warning = (
+        f"image {image.image_id} is {spec.label}, as its name and description show, but its tags {listed(lost)} are "
+        "missing or altered."
+    )
+    action = f"The image has no room for {listed(left_out)}." if left_out else "The task restores them."
+    return (change,) if change is not None else (), (f"{warning} {action}",)
 
 
 def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:

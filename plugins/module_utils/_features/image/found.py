@@ -172,9 +172,9 @@ def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
         )
     if strangers:
         yield (
-            f"{listed(strangers)} has the tags of {spec.label}, but EC2 shows neither the name {spec.image_name!r} "
-            f"nor the description of {spec.label} on it. The task does not use or change it. Remove its tags "
-            f"{tag_names.IMAGE} and {tag_names.VERSION}"
+            f"these resources have the tags of {spec.label}: {listed(strangers)}. EC2 shows neither the name "
+            f"{spec.image_name!r} nor the description of {spec.label} on them. The task does not use or change them. "
+            f"Remove their tags {tag_names.IMAGE} and {tag_names.VERSION}"
         )
 
 

@@ -25,17 +25,7 @@ def plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...
     """Return the plan that registers the image from an existing snapshot. The snapshot has already fixed the point in
     time.
     """
-    snapshot = state.snapshot(spec.source)
-    if snapshot is None:
-        raise SpecError(
-            f"source_snapshot_id: {spec.source} does not exist in {state.region}, or belongs to another account"
-        )
-    if snapshot.state == "error":
-        raise SpecError(
-            f"source_snapshot_id: {spec.source} ended in error: {snapshot.state_reason or 'no reason given'}"
-        )
-    if snapshot.storage_tier == "archive":
-        raise SpecError(f"source_snapshot_id: {spec.source} is archived. First restore it to the standard tier")
+    snapshot = _usable_snapshot(spec, state)
     if spec.state == "captured":
         return Plan()
     hardware = {HARDWARE[option]: value for option, value in spec.hardware.items() if value != WITHOUT}
@@ -60,6 +50,24 @@ def plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...
     if snapshot.state != "completed":
         stages.append(Stage(waits=(Wait((snapshot.snapshot_id,), "completed"),)))
     return Plan((*stages, register_stage(change, platform)), () if platform else (_platform_note(snapshot),))
+
+
+def _usable_snapshot(spec: ImageSpec, state: State) -> Snapshot:
+    """Return the snapshot of the task. Raises SpecError if no image can be registered from it."""
+    snapshot = state.snapshot(spec.source)
+    if snapshot is None:
+        raise SpecError(
+            f"source_snapshot_id: {spec.source} does not exist in {state.region}, or belongs to another account. "
+            "Check the id and the region"
+        )
+    if snapshot.state == "error":
+        raise SpecError(
+            f"source_snapshot_id: {spec.source} ended in error: {snapshot.state_reason or 'no reason given'}. "
+            "Name another snapshot"
+        )
+    if snapshot.storage_tier == "archive":
+        raise SpecError(f"source_snapshot_id: {spec.source} is archived. First restore it to the standard tier")
+    return snapshot
 
 
 def _platform_note(snapshot: Snapshot) -> str:

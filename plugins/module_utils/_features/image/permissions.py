@@ -42,7 +42,6 @@ from ..._kernel.tags import boto3_tags
 from .distribution_spec import EVERYBODY, Permissions
 from .holdings import DEFAULT_KEY, Holding
 
-
 AccessKind: TypeAlias = FactKind[tuple[str, ...]]
 
 

@@ -83,7 +83,11 @@ def _usable_image(spec: ImageSpec, state: State) -> Image | None:
     """Return the image of this version in any state except a broken one, or None."""
     found = [image for image in images(spec, state) if image.state not in BROKEN]
     if len(found) > 1:
-        raise Ambiguous(f"several images are {spec.label} (tags {tag_names.IMAGE} and {tag_names.VERSION})", ids(found))
+        raise Ambiguous(
+            f"several images are {spec.label} (tags {tag_names.IMAGE} and {tag_names.VERSION})",
+            ids(found),
+            "Deregister the wrong ones",
+        )
     return found[0] if found else None
 
 
@@ -126,8 +130,8 @@ def _plan_here(spec: ImageSpec, state: State) -> Plan:
     doubts = [*stranger_warnings(spec, state), *_used_warnings(spec, state)]
     doubts += [
         f"{item.instance_id} has lost its tag {tag_names.REPLACES}. Its ClientToken shows that it was launched to "
-        f"replace {predecessor(item)}, so it is the source. Relaunch {predecessor(item)} from {item.image_id} to tag "
-        "it again"
+        f"replace {predecessor(item)}, so {item.instance_id} is the source. To restore the tag of "
+        f"{item.instance_id}, run the relaunch of {predecessor(item)} from {item.image_id} again"
         for item in lost
     ]
     if spec.source_instance_id and spec.follow_successor:
@@ -334,10 +338,10 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
             f"The capture {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}. "
             for snapshot in failed
         )
-        again = "Run the role golden_image again, which stops it and captures anew, or stop" if earlier else "Stop"
         raise UnsafePlan(
             f"{earlier}{instance.instance_id} is {instance.state}, so the image may miss part of its writes. "
-            f"{again} the instance first (instance_power, or the role golden_image), or set require_stopped: false."
+            "Run the role golden_image, which stops the instance, or stop it with instance_power, or set "
+            "require_stopped: false."
         )
     return ()
 
@@ -444,7 +448,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     captured = Wait((create.resource,), "captured")
     doubts = tuple(require_captured_from_source(spec, state))
     leftovers = taken(spec, state)
-    reason = f"delete the leftover of a failed {spec.label}"
+    reason = f"delete the leftover of a failed capture of {spec.label}"
     stages = _clearing(spec, state, cleanup, ((snapshot, reason) for snapshot in leftovers))
     stages.extend(_require_quiet(spec, instance))
     if spec.state == "captured":

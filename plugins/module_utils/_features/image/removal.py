@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..._kernel.errors import Ambiguous, Unanswered, UnsafePlan, listed
 from ..._kernel.ids import is_planned
@@ -48,6 +48,8 @@ from .found import (
 )
 from .requests import delete_snapshot
 from .spec import ImageSpec, captures_query
+
+_UNLISTED = "A newer usage report may show no use by another account, but AWS does not list the usage reports"
 
 # --- questions -------------------------------------------------------------------------------------------------------
 
@@ -95,7 +97,7 @@ def plan_absent_here(spec: ImageSpec, state: State) -> Plan:
     state.require(identity, captures_query(spec), *_removal_queries(spec, state))
     found = images(spec, state)
     if len(found) > 1:
-        raise Ambiguous(f"several images are {spec.label}. Deregister the wrong ones", ids(found))
+        raise Ambiguous(f"several images are {spec.label}", ids(found), "Deregister the wrong ones")
     warnings: list[str] = []
     for image in found:
         if not spec.force:
@@ -119,8 +121,8 @@ def require_unprotected(spec: ImageSpec, image: Image) -> None:
     """Raise UnsafePlan for an image with deregistration protection."""
     if str(image.facts.get("DeregistrationProtection") or "").startswith("enabled"):
         raise UnsafePlan(
-            f"image {image.image_id} ({spec.label}) has deregistration protection. Disable it first. EC2 may keep it "
-            "for another 24 hours"
+            f"image {image.image_id} ({spec.label}) has deregistration protection. Disable the protection first. "
+            "EC2 may keep the protection for another 24 hours"
         )
 
 
@@ -134,8 +136,7 @@ def require_unused(spec: ImageSpec, state: State, image: Image) -> None:
         unlisted = state.refusal("DescribeImageUsageReports")
         raise UnsafePlan(
             f"{subject} is in use by {listed(users)}. Remove these uses first, or set force: true to deregister the "
-            "image all the same."
-            + (f" A newer report may show no use, but AWS does not list the reports: {unlisted}" if unlisted else "")
+            "image all the same." + (f" {_UNLISTED}: {unlisted}" if unlisted else "")
         )
     asked = ["DescribeImageReferences", "DescribeLaunchConfigurations", "DescribeImageAttribute"]
     asked += ["DescribeImageUsageReportEntries"] if LAUNCH_PERMISSIONS.of(state, image.image_id) else []
@@ -193,8 +194,9 @@ def shared_warnings(spec: ImageSpec, state: State, image: Image) -> Iterator[str
     if shared:
         named = listed(shared)
         yield (
-            f"image {image.image_id} ({spec.label}) is shared with {named}. No usage report shows its use there "
-            "(CreateImageUsageReport makes one). They lose access to it."
+            f"image {image.image_id} ({spec.label}) is shared with {named}. No usage report shows that an account "
+            "with access uses the image (CreateImageUsageReport makes such a report). All other accounts lose access "
+            "to the image."
         )
 
 
@@ -206,16 +208,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
     own = [item for item in taken(spec, state) if item not in given]
     free = [item for item in own if item.snapshot_id not in used]
     locks = {item.snapshot_id: lock for item in free if (lock := lock_of(state, item)) is not None}
-    warnings = [
-        f"snapshot {item.snapshot_id} of {spec.label} is kept: {used[item.snapshot_id]} uses it"
-        for item in own
-        if item.snapshot_id in used
-    ]
-    warnings += [
-        f"snapshot {item.snapshot_id} is kept. Only its tags, and a description that it shares with the image, say "
-        f"that it was taken for {spec.label}. Delete it yourself if you do not need it"
-        for item in given
-    ]
+    warnings = [*_kept_used(spec, own, used), *_kept_given(spec, given)]
     warnings += _lock_warnings(spec, state, free, locks)
     # EC2 copies the snapshots of a version that is made from an image.
     copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item) and item not in own]
@@ -247,6 +240,20 @@ def _lock_warnings(
             f"state: EC2 does not show whether the snapshots of {spec.label} are locked, and a locked one would "
             f"outlive its image. {denied} Or set force: true to skip this check.",
             [denied],
+        )
+
+
+def _kept_used(spec: ImageSpec, own: Iterable[Snapshot], used: Mapping[str, str]) -> Iterator[str]:
+    for item in own:
+        if item.snapshot_id in used:
+            yield f"snapshot {item.snapshot_id} of {spec.label} is kept: {used[item.snapshot_id]} uses it"
+
+
+def _kept_given(spec: ImageSpec, given: Iterable[Snapshot]) -> Iterator[str]:
+    for item in given:
+        yield (
+            f"snapshot {item.snapshot_id} is kept. Only its tags, and a description that it shares with the image, say "
+            f"that it was taken for {spec.label}. Delete it yourself if you do not need it"
         )
 
 

@@ -221,7 +221,7 @@ def reshaped(spec: ImageSpec) -> set[str]:
 
 
 def require_create_image_devices(spec: ImageSpec, state: State, instance: Instance, targets: Iterable[Target]) -> None:
-    """Raise SpecError for devices of CreateImage that EC2 would refuse, by the rules for RegisterImage."""
+    """Raise SpecError for devices of a CreateImage that EC2 would refuse. The rules are those for RegisterImage."""
     changed = reshaped(spec)
     for target in targets:
         if target.device_name in changed:

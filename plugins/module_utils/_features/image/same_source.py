@@ -53,8 +53,8 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
     fits = (launched or is_same_source(spec, state, resource)) and has_fingerprint(resource)
     if not fits and not launched and not is_shown_of_source(spec, state, resource):
         raise SpecError(
-            f"{known} from another source than {spec.source}. {advice}. To relaunch others from it, name its own "
-            "source (for a group, bake_and_relaunch_source)"
+            f"{known} from another source than {spec.source}. {advice}. To relaunch other instances from this "
+            "version, name the source of the version (for a group, in bake_and_relaunch_source)"
         )
     if fits and not recorded.endswith(spec.shape_hash):
         raise SpecError(f"{known} with other devices or block_devices. {advice}")
@@ -65,14 +65,14 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
     if foreign is not None:
         raise SpecError(
             f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. "
-            f"It only has the tags. {advice}"
+            f"Only tags say that it was made from {spec.source}. {advice}"
         )
     if fits:
         return ()
     warning = (
         f"{what} {resource.resource_id} is {spec.label} of {spec.source}, as EC2 shows, but its tag "
-        f"{tag_names.FINGERPRINT} is missing or altered. It counts, and is not deleted. If it was made with the "
-        f"devices and block_devices of this task, give it the tag "
+        f"{tag_names.FINGERPRINT} is missing or altered. The {what} counts as this version, and this task does not "
+        f"delete it. If it was made with the devices and block_devices of this task, give it the tag "
         f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.source)}. If not, use another version."
     )
     return (warning,)

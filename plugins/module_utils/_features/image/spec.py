@@ -145,7 +145,10 @@ def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
     name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
         if not value or len(value) > tag_names.LONGEST_VALUE:
-            raise SpecError(f"{option}: {value!r} is kept in a tag. Use 1 to {tag_names.LONGEST_VALUE} characters")
+            raise SpecError(
+                f"{option}: a tag keeps the value, and {value!r} has {len(value)} characters. Use 1 to "
+                f"{tag_names.LONGEST_VALUE}"
+            )
         if planned_in(value):
             raise SpecError(f"{option}: {value!r} looks like a planned id. Use another text")
     hardware = {key: params[key] for key in HARDWARE if params.get(key) is not None}
@@ -202,7 +205,7 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
     for option in ("volume_size", "iops", "throughput"):
         value = values[option]
         if value is not None and value < 1:
-            raise SpecError(f"{what}: {option}: {value} is not a number from 1")
+            raise SpecError(f"{what}: {option}: {value} is too small. Use 1 or more")
     if override.volume_type is not None:
         require_performance(what, override.volume_type, override.volume_size, override.iops, override.throughput)
     return override

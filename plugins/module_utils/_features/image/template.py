@@ -83,9 +83,7 @@ def _with_image(versions: Iterable[TemplateVersion], former: TemplateVersion, im
     return max(fitting, key=lambda one: (one.is_default, one.number), default=None)
 
 
-def _with_new(
-    spec: ImageSpec, state: State, wanted: TemplateSpec, former: TemplateVersion, image_id: str
-) -> Templated:
+def _with_new(spec: ImageSpec, state: State, wanted: TemplateSpec, former: TemplateVersion, image_id: str) -> Templated:
     template_id, number = former.template_id, former.number
     name = planned("version", f"of {template_id} with {spec.label}")
     created = Change(
@@ -111,9 +109,7 @@ def _with_new(
 def _with_default(state: State, former: TemplateVersion, version: int) -> Templated:
     number = former.number
     changes = () if version == number else _default_change(state, former, version)
-    return Templated(
-        former.template_id, former.template_name, number, version, default=True, made_default=changes
-    )
+    return Templated(former.template_id, former.template_name, number, version, default=True, made_default=changes)
 
 
 def _default_change(state: State, former: TemplateVersion, version: int | str) -> tuple[Change, ...]:

@@ -34,7 +34,7 @@ from ..._domain.replacement import REJECTED, SERVING, Replacement, predecessor, 
 from ..._domain.succession import claimants, on_trial_for, successor_queries, undecided
 from ..._domain.succession_doubts import claim_warnings, undecided_warning
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import SpecError, Unanswered, listed
+from ..._kernel.errors import Ambiguous, SpecError, Unanswered, listed
 from ..._kernel.facts import CLASSIC_LOAD_BALANCERS_QUERY, TARGET_GROUPS_QUERY
 from ..._kernel.ids import require_id
 from ..._kernel.instance_proofs import can_be_on_trial
@@ -203,7 +203,7 @@ def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[s
     asked = {"DescribeTargetHealth", *(query.operation for query in lists)}
     refusals = dict.fromkeys(str(error) for query, error in state.unanswered.items() if query.operation in asked)
     if refusals:
-        yield f"the load balancers of these instances are not known: {listed(refusals)}"
+        yield f"AWS does not show which load balancers the instances of this task have: {listed(refusals)}"
 
 
 def _stop_refusals(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Refusal]:
@@ -360,10 +360,16 @@ def _unreplaced(
     refusals = list(replaced_ones(state, [item for item in starting if item.instance_id not in open_ids]))
     warnings = [undecided_warning(item) for item in unmarked]
     if spec.instance_ids is None:
-        warnings += [f"{one.trouble}; it is not started" for one in refusals]
+        warnings += [_not_started(one) for one in refusals]
     replaced = {one.instance_id for one in refusals}
     left = [item for item in starting if item.instance_id not in replaced]
     return left, warnings, [] if spec.instance_ids is None else refusals
+
+
+def _not_started(one: Refusal) -> str:
+    """Return the warning about an instance that was replaced, maybe by several successors."""
+    remedy = f". {one.advice.rstrip('.')}" if one.kind is Ambiguous else ""
+    return f"{one.trouble}; {one.instance_id} is not started{remedy}"
 
 
 def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
@@ -382,9 +388,9 @@ def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
         f"{item.instance_id} (EC2's reason: {item.facts.get('StateTransitionReason') or 'none'})" for item in instances
     ]
     warning = (
-        f"the last stop of {listed(stops)} is not within the times of the tag {tag_names.RESTORE_STATE}, so no run of "
-        "this collection has stopped the instance, and it is not started. Start it if it should run, or remove the "
-        "tag"
+        f"EC2 does not show a stop within the time of the hold (tag {tag_names.RESTORE_STATE}) for {listed(stops)}. So "
+        "no run of this collection has stopped these instances, and this run does not start them. Start those that "
+        "should run, or remove their tags"
     )
     return [warning]
 

@@ -19,7 +19,7 @@ from ..._kernel.resources import Instance
 from ..._kernel.state import State
 
 CHECK = "Check the ids and the region."
-BESIDE = "Start them beside their successors with force_start: true."
+BESIDE = "To start a replaced instance beside its successor, set force_start: true."
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def replaced_ones(state: State, instances: Iterable[Instance]) -> Iterator[Refus
         try:
             newer = successor(state, name)
         except Ambiguous as error:
-            yield Refusal(name, str(error), kind=Ambiguous)
+            yield Refusal(name, error.problem, f"{error.remedy}.", kind=Ambiguous)
             continue
         if newer is not None:
             yield Refusal(name, f"{name} was replaced by {newer.instance_id}, which is {newer.state}", BESIDE)

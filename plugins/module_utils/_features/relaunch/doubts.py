@@ -46,7 +46,7 @@ def spared(old: Instance, new: Instance) -> str:
         f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was "
         f"rejected in favour of {old.instance_id} ({old.state}). Nothing proves that, and {new.instance_id} may have "
         f"served, so it is not terminated. Terminate {new.instance_id} to continue with {old.instance_id}, or remove "
-        "the tag to continue with the successor"
+        f"the tag to continue with {new.instance_id}"
     )
 
 
@@ -101,8 +101,8 @@ def younger_hold(old: Instance, new: Instance) -> tuple[str, ...]:
         return ()
     warning = (
         f"{old.instance_id} is {old.state}, and its tag {tag_names.RESTORE_STATE} says that another run is about to "
-        f"stop it and start it again. {new.instance_id} replaces it all the same, so that run may fail. Repeat that "
-        "run"
+        f"stop it and start it again. {new.instance_id} replaces {old.instance_id} all the same. The other run may "
+        "fail because of that. Repeat the other run"
     )
     return (warning,)
 
@@ -133,6 +133,6 @@ def retagging(spec: RelaunchSpec, state: State) -> tuple[tuple[Stage, ...], tupl
 
 def _retag(item: Instance, tagged: Instance, region: str) -> Change:
     tags = {tag_names.REPLACES: tagged.tags[tag_names.REPLACES]}
-    reason = f"restore the tag: the ClientToken shows the successor of {predecessor(tagged)}"
+    reason = f"restore the tag: the ClientToken shows that this is the successor of {predecessor(tagged)}"
     before, after = {"tags": dict(item.tags)}, {"tags": dict(tagged.tags)}
     return Change("CreateTags", item.instance_id, region, {"Tags": tag_names.boto3_tags(tags)}, reason, before, after)

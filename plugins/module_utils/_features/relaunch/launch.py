@@ -104,8 +104,9 @@ def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
                 f"{len(carried) - tag_names.MOST_TAGS + OUR_TAGS} from {old.instance_id}."
             )
         raise SpecError(
-            f"overrides: tags: with the {len(carried)} of {old.instance_id} they are {len(tags)}; EC2 takes "
-            f"{tag_names.MOST_TAGS}, {OUR_TAGS} of them are this collection's"
+            f"overrides: tags: with the {len(carried)} tags of {old.instance_id}, the successor would have "
+            f"{len(tags)}. EC2 takes {tag_names.MOST_TAGS}, and {OUR_TAGS} of them are this collection's. Set fewer "
+            f"tags, or remove some from {old.instance_id}"
         )
     # An instance hands on its predecessors' ids only if EC2 proves its own predecessor.
     inherited = replaced_ids(old.tags) if predecessor(old) is not None else ()
@@ -120,8 +121,10 @@ def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, s
     if len(tags) > tag_names.MOST_TAGS:
         # EC2 takes no more of them, so those of the volume alone fit.
         raise SpecError(
-            f"overrides: tags: with the {len(carried)} of the root volume {old.root_volume_id} they are {len(tags)}; "
-            f"EC2 takes {tag_names.MOST_TAGS}"
+            f"overrides: tags: with the {len(carried)} tags of the root volume {old.root_volume_id}, the root "
+            f"volume of the successor would have {len(tags)}. EC2 takes {tag_names.MOST_TAGS}. Set fewer tags, or "
+            "remove some from "
+            f"{old.root_volume_id}"
         )
     return tags
 

@@ -101,8 +101,8 @@ def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
     if not foreign:
         return []
     warning = (
-        f"{image.image_id} has snapshots at {', '.join(foreign)} of other volumes than those of {old.instance_id}. "
-        "The successor starts with that other content"
+        f"EC2 does not show that the snapshots of {image.image_id} at {', '.join(foreign)} were taken of the volumes "
+        f"of {old.instance_id} there. The successor starts with the content of these snapshots"
     )
     return [warning]
 
@@ -158,8 +158,9 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
     data = data_volumes(old)
     if data and _copied(state, old, image) is None:
         found.append(
-            f"the data volumes {_named(data)} stay with {old.instance_id}{_chosen(spec, 'data_volumes')}; the run "
-            "itself shows whether its successor gets copies of them"
+            f"the data volumes {_named(data)} stay with {old.instance_id}{_chosen(spec, 'data_volumes')}. "
+            f"{spec.image_id} does not show its devices yet, so only the real run shows whether the successor gets "
+            "copies of these volumes"
         )
     if old.state in ("stopping", "stopped") and not old.elastic_ip and public_address(old) is None:
         found.append(
@@ -174,7 +175,8 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
         )
     if spec.overrides.instance_type not in (None, old.instance_type) and _has_cpu_options(state, old):
         found.append(
-            f"the CPU options of {old.instance_id} belong to {old.instance_type}, and its successor does not get them"
+            f"the successor of {old.instance_id} does not get the CPU options of {old.instance_id}, which belong to "
+            f"the type {old.instance_type}"
         )
     return tuple(found)
 

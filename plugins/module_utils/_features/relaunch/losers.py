@@ -38,9 +38,9 @@ def losers_over(
 ) -> tuple[list[Instance], tuple[str, ...]]:
     """Return the losers of a race with *current* that no run can still work on, and a warning that names the others.
 
-    A run decides on its successor once it has waited for its health. So the run of a loser is over if the tag is
-    ``rejected``, or if the timeout of the health has passed since its launch. If the facts of a race do not agree, or
-    if the loser is older than a day, it may have served, and the warning names it.
+    A run decides about its successor after the wait for the health of the successor. So the run of a loser is over if
+    the tag is ``rejected``, or if the timeout of the health has passed since its launch. If the facts of a race do not
+    agree, or if the loser is older than a day, it may have served, and the warning names it.
     """
     found = losers(state, current) if spec.follow_successor else []
     state.require(*(query for item in found for query in _loser_queries(item)))

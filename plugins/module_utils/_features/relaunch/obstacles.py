@@ -38,12 +38,12 @@ def usable_image(spec: RelaunchSpec, state: State) -> Image:
     """
     image = state.image(spec.image_id)
     if image is None:
-        why = (
-            "no plan in assume makes it"
-            if is_planned(spec.image_id)
-            else f"it does not exist in {state.region}, or is not shared with you"
+        if is_planned(spec.image_id):
+            raise SpecError(f"image_id: no plan in assume makes {spec.image_id}")
+        raise SpecError(
+            f"image_id: {spec.image_id} does not exist in {state.region}, or is not shared with you. Check the id and "
+            "the region"
         )
-        raise SpecError(f"image_id: {spec.image_id}: {why}")
     if image.state not in ("available", "pending"):
         reason = f" ({image.state_reason})" if image.state_reason else ""
         raise SpecError(f"image_id: {spec.image_id} is {image.state}{reason}, so nothing can be launched from it")
@@ -68,7 +68,7 @@ def architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, i
         fits = list(read_fact(info, "ProcessorInfo.SupportedArchitectures") or ())
         what = f"instance_type {wanted}"
     if image.architecture is not None and fits and image.architecture not in fits:
-        yield f"{image.image_id} is for {image.architecture}, {what} is {' or '.join(fits)}"
+        yield f"{image.image_id} is for {image.architecture}, but {what} is {' or '.join(fits)}"
 
 
 def write_troubles(spec: RelaunchSpec, current: Instance, image: Image | None) -> Iterable[str]:
@@ -84,8 +84,8 @@ def write_troubles(spec: RelaunchSpec, current: Instance, image: Image | None) -
     if current.state in ("stopping", "stopped") and (made is None or launched is None or launched <= made):
         return
     yield (
-        f"lose_writes: {current.instance_id} has run since {spec.image_id} was captured, so the image lacks its "
-        "later writes. Bake another version while it is stopped, or set lose_writes: true to accept that"
+        f"lose_writes: {current.instance_id} has run since {spec.image_id} was captured, so the image lacks the "
+        f"later writes. Stop {current.instance_id} and bake another version, or set lose_writes: true to accept that"
     )
 
 
@@ -99,10 +99,10 @@ def hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, image
     info, what = type_facts(state, wanted), f"instance type {wanted}"
     modes = info.get("SupportedBootModes") or ()
     if modes and image.boot_mode in ("uefi", "legacy-bios") and image.boot_mode not in modes:
-        yield f"{image.image_id} boots in mode {image.boot_mode}, {what} in {' or '.join(modes)}"
+        yield f"{image.image_id} boots in mode {image.boot_mode}, but {what} boots only in {' or '.join(modes)}"
     kinds = info.get("SupportedVirtualizationTypes") or ()
     if kinds and image.virtualization_type is not None and image.virtualization_type not in kinds:
-        yield f"{image.image_id} is for {image.virtualization_type}, {what} is {' or '.join(kinds)}"
+        yield f"{image.image_id} is for {image.virtualization_type}, but {what} takes only {' or '.join(kinds)}"
     if image.tpm_support and info.get("NitroTpmSupport") == "unsupported":
         yield f"{image.image_id} needs NitroTPM {image.tpm_support}, which {what} does not have"
     # EC2 may not know it for a planned image.

@@ -213,9 +213,9 @@ def _plan_unproven(
     """Return the plan for an unproven successor of an interrupted run."""
     if len(unproven) > 1:
         raise Ambiguous(
-            f"several instances were launched to replace {old.instance_id} and are unproven (tag {tag_names.TRIAL}). "
-            "Terminate all but one of them",
+            f"several instances were launched to replace {old.instance_id} and are unproven (tag {tag_names.TRIAL})",
             [new.instance_id for new in unproven],
+            "Terminate all but one of them",
         )
     (new,) = unproven
     if new.image_id != spec.image_id:
@@ -223,11 +223,13 @@ def _plan_unproven(
     hold, birth = hold_of(old), born(new)
     held_since = is_off(old) and hold is not None and birth is not None and hold.since > birth
     if new.state not in ("pending", "running") or held_since or started_since(old, new):
-        what = "was started or got a hold since then" if new.state in ("pending", "running") else f"is {old.state}"
+        runs = new.state in ("pending", "running")
+        start = "" if runs else "start it, "
+        what = "was started or got a hold after that launch" if runs else f"is {old.state}"
         raise UnsafePlan(
             f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and is unproven. It is "
             f"{new.state}, and {old.instance_id} {what}, so either may have data that the other lacks. To continue "
-            f"with {old.instance_id}, terminate {new.instance_id}. To continue with {new.instance_id}, start it, stop "
+            f"with {old.instance_id}, terminate {new.instance_id}. To continue with {new.instance_id}, {start}stop "
             f"{old.instance_id}, and remove the tag {tag_names.TRIAL} of {new.instance_id}"
         )
     return _proof_plan(spec, state, old, new, now)
@@ -261,12 +263,14 @@ def _plan_rollback(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
     another run.
     """
     names = " and ".join(new.instance_id for new in rejected)
-    what = f"instance_id: {names} did not become healthy in place of {old.instance_id}"
+    verb, them = ("is", "it") if len(rejected) == 1 else ("are", "them")
+    what = f"instance_id: {names} did not become healthy in place of {old.instance_id}, and {verb}"
     if spec.on_failure != "rollback":
-        raise UnsafePlan(f"{what}, and is kept for inspection (on_failure: {spec.on_failure}). Terminate it afterwards")
+        raise UnsafePlan(f"{what} kept for inspection (on_failure: {spec.on_failure}). Terminate {them} afterwards")
     refused = UnsafePlan(
-        f"{what}, and is terminated. {old.instance_id} stays in service. Another run launches anew from "
-        f"{spec.image_id}, without the writes of {old.instance_id} since its capture. Only another version has them"
+        f"{what} terminated. {old.instance_id} stays in service. Another run launches a new successor from "
+        f"{spec.image_id}, which lacks the writes of {old.instance_id} since the capture. To include them, bake "
+        "another version"
     )
     return Plan(restoration(state, old, rejected), refused=refused)
 

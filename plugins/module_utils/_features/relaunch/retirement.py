@@ -54,12 +54,16 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
             )
         if TERMINATION_PROTECTION.of(state, old.instance_id):
             found.append(
-                f"old_instance: terminate: {old.instance_id} has termination protection (DisableApiTermination)"
+                f"old_instance: terminate: {old.instance_id} has termination protection (DisableApiTermination). "
+                "Disable it, or use another old_instance"
             )
     if spec.old_instance != "keep":
         # EC2, "Enable stop protection": it protects against termination too.
         if STOP_PROTECTION.of(state, old.instance_id):
-            found.append(f"old_instance: {spec.old_instance}: {old.instance_id} has stop protection (DisableApiStop)")
+            found.append(
+                f"old_instance: {spec.old_instance}: {old.instance_id} has stop protection (DisableApiStop). Disable "
+                "it, or use old_instance: keep"
+            )
         trouble = None
         if not spec.lose_instance_store and old.state != "stopped":
             trouble = instance_store_trouble(state, old)

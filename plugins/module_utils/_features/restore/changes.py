@@ -97,7 +97,7 @@ def attachment(volume_id: str, source: str, target: Instance, device: str, regio
         volume_id,
         region,
         {"InstanceId": target.instance_id, "Device": device},
-        f"attach the restored {source} to {target.instance_id}",
+        f"attach the volume restored from {source} to {target.instance_id}",
         {"state": "available", "attachments": []},
         {"state": "in-use", "attachments": [link]},
     )

@@ -38,8 +38,8 @@ def elsewhere_notes(claims: Iterable[Claim]) -> list[str]:
     """
     notes = (
         f"{claim.volume.volume_id} has the tags of a volume restored from {claim.source}, but is in another zone or "
-        f"attached to another instance. It does not count here, and is kept. If that is wrong, remove its tag "
-        f"{tag_names.SPEC}"
+        f"attached to another instance. It does not count here, and is kept. If {claim.volume.volume_id} was not "
+        f"restored from {claim.source}, remove its tag {tag_names.SPEC}"
         for claim in claims
     )
     return bounded(notes)
@@ -63,7 +63,7 @@ def older_notes(claims: Sequence[Claim], snapshots: Iterable[Snapshot], wanted: 
             notes.append(
                 f"{claim.volume.volume_id} was restored from {claim.source} before, from "
                 f"{used.snapshot.snapshot_id} of {format_moment(used.moment)}. A new restore would take "
-                f"{newest.snapshot.snapshot_id} of {format_moment(newest.moment)}. Give another name to restore that "
-                "one"
+                f"{newest.snapshot.snapshot_id} of {format_moment(newest.moment)}. To restore from "
+                f"{newest.snapshot.snapshot_id}, give another name"
             )
     return bounded(notes)

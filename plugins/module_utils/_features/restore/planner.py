@@ -216,8 +216,9 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
     if len(chosen) > 1:
         raise Ambiguous(
             f"{source}: more than one volume carries {tag_names.SPEC}={spec.declaration(source)} and "
-            f"{tag_names.VOLUME}={spec.entry(source)}. Remove these tags from the wrong ones",
+            f"{tag_names.VOLUME}={spec.entry(source)}",
             [volume.volume_id for volume in chosen],
+            "Remove these tags from the wrong ones",
         )
     volume = chosen[0]
     zone = spec.zone if target is None else target.availability_zone
@@ -341,8 +342,8 @@ def _devices(
     limit = attachment_limit(state, target)
     if limit is not None and (number := limit.excess(len(recorded))):
         raise UnsafePlan(
-            f"target_instance_id: the type {target.instance_type} of {target.instance_id} takes {limit.text}, and it "
-            f"would have {number}. Detach others first, or choose a larger type"
+            f"target_instance_id: the type {target.instance_type} of {target.instance_id} takes {limit.text}, and "
+            f"{target.instance_id} would have {number}. First detach other volumes, or choose a larger type"
         )
     return _chosen_devices(target, taken_disks(state, target), recorded)
 

@@ -55,7 +55,7 @@ def restore_point(source: str, item: Candidate, notes: list[str]) -> RestorePoin
     order = sorted((key for key in tags if len(key) <= LONGEST_KEY), key=lambda key: (key != "Name", key))
     left = [key for key in sorted(tags) if key not in order[:MOST_CARRIED]]
     if left:
-        notes.append(f"{source}: the volume has no room for these tags: {listed(map(visible, left))}")
+        notes.append(f"{source}: the restored volume has no room for these tags: {listed(map(visible, left))}")
     return RestorePoint(
         source=source,
         snapshot=item.snapshot,
@@ -87,10 +87,10 @@ def _performance(
     """Return the recorded type, and the IOPS and throughput if volumes of this type take them."""
     rules = VOLUME_TYPES.get(origin.volume_type or "")
     if rules is None or origin.volume_type is None or not _is_possible(origin, snapshot.volume_size):
-        recorded = "does not record its type"
+        recorded = "does not record the type of the volume"
         if origin.volume_type:
-            recorded = f"records {visible(origin.volume_type)} as its type, with values that EBS does not take"
-        notes.append(f"{source}: {snapshot.snapshot_id} {recorded}, so it becomes a {DEFAULT_TYPE} volume")
+            recorded = f"records the volume type {visible(origin.volume_type)} with values that EBS does not take"
+        notes.append(f"{source}: {snapshot.snapshot_id} {recorded}, so the restored volume is {DEFAULT_TYPE}")
         return DEFAULT_TYPE, None, None
     return (
         origin.volume_type,

@@ -193,10 +193,12 @@ def _claimed_older(known: Iterable[Candidate], chosen: Candidate) -> list[str]:
     ]
     if not later or not chosen.copied:
         return []
-    text = (
-        f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, and {listed(sorted(later))} was begun later"
+    note = (
+        f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}. These copies began later: "
+        f"{listed(sorted(later))}. Only their tag {tag_names.TAKEN} says that their data is older. Compare the copies "
+        "where that matters."
     )
-    return [f"{text}. Only the tag {tag_names.TAKEN} says that its data is older. Compare them where that matters."]
+    return [note]
 
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
@@ -206,7 +208,7 @@ def _some(sentences: Sequence[str], separator: str = "; ") -> str:
 
 def _nothing_of(source: str, known: Sequence[Candidate], wanted: Wanted) -> str:
     """Return the error if no snapshot is usable, with the snapshots that exist."""
-    text = f"{source}: has no completed snapshot{wanted.where}{wanted.when} to restore from"
+    text = f"{source} has no completed snapshot{wanted.where}{wanted.when} to restore from"
     if not known:
         return (
             f"{text}, and no other snapshot. Check the id and the region. A copy in another region has the id in its "
@@ -266,7 +268,10 @@ def _anew(candidates: Sequence[Candidate], found: Sequence[InstanceSet], wanted:
     """
     fresh = replace(wanted, restored=())
     there = frozenset(item.source for item in wanted.restored)
-    gone = f"{wanted.instance_id}: the snapshots of the restored volumes are gone, so no volume is added to them"
+    gone = (
+        f"{wanted.instance_id}: the snapshots of the restored volumes are gone, so this run restores no other volume "
+        "of the instance"
+    )
     try:
         chosen, notes = _newest_whole(found, fresh) if found else _without_sets(candidates, fresh)
     except SpecError:
@@ -278,17 +283,17 @@ def _anew(candidates: Sequence[Candidate], found: Sequence[InstanceSet], wanted:
 
 def _ignored_note(wanted: Wanted, sources: Iterable[str]) -> str:
     return (
-        f"{wanted.instance_id}: volumes have the tags of volumes restored from {listed(sorted(sources))}, but their "
-        "snapshots are gone. They do not count, so that all volumes come from one moment. Check them, and remove "
-        f"their tag {tag_names.SPEC} or delete them"
+        f"{wanted.instance_id}: some volumes have the tags of volumes restored from {listed(sorted(sources))}, but the "
+        "snapshots that they were made from are gone. These volumes do not count, so that all restored volumes come "
+        f"from one moment. Check these volumes. Then remove their tag {tag_names.SPEC}, or delete them"
     )
 
 
 def _no_set_note(wanted: Wanted) -> str:
-    volumes = listed(sorted(item.source for item in wanted.restored))
+    sources = listed(sorted(item.source for item in wanted.restored))
     return (
-        f"{wanted.instance_id}: {volumes} was restored from a snapshot outside any set, so no set is used. To restore "
-        f"a set, name another declaration, or remove the tag {tag_names.SPEC} of that volume"
+        f"{wanted.instance_id}: the volumes restored from {sources} come from snapshots outside any set, so no set is "
+        f"used. To restore a set, give another name, or remove the tag {tag_names.SPEC} of these restored volumes"
     )
 
 
@@ -364,8 +369,9 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
     if not chosen and not there:
         raise SpecError(
             f"{wanted.instance_id}: there is no completed snapshot of its volumes{wanted.where}{wanted.when} to "
-            "restore from. It has no set, and no snapshot names it as the instance of its volume. Check the id and the "
-            f"region, or name the volumes by their ids{f'. {unknown}' if unknown else ''}"
+            f"restore from. {wanted.instance_id} has no snapshot set, and no snapshot records that its volume was "
+            f"attached to {wanted.instance_id}. Check the id and the region, or name the volumes by their ids"
+            f"{f'. {unknown}' if unknown else ''}"
         )
     if len(chosen) > 1:
         times = sorted(item.moment for item in chosen.values())

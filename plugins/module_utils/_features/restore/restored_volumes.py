@@ -57,11 +57,14 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Prov
         snapshot = snapshots.get(claim.volume.snapshot_id or "")
         misfit = _misfit(claim, snapshot)
         if misfit is None and snapshot is None and claim.source in proven:
-            misfit = f"EC2 no longer shows {claim.volume.snapshot_id}, while another volume is proven"
+            misfit = (
+                f"EC2 no longer shows {claim.volume.snapshot_id}, and another restored volume of this source still has "
+                "its snapshot"
+            )
         if misfit is not None:
             refuted[claim.volume.volume_id] = (
                 f"{claim.volume.volume_id} has the tags of a volume restored from {visible(claim.source)}, but "
-                f"{misfit}. It does not count as restored. Remove its tag {tag_names.SPEC}"
+                f"{misfit}. {claim.volume.volume_id} does not count as restored. Remove its tag {tag_names.SPEC}"
             )
             notes.append(refuted[claim.volume.volume_id])
             continue

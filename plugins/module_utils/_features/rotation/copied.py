@@ -109,7 +109,7 @@ class Copied:
         if not is_recorded_for(record, self.spec.policy) or record.region != self.state.region:
             return "its description names another policy or region"
         if record.account and record.account != self._account_here(copy):
-            return f"its description names the account {record.account}"
+            return f"its description names another account, {record.account}"
         if record.original not in ("", original_id):
             return f"its description says that it is a copy of {record.original}"
         if original_id not in self.homes:

@@ -89,7 +89,9 @@ class Copying:
 
     @cached_property
     def _no_key(self) -> str:
-        """Return why the key of the place is unusable, or an empty text, even if KMS does not answer."""
+        """Return why the key of the place is unusable. Return an empty text if it is usable, or if KMS does not
+        answer.
+        """
         key = self.copy.kms_key_id
         if key is None or not key_of(self.state, key, self.copy.place).is_unusable:
             return ""
@@ -396,7 +398,9 @@ class Copying:
     # --- the calls ---
 
     def stages(self) -> Iterator[Stage]:
-        """Yield the stages that copy, the older snapshots of each volume first, each with the wait for its copies."""
+        """Yield the stages that copy. The older snapshots of each volume come first. If the run waits, each stage
+        waits for its copies.
+        """
         pending = tuple(item.snapshot_id for item in self.there.living if item.state == "pending") if self.waits else ()
         if pending:
             yield Stage(waits=(Wait(pending, "completed", place=self.copy.place),))

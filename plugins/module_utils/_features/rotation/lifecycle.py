@@ -339,7 +339,7 @@ class _Planning:
             if item.volume_size > LARGEST_FAST_RESTORE:
                 self.warnings.append(
                     f"{snapshot_id} has {item.volume_size} GiB, but EC2 has fast restore only up to "
-                    f"{LARGEST_FAST_RESTORE}"
+                    f"{LARGEST_FAST_RESTORE} GiB"
                 )
                 continue
             # In other zones it has ended by then.

@@ -71,7 +71,7 @@ def _beyond(spec: RotationSpec, decided: Iterable[Decided], keepings: Iterable[K
 
 
 def _below_minimum(spec: RotationSpec, keeping: Keeping, going: Iterable[SnapshotSet]) -> list[str]:
-    """Return a sentence for each source that would have too few snapshots left here. Copies have rules of their own."""
+    """Return a sentence for each source that would have too few snapshots left. Copies have other rules."""
     left = left_over(keeping, going, waits=keeping.scene.waits)
     return [
         f"min_keep is {spec.min_keep}, and {group} would have {number} left"

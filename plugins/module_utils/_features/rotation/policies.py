@@ -20,7 +20,7 @@ OPTIONS = frozenset(ARGUMENT_SPEC) - {"state"} | {"wait", "wait_timeout"}
 
 
 def refused_policies(policies: Sequence[Mapping[str, Any]], named: str) -> list[str]:
-    """Return a sentence for each mistake in *policies*, the value of the variable *named*.
+    """Return a sentence for each mistake in *policies*. *named*: the name of their variable.
 
     A policy needs a name of its own, ``keep``, and only options in `OPTIONS`. The module refuses all other mistakes
     when the role runs the policy.

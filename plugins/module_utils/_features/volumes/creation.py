@@ -61,8 +61,10 @@ def _source(draft: Draft, target: Target) -> str | None:
         draft.asked += by_id("DescribeSnapshots", "snapshot-id", [spec.snapshot_id])
         found = draft.state.snapshot(spec.snapshot_id)
         if draft.is_settled and (found is None or found.state != "completed"):
-            seen = "does not exist" if found is None else f"is {found.state}"
-            raise SpecError(f"{target.label}: snapshot_id: {spec.snapshot_id} {seen} in {draft.state.region}")
+            trouble = f"does not exist in {draft.state.region}. Check the id and the region"
+            if found is not None:
+                trouble = f"is {found.state}. Name a completed snapshot"
+            raise SpecError(f"{target.label}: snapshot_id: {spec.snapshot_id} {trouble}")
         if draft.is_settled and found is not None and found.storage_tier == ARCHIVE:
             raise SpecError(
                 f"{target.label}: snapshot_id: {spec.snapshot_id} is archived. Restore it first, with aws ec2 "

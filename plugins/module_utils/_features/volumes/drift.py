@@ -282,7 +282,7 @@ def _new_size(target: Target, was: Mapping[str, Any], source: Snapshot | None) -
     if source is not None and size < source.volume_size:
         raise SpecError(
             f"{target.label}: size: {size} GiB is smaller than the snapshot {source.snapshot_id} "
-            f"({source.volume_size} GiB)"
+            f"({source.volume_size} GiB). Use {source.volume_size} or more"
         )
     return int(size)
 

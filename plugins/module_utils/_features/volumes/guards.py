@@ -102,7 +102,7 @@ def require_mendable(draft: Draft, match: Match, drift: Drift) -> None:
 
 
 def faults(draft: Draft) -> dict[str, StorageError]:
-    """Return why entries of a finished draft are refused, by label, and why purges are, by instance."""
+    """Return the errors that refuse entries of a finished draft, by label, and purges, by instance."""
     found: dict[str, StorageError] = {}
     for labels, error in (*_taken_devices(draft), *_beyond_limits(draft), *_replaced(draft), *_unstoppable(draft)):
         found.update((label, found.get(label, error)) for label in labels)
@@ -197,8 +197,8 @@ def _beyond_limits(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
             yield (
                 labels,
                 UnsafePlan(
-                    f"{listed(labels)}: the type {instance.instance_type} of {instance_id} takes {limit.text}; with "
-                    f"these it would have {number}. Detach others first, or choose a larger type"
+                    f"{listed(labels)}: the type {instance.instance_type} of {instance_id} takes {limit.text}, and "
+                    f"{instance_id} would have {number}. First detach other volumes, or choose a larger type"
                 ),
             )
 

@@ -196,10 +196,11 @@ def _told_from_copies(match: Match, known: KnownVolumes) -> Match:
     if (volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)) == identity:
         return dataclasses.replace(match, copies=tuple(rivals))
     raise Ambiguous(
-        f"{match.target.label}: {volume.volume_id} would be the second volume with "
-        f"{tag_names.SPEC}={match.target.group} and {tag_names.VOLUME}={match.name}. Give it another name with name, "
-        "volume_move_names of the role volume_move, or move_volumes_names of the playbook",
+        f"{match.target.label}: several volumes would have the tags {tag_names.SPEC}={match.target.group} and "
+        f"{tag_names.VOLUME}={match.name}",
         sorted(item.volume_id for item in (volume, *rivals)),
+        f"Give {volume.volume_id} another name with name, volume_move_names of the role volume_move, or "
+        "move_volumes_names of the playbook",
     )
 
 
@@ -220,7 +221,8 @@ def _match(target: Target, known: KnownVolumes) -> Match:
         for volume in known.at(instance.instance_id, spec.device_name)
     }
     if len(there) > 1:
-        raise Ambiguous(f"{target.label}: several volumes are at {spec.device_name}", sorted(there))
+        problem = f"{target.label}: several volumes are at {spec.device_name}"
+        raise Ambiguous(problem, sorted(there), "Name the right one in volume_id")
     for volume in there.values():
         if spec.state != "present" and not is_root_of(target, volume):
             return _unadopted(target, name, volume)
@@ -325,19 +327,24 @@ def _is_no_restore(target: Target, volume: Volume) -> bool:
 
 
 def _lost_replacement(target: Target, marked: Sequence[Volume]) -> Ambiguous:
-    new_ids = listed(dict.fromkeys(volume.tags[tag_names.REPLACED_BY] for volume in marked))
+    """Return the error about volumes that were all replaced. No volume that replaced them has the entry's tags."""
+    ids = {volume.volume_id for volume in marked}
+    last = [volume for volume in marked if volume.tags[tag_names.REPLACED_BY] not in ids] or marked
+    old_ids = sorted(volume.volume_id for volume in last)
+    new_ids = listed(sorted({volume.tags[tag_names.REPLACED_BY] for volume in last}))
     return Ambiguous(
-        f"{target.label}: a tag says that {new_ids} has replaced it, but {new_ids} does not exist. To go back to the "
-        f"replaced volume, remove its tag {tag_names.REPLACED_BY}",
-        sorted(volume.volume_id for volume in marked),
+        f"{target.label}: the tag {tag_names.REPLACED_BY} of {listed(old_ids)} names {new_ids}, but EC2 shows no "
+        f"{new_ids} with the tags of this entry",
+        remedy=f"To go back to {old_ids[0] if len(old_ids) == 1 else 'one of the replaced volumes'}, remove its tag "
+        f"{tag_names.REPLACED_BY}",
     )
 
 
 def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
     return Ambiguous(
-        f"{target.label}: several volumes have the tags {tag_names.SPEC}={target.group} and "
-        f"{tag_names.VOLUME}={name}. Remove these tags from the wrong ones, or name the right one in volume_id",
+        f"{target.label}: several volumes have the tags {tag_names.SPEC}={target.group} and {tag_names.VOLUME}={name}",
         sorted(volume.volume_id for volume in found),
+        "Remove these tags from the wrong ones, or name the right one in volume_id",
     )
 
 
@@ -351,6 +358,7 @@ def _named(target: Target, known: KnownVolumes, volume_id: str) -> Match:
         raise Ambiguous(
             f"{target.label}: several volumes have replaced {volume_id}",
             sorted(item.volume_id for item in successors),
+            "Name the right one in volume_id",
         )
     first = successors[0] if successors else volume
     if first is None:
@@ -360,8 +368,8 @@ def _named(target: Target, known: KnownVolumes, volume_id: str) -> Match:
     name = target.spec.name or first.tags.get(tag_names.VOLUME) or volume_id
     if successors and target.spec.state == "absent" and not known.is_sure(first, volume_id):
         kept = (
-            f"{target.label}: {first.volume_id} carries {tag_names.REPLACES}={volume_id}, which nothing proves any "
-            f"more. It is not deleted. Name {first.volume_id} to delete it"
+            f"{target.label}: the tag {tag_names.REPLACES} of {first.volume_id} names {volume_id}, and nothing proves "
+            f"that any more. {first.volume_id} is not deleted. To delete it, name {first.volume_id}"
         )
         return Match(target, name, how="volume_id", doubts=(*doubts, kept))
     if successors:
@@ -391,7 +399,7 @@ def _by_claim(
         return dataclasses.replace(match, doubts=doubts)
     unproven = (
         f"{target.label}: the tag {tag_names.REPLACES} says that {new.volume_id} has replaced {volume_id}, and "
-        f"nothing proves that any more. {new.volume_id} is left as it is. Name it by its own id"
+        f"nothing proves that any more. {new.volume_id} is left as it is. To change it, name {new.volume_id}"
     )
     return dataclasses.replace(match, doubts=(*doubts, unproven), unproven=True)
 

@@ -101,7 +101,7 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
     if group is not None:
         require_text(group, "spec")
     if group is not None and not 0 < len(group) <= LONGEST_VALUE:
-        raise SpecError(f"spec: is kept in a tag. Use 1 to {LONGEST_VALUE} characters")
+        raise SpecError(f"spec: a tag keeps the value, and it has {len(group)} characters. Use 1 to {LONGEST_VALUE}")
     spec = VolumesSpec(
         instance_ids=ids,
         availability_zone=zone,
@@ -137,7 +137,9 @@ def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
     if not name and not volume_id:
         raise SpecError(f"{label}: name: is required without volume_id. Set one of them")
     if name is not None and not 0 < len(name) <= LONGEST_VALUE:
-        raise SpecError(f"{label}: name: is kept in a tag. Use 1 to {LONGEST_VALUE} characters")
+        raise SpecError(
+            f"{label}: name: a tag keeps the value, and it has {len(name)} characters. Use 1 to {LONGEST_VALUE}"
+        )
     if volume_id is not None:
         require_id("volume", volume_id, f"{label}: volume_id")
     device = entry["device_name"]

@@ -49,20 +49,17 @@ class Swap:
         """
         counts = _COPY_COUNTS[self.phase, target.spec.state == "present"]
         if counts is None:
-            raise Ambiguous(self._question(target), [self.old.volume_id, self.copy.volume_id])
+            raise self._question(target)
         return counts
 
-    def _question(self, target: Target) -> str:
+    def _question(self, target: Target) -> Ambiguous:
         old, new = self.old.volume_id, self.copy.volume_id
+        mark = f"{tag_names.REPLACED_BY} with the id of the other"
         if self.phase is Phase.BOTH_USED:
-            return (
-                f"{target.label}: {new} has replaced {old}, but {old} is attached again. Detach the wrong one, and tag "
-                f"it {tag_names.REPLACED_BY} with the id of the other"
-            )
-        return (
-            f"{target.label}: {new} is attached elsewhere, and EC2 does not prove that it has replaced {old}. Tag the "
-            f"wrong one {tag_names.REPLACED_BY} with the id of the other"
-        )
+            problem = f"{target.label}: {new} has replaced {old}, but {old} is attached again"
+            return Ambiguous(problem, remedy=f"Detach the wrong one, and tag it {mark}")
+        problem = f"{target.label}: {new} is attached elsewhere, and EC2 does not prove that it has replaced {old}"
+        return Ambiguous(problem, remedy=f"Tag the wrong one {mark}")
 
 
 _COPY_COUNTS = {
