@@ -43,10 +43,15 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.stock import Stock
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import DEFERRAL, Deferral
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Image, ImageDevice, Snapshot
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import (
+    Query,
+    State,
+    resource_key,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
     FAST_RESTORES,
     FAST_RESTORES_QUERY,
@@ -410,6 +415,15 @@ def test_no_more_at_once_than_ebs_takes_and_the_oldest_first() -> None:
     assert archived(changes(options(archive_after=OLD), stock(*of), *under_way)) == [
         f"v1-{one}" for one in range(6, 10)
     ]
+
+
+def test_archival_of_copies_leaves_the_quota_of_this_region_alone() -> None:
+    of = stock(snapshot("v1-0", 1), *(snapshot(f"v1-{number}", 100 + number) for number in range(1, 31)))
+    elsewhere = [tier(f"copy-{number}", "archival-in-progress") for number in range(20)]
+    keyed = {resource_key(fact, Place("eu-west-1")): fact for fact in elsewhere}
+    known = dataclasses.replace(state(), resources=keyed)
+    found = lifecycle_changes(options(archive_after=OLD), of, lambda _item: "", known)
+    assert len(archived(found)) == MOST_ARCHIVING
 
 
 def test_a_volume_with_many_in_the_archive_does_not_keep_the_others_waiting() -> None:

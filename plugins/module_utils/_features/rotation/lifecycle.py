@@ -310,8 +310,8 @@ class _Planning:
 
     @cached_property
     def _tierings(self) -> Mapping[str, Tiering]:
-        """Return the snapshots that somebody has moved between tiers."""
-        return TIERING.all(self.state)
+        """Return the snapshots of this region that somebody has moved between tiers."""
+        return TIERING.all(self.state.here())
 
     def _usable(self, a_set: SnapshotSet) -> bool:
         """Return whether all parts are outside the archive, now and after this run."""
