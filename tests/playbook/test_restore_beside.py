@@ -29,6 +29,6 @@ def test_missing_restore_source_is_reported_in_the_collections_words(sandbox: Sa
     run = restore(sandbox, source_volume_ids=["vol-0123456789abcdef0"], zone=f"{REGION}a")
     assert run.status != 0
     assert len(run.failures) == 1
-    assert run.failures[0].startswith("vol-0123456789abcdef0: ")
+    assert run.failures[0].startswith("vol-0123456789abcdef0 has no completed snapshot")
     assert f"in {REGION}" in run.failures[0]
     assert run.fact(RESULT)["changed"] is False
