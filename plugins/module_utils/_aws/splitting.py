@@ -30,7 +30,7 @@ LARGE = 12
 PARTS = 24
 """The number of parts that a long listing is parted into, more or less."""
 MOST_EXPECTED = 20
-"""The most snapshots that are expected behind a sample, in sizes of the sample."""
+"""The most snapshots that are expected after those of a sample, as a multiple of the sample."""
 _SAMPLE = 1000
 """The most start times that the parts are computed from."""
 _DIGITS = "0123456789"

@@ -50,6 +50,23 @@ HERE = Place()
 """The task's own region and account."""
 
 
+class Destination:
+    """Base of the specs that name a place by a region and a profile."""
+
+    region: str
+    profile: str | None
+
+    @property
+    def place(self) -> Place:
+        """Return the place that queries and changes carry."""
+        return Place(self.region, self.profile)
+
+    @property
+    def where(self) -> str:
+        """Return the place as messages show it."""
+        return self.place.text
+
+
 def parameter_id(place: Place, name: str) -> str:
     """Return the id of an SSM parameter in states and plans: its name, with its place where that is not `HERE`."""
     return f"{place}:{name}" if place else name

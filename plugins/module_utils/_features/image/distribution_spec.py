@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..._kernel.errors import SpecError
-from ..._kernel.places import Place
+from ..._kernel.places import Destination
 from ..._kernel.times import parse_span
 
 EVERYBODY = "all"
@@ -36,23 +36,13 @@ _TEMPLATE_NAME = re.compile(r"[a-zA-Z0-9()./_-]{3,128}")
 
 
 @dataclass(frozen=True)
-class CopySpec:
+class CopySpec(Destination):
     """One place of a copy. ``option`` names the entry in messages."""
 
     option: str
     region: str
     profile: str | None = None
     kms_key_id: str | None = None
-
-    @property
-    def place(self) -> Place:
-        """Return the place that queries and changes carry."""
-        return Place(self.region, self.profile)
-
-    @property
-    def where(self) -> str:
-        """Return the place as messages show it."""
-        return self.place.text
 
 
 @dataclass(frozen=True)

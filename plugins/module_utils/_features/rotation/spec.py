@@ -16,7 +16,7 @@ from typing import Any
 
 from ..._kernel.errors import SpecError
 from ..._kernel.ids import require_id, require_text
-from ..._kernel.places import Place
+from ..._kernel.places import Destination
 from ..._kernel.tags import LONGEST_VALUE, PREFIX, require_selector_keys, require_selector_text, require_tags
 from ..._kernel.times import Every, parse_every
 from .lifecycle_spec import Lifecycle, parse_lifecycle
@@ -48,7 +48,7 @@ _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 
 
 @dataclass(frozen=True)
-class CopySpec:
+class CopySpec(Destination):
     """One place of copies, and its rules. ``wait``: the run waits until the copies are completed."""
 
     region: str
@@ -56,16 +56,6 @@ class CopySpec:
     kms_key_id: str | None
     keep: Keep
     wait: bool
-
-    @property
-    def place(self) -> Place:
-        """Return the place key (region and profile) that queries and changes carry."""
-        return Place(self.region, self.profile)
-
-    @property
-    def where(self) -> str:
-        """Return the place as messages show it."""
-        return self.place.text
 
 
 @dataclass(frozen=True)
