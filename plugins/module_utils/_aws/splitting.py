@@ -44,7 +44,7 @@ Pages = Iterator[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class _Read:
-    """What a thread has read of a listing: all of it, or the *parts* in which to read it again."""
+    """The resources that a thread has read of a listing. ``parts``: if it is long, the parts to read again instead."""
 
     found: tuple[Resource, ...]
     parts: tuple[tuple[str, ...], ...] = ()
@@ -62,7 +62,7 @@ def is_divisible(query: Query) -> bool:
 
 
 def read(query: Query, pages_of: Callable[[Query], Pages], threads: int) -> tuple[Resource, ...]:
-    """Return the answer to a divisible *query*. A long one is read in parts, by so many *threads*."""
+    """Return the answer to a divisible *query*. A long one is read in parts. *threads*: the most parts at once."""
     pages = pages_of(query)
     whole = _begin(query, pages, ("",))
     if not whole.parts:

@@ -59,8 +59,8 @@ class PlanReport:
     ``result["counts"]`` that decreases for each change that is not made. ``adjust``: the results after withdrawals.
     ``measured``: the list in ``result`` whose entries have a ``volume_id``, and get the ``seconds`` until the volume
     was ready. After a failure it has only entries without unfinished changes. ``partly``: returns results for a run
-    that failed. ``text``: shown by ``--diff`` after
-    the changes. ``most_shown``: how many changes the diff shows, None for all.
+    that failed. ``text``: shown by ``--diff`` after the changes. ``most_shown``: the most changes that the diff shows,
+    None for all.
     """
 
     result: Mapping[str, Any] = field(default_factory=dict)
