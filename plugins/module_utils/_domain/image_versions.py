@@ -18,6 +18,10 @@ LONGEST_DESCRIPTION = 255
 """Characters that EC2 takes in a description."""
 MACHINE = re.compile(r", machine ([0-9a-f]{16})(?=$| \[[0-9a-f]{32}\]$)")
 """The hash of a machine record in the description of a capture."""
+ANY_MARK = re.compile(r" \[[0-9a-f]{32}\]$")
+"""The mark of any version, see `mark_of`."""
+PLAIN = re.compile(r".+ .+ from (?:i|snap|ami)-[0-9a-f]{8,17}")
+"""The default description of any version."""
 _SOURCE = re.compile(r"(i|snap|ami)-[0-9a-f]{8,17}")
 
 
@@ -59,3 +63,8 @@ def names_version(name: str, version: str, text: str) -> bool:
         and text.startswith(beginning)
         and _SOURCE.fullmatch(text[len(beginning) :]) is not None
     )
+
+
+def names_any_version(text: str) -> bool:
+    """Return whether the collection writes such a description, for some version."""
+    return ANY_MARK.search(text) is not None or PLAIN.fullmatch(MACHINE.sub("", text)) is not None

@@ -10,7 +10,6 @@ Private to this collection.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -262,10 +261,6 @@ def require_create_image(spec: ImageSpec) -> None:
         )
 
 
-_PLAIN = re.compile(r".+ .+ from (?:i|snap|ami)-[0-9a-f]{8,17}")
-_ANY_MARK = re.compile(r" \[[0-9a-f]{32}\]$")
-
-
 def default_description(spec: ImageSpec, source: str) -> str:
     """Return the description of the image and its snapshots when the task gives none. *source*: their source's id."""
     text = _as_description(f"{spec.name} {spec.version} from {source}")
@@ -317,10 +312,10 @@ def names_another_version(spec: ImageSpec, text: str) -> bool:
     """
     if names_version(spec, text) or (spec.description and text == _as_description(spec.description)):
         return False
-    if _ANY_MARK.search(text):
+    if image_versions.ANY_MARK.search(text):
         return True
     plain = MACHINE.sub("", text)
-    return _PLAIN.fullmatch(plain) is not None and not plain.startswith(
+    return image_versions.PLAIN.fullmatch(plain) is not None and not plain.startswith(
         _as_description(f"{spec.name} {spec.version} from ")
     )
 
