@@ -115,8 +115,8 @@ options:
     description:
       - AMIs of the account that the task retains although M(ec2ops.storage.ami_bake) did not make them. They count
         together with the versions. AMIs with the tag C(ec2ops:image) are left out.
-      - The first run claims each of them with the tag C(ec2ops:adopted-by) and keeps it. A later run decides. With a
-        warning, the task leaves out AMIs that another name has claimed. To hand an AMI over, remove the tag.
+      - The task claims each of them with the tag C(ec2ops:adopted-by) before it acts on any. With a warning, it leaves
+        out AMIs that another name has claimed. To hand an AMI over, remove the tag.
     type: dict
     suboptions:
       tags:
@@ -372,8 +372,8 @@ decisions:
       returned: always
     guard:
       description:
-        - The guard that keeps the version. C(depends) if this run claims it, C(unused_for) if O(unused_for) keeps it.
-          Null otherwise.
+        - The guard that keeps the version. C(depends) if it has no room for the tag that claims it, C(unused_for) if
+          O(unused_for) keeps it. Null otherwise.
       type: str
       returned: always
     snapshot_ids:

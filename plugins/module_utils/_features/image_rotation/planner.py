@@ -12,7 +12,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -80,12 +80,13 @@ class _Rotation:
             for image in line.made
             if image.state == "pending"
         }
+        together(*(_asking(line.state, line.leftover_queries) for line in self.lines))
         silent = [copy.where for copy in self.silent]
         self.guards = [Guards(line, pending, silent) for line in self.lines]
 
     def plan(self) -> Plan:
         """Return the plan. The guards' queries of all places are asked in one round."""
-        together(*(_asking(one) for one in self.guards))
+        together(*(_asking(one.state, one.questions) for one in self.guards))
         verdicts = [_Verdict(one) for one in self.guards]
         decided = [one.decided for one in verdicts]
         claims, warnings = self.home.claims()
@@ -145,9 +146,9 @@ class _Rotation:
         return any(query in _copy_queries(self.spec, copy) for copy in self.silent)
 
 
-def _asking(guards: Guards) -> Any:
-    """Return a function that requires the answers of the guards of one place."""
-    return lambda: guards.state.require(*guards.questions())
+def _asking(state: State, questions: Callable[[], Iterable[Query]]) -> Callable[[], None]:
+    """Return a function that requires the answers to these questions in the place of *state*."""
+    return lambda: state.require(*questions())
 
 
 class _Verdict:
@@ -168,8 +169,8 @@ class _Verdict:
         self.decided = Decided(self.line, held, going, {image.image_id: self._parts(image)[0] for image in going})
 
     def _hold(self, image: Image) -> Held | None:
-        if self.line.is_unclaimed(image):
-            return Held("depends", "this run adopts it, and a later run decides")
+        if self.line.cannot_be_claimed(image):
+            return Held("depends", "it has no room for the tag that claims it")
         for held in self.guards.stops(image, "keep"):
             return held
         launched = self.guards.launched(image)

@@ -29,11 +29,13 @@ from ..._kernel.places import Place
 from ..._kernel.plan import Change, tagging
 from ..._kernel.proofs import created_for, image_of_copy, is_copy
 from ..._kernel.resources import Image, Snapshot
-from ..._kernel.state import Query, State, own_images, own_snapshots, tag_filters
+from ..._kernel.state import Query, State, images_by_id, own_images, own_snapshots, tag_filters
+from ..._kernel.tags import with_room
 from .spec import Action, RotationSpec
 
 GONE = ("deregistered",)
 _SERVICES = ("aws:backup:", "aws:dlm:", "dlm:managed")
+_SHOWN = timedelta(hours=1)
 _QUARTER = 15
 _SOON = timedelta(minutes=2 * _QUARTER)
 
@@ -189,12 +191,12 @@ class Line:
             change, left_out = tagging(image.image_id, self.state.region, image.tags, wanted, reason)
             changes += [change] if change is not None else []
             if left_out:
-                warnings.append(f"adopt: {image.image_id} has no room for another tag, so it is kept. EC2 takes 50.")
+                warnings.append(f"adopt: {image.image_id} is kept. It has no room for another tag, and EC2 takes 50.")
         return changes, warnings
 
-    def is_unclaimed(self, image: Image) -> bool:
-        """Return whether the image is adopted and a run has not claimed it yet. Such an image is kept in this run."""
-        return tag_names.IMAGE not in image.tags and tag_names.ADOPTED_BY not in image.tags
+    def cannot_be_claimed(self, image: Image) -> bool:
+        """Return whether the image is adopted, and has no room for the tag with which this run would claim it."""
+        return tag_names.IMAGE not in image.tags and not with_room(image.tags, {tag_names.ADOPTED_BY: ""})[0]
 
     def warnings(self) -> Iterator[str]:
         """Yield warnings about images with the tag that count for nothing, and about leftover snapshots."""
@@ -212,6 +214,32 @@ class Line:
                 f"{listed(image.image_id for image in others)}. To hand them over, remove their tag "
                 f"{tag_names.ADOPTED_BY}."
             )
+        if self._leftovers:
+            yield (
+                f"{len(self._leftovers)} snapshots in {self.place.text} are left of images that are deregistered: "
+                f"{listed(part for part, _image in self._leftovers)}. Delete them if you do not need them."
+            )
+
+    @cached_property
+    def _leftovers(self) -> list[tuple[str, str]]:
+        """Return the snapshots of the name that EC2 made for an image that no listing shows, each with that image.
+
+        Younger ones are left out, since EC2 shows a new image a moment later.
+        """
+        if self.spec.action is not Action.DEREGISTER:
+            return []
+        return [
+            (part.snapshot_id, image_id)
+            for part in sorted(self.state.all(Snapshot), key=lambda part: part.snapshot_id)
+            if part.tags.get(tag_names.IMAGE) == self.spec.name
+            and (image_id := created_for(part) or image_of_copy(part))
+            and self.state.image(image_id) is None
+            and (part.start_time is None or part.start_time + _SHOWN < self.now)
+        ]
+
+    def leftover_queries(self) -> tuple[Query, ...]:
+        """Return the queries for the images of leftover snapshots, which may have lost their tags."""
+        return images_by_id(image_id for _part, image_id in self._leftovers)
 
     def _is_another_regions(self, image: Image) -> bool:
         """Return whether the image is a copy that the task of another region retains."""
