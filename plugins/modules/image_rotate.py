@@ -166,6 +166,23 @@ options:
       - Without the option, the guard O(guards.account) only reads the reports that exist.
     type: bool
     default: false
+  retire_predecessors:
+    description:
+      - Terminate the instances that M(ec2ops.storage.instance_relaunch) has replaced and stopped. Only predecessors of
+        instances that were launched from a version of the image, in the region of the task, and only if the successor,
+        or the last of its own successors, runs.
+      - Facts of EC2 must prove the replacement. The predecessor must have no hold, no termination or stop protection,
+        no Elastic IP, and no other successor. RV(predecessors) has the reason for each that is kept.
+      - Each volume that EC2 deletes with the instance first gets a final snapshot, unless there is a snapshot that
+        began at least 10 minutes after the stop and that this run does not delete. Other volumes stay.
+      - The versions that these predecessors were launched from are no longer in use. The run acts on them after the end
+        of the predecessors. O(max_delete) counts the predecessors too.
+    type: dict
+    suboptions:
+      after:
+        description: The time since the stop, such as V(7d).
+        type: str
+        required: true
   protect:
     description:
       - Versions that the task keeps, and that do not displace other versions. One of O(protect.tags) and
@@ -256,7 +273,9 @@ options:
 notes:
   - The user needs C(ec2:DescribeImages) and C(ec2:DescribeSnapshots), and for the action
     C(ec2:EnableImageDeprecation), C(ec2:DisableImage), or C(ec2:DeregisterImage) with C(ec2:DeleteSnapshot).
-    O(adopt) needs C(ec2:CreateTags). Each place of O(copies) needs the same.
+    O(adopt) needs C(ec2:CreateTags). O(retire_predecessors) needs C(ec2:DescribeInstances),
+    C(ec2:DescribeInstanceAttribute), C(ec2:DescribeVolumes), C(ec2:CreateSnapshot), C(ec2:CreateTags) and
+    C(ec2:TerminateInstances). Each place of O(copies) needs the same.
   - The guards need C(ec2:DescribeImageReferences), C(ec2:DescribeInstances), C(ec2:DescribeLaunchTemplates),
     C(ec2:DescribeLaunchTemplateVersions), C(ssm:DescribeParameters), C(ssm:GetParameters),
     C(imagebuilder:ListImageRecipes), C(imagebuilder:ListContainerRecipes), C(imagebuilder:GetContainerRecipe),
@@ -309,6 +328,16 @@ EXAMPLES = r"""
         keep:
           monthly: 12
     check_accounts: true
+    region: eu-central-1
+
+- name: Also terminate the instances that a relaunch stopped a week ago
+  ec2ops.storage.image_rotate:
+    name: web
+    action: deregister
+    keep:
+      last: 3
+    retire_predecessors:
+      after: 7d
     region: eu-central-1
 
 - name: Retain the AMIs of another tool, without a question to Image Builder
@@ -406,6 +435,34 @@ deregistered:
   returned: success, or if the task withheld actions or AWS did not answer
   type: list
   elements: str
+terminated:
+  description: The ids of the predecessors that the task terminated, or would terminate in check mode.
+  returned: success, or if the task withheld actions or AWS did not answer
+  type: list
+  elements: str
+predecessors:
+  description: The decisions about predecessors. Empty without O(retire_predecessors).
+  returned: success, or if the task withheld actions or AWS did not answer
+  type: list
+  elements: dict
+  contains:
+    decision:
+      description: V(keep) or V(terminate).
+      type: str
+      returned: always
+    instance_id:
+      description: The predecessor.
+      type: str
+      returned: always
+    successor:
+      description: The instance that has replaced it.
+      type: str
+      returned: always
+    reason:
+      description: Why the predecessor is kept. Null if it is terminated.
+      type: str
+      returned: always
+  sample: []
 counts:
   description:
     - The numbers of AMIs that the task retains (C(managed)), keeps (C(kept)), has found deprecated or disabled

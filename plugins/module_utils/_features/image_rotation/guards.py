@@ -12,7 +12,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -66,11 +66,15 @@ class Held:
 class Guards:
     """The guards of one place. *pending*: by source image, the place of a copy that is not finished.
 
-    *silent*: the places of copies that did not answer, for which an original may be the source of a copy.
+    *silent*: the places of copies that did not answer, for which an original may be the source of a copy. *retiring*:
+    the instances that this run terminates before it acts on their images.
     """
 
-    def __init__(self, line: Line, pending: Mapping[str, str], silent: Sequence[str] = ()) -> None:
+    def __init__(
+        self, line: Line, pending: Mapping[str, str], silent: Sequence[str] = (), retiring: Collection[str] = ()
+    ) -> None:
         self.line, self.spec, self.state = line, line.spec, line.state
+        self._retiring = tuple(f":instance/{name}" for name in retiring)
         self._pending, self._silent = pending, silent
         self._asks: Mapping[str, Callable[[Image], str]] = {
             **{name: self._references(name) for name in REFERENCE_TYPES},
@@ -202,6 +206,7 @@ class Guards:
         def ask(image: Image) -> str:
             kinds = map(users_of_type, REFERENCE_TYPES[name])
             arns = [arn for kind in kinds for arn in kind.of(self.state, image.image_id) or ()]
+            arns = [arn for arn in arns if not arn.endswith(self._retiring)]
             return f"in use by {listed(sorted(arns), 3)}" if arns else ""
 
         return ask

@@ -66,6 +66,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "unused_for": _TEXT,
     "launch_template_versions": {"type": "str", "choices": ["all", "default_and_latest"], "default": "all"},
     "check_accounts": {"type": "bool", "default": False},
+    "retire_predecessors": {"type": "dict", "options": {"after": {"type": "str", "required": True}}},
     "protect": {"type": "dict", "options": PROTECT},
     "guards": {"type": "dict", "options": GUARDS},
     "max_delete": {"type": "int", "default": 100},
@@ -82,5 +83,6 @@ EXAMPLES_OF_MAPPINGS = {
     "adopt.tags": "adopt: {tags: {made-by: packer}}",
     "protect": "protect: {tag_keys: [legal-hold]}",
     "protect.tags": "protect: {tags: {legal-hold: active}}",
+    "retire_predecessors": "retire_predecessors: {after: 7d}",
     "guards": "guards: {recipe: off}",
 }

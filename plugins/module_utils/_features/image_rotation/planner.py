@@ -19,6 +19,7 @@ from typing import Any
 
 from ..._domain.accounts import Accounts
 from ..._domain.approval import plan_hash
+from ..._kernel.display import counted
 from ..._kernel.errors import Incomplete, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.places import Place
 from ..._kernel.plan import Change, Feature, Plan, Stage, apart
@@ -27,6 +28,7 @@ from ..._kernel.resources import Image
 from ..._kernel.state import Query, State, together
 from ..._kernel.times import format_moment
 from .guards import REPORTED_TYPES, Guards, Held
+from .predecessors import Predecessors
 from .report import Decided, Report
 from .spec import Action, CopySpec, RotationSpec, parse
 from .versions import Line, is_made_for, line_queries, soon
@@ -80,9 +82,16 @@ class _Rotation:
             for image in line.made
             if image.state == "pending"
         }
-        together(*(_asking(line.state, line.leftover_queries) for line in self.lines))
+        self.predecessors = Predecessors(self.home)
+        together(
+            *(_asking(line.state, line.leftover_queries) for line in self.lines),
+            _asking(self.home.state, self.predecessors.owner_questions),
+        )
+        self.home.state.require(*self.predecessors.first_questions())
+        self.home.state.require(*self.predecessors.questions())
         silent = [copy.where for copy in self.silent]
-        self.guards = [Guards(line, pending, silent) for line in self.lines]
+        retiring = [old.instance_id for old in self.predecessors.going]
+        self.guards = [Guards(line, pending, silent, retiring) for line in self.lines]
 
     def plan(self) -> Plan:
         """Return the plan. The guards' queries of all places are asked in one round."""
@@ -91,24 +100,36 @@ class _Rotation:
         decided = [one.decided for one in verdicts]
         claims, warnings = self.home.claims()
         reports = [change for one in self.guards for change in _report_requests(one, decided)]
-        actions = [change for one in verdicts for change in one.changes()]
-        fingerprint = plan_hash([*claims, *reports, *actions], {})
-        refused = self._refusal(verdicts, fingerprint if actions else None)
+        retirement = self.predecessors.stages({name for one in decided for some in one.parts.values() for name in some})
+        ends = [change for stage in retirement for change in stage.changes]
+        actions = [self._after_retirement(change) for one in verdicts for change in one.changes()]
+        fingerprint = plan_hash([*claims, *reports, *ends, *actions], {})
+        refused = self._refusal(verdicts, fingerprint if actions or ends else None)
         report = Report(self.spec, decided, withheld=refused is not None)
-        stages = [Stage(tuple(claims)), Stage(tuple(reports)), Stage(() if refused else tuple(actions))]
+        stages = [Stage(tuple(claims)), Stage(tuple(reports))]
+        stages += [] if refused else [*retirement, Stage(tuple(actions))]
         told = [text for one in verdicts for text in one.warnings()] if refused is None else []
         return Plan(
-            apart(stage for stage in stages if stage.changes),
+            apart(stage for stage in stages if stage.changes or stage.waits),
             (*warnings, *(text for line in self.lines for text in line.warnings()), *told),
             PlanReport(
-                result=report.result(fingerprint),
+                result={**report.result(fingerprint), **self._retired(withheld=refused is not None)},
                 unfinished={"decisions": report.shown(), "plan_hash": fingerprint},
-                listed={action.operation: action.deed for action in Action},
+                listed={**{action.operation: action.deed for action in Action}, "TerminateInstances": "terminated"},
                 text=report.explained(),
                 most_shown=report.most,
             ),
             refused=_joined(refused, self._unanswered()),
         )
+
+    def _after_retirement(self, change: Change) -> Change:
+        """Return the action on an image, after the end of the predecessors that were launched from it."""
+        users = [old.instance_id for old in self.predecessors.going if old.image_id == change.resource]
+        return replace(change, after_steps=tuple(users)) if users else change
+
+    def _retired(self, *, withheld: bool) -> dict[str, Any]:
+        going = [old.instance_id for old in self.predecessors.going]
+        return {"terminated": [] if withheld else going, "predecessors": self.predecessors.result()}
 
     def _refusal(self, verdicts: Sequence[_Verdict], fingerprint: str | None) -> UnsafePlan | None:
         """Return the error for actions that a limit or a guard in the mode ``fail`` withholds, or None.
@@ -116,10 +137,13 @@ class _Rotation:
         *fingerprint*: the hash of the plan, None without an action.
         """
         number = sum(len(one.decided.going) for one in verdicts)
+        ends = len(self.predecessors.going)
         broken = bounded(text for one in verdicts for text in one.failing)
         remedy = ""
-        if number > self.spec.max_delete:
-            broken.append(f"max_delete is {self.spec.max_delete}, and {number} images would be {self.spec.action.deed}")
+        if number + ends > self.spec.max_delete:
+            also = f" and {counted(ends, 'predecessor')} terminated" if ends else ""
+            text = f"{counted(number, 'image')} would be {self.spec.action.deed}{also}"
+            broken.append(f"max_delete is {self.spec.max_delete}, and {text}")
             remedy = (
                 " Review the plan with --check --diff. To approve it, raise max_delete and set expected_plan to the "
                 "plan_hash of that check."
@@ -129,12 +153,14 @@ class _Rotation:
             broken.append(f"expected_plan is {expected}, and this plan is {fingerprint}")
         if not broken:
             return None
-        return UnsafePlan(f"No image is {self.spec.action.deed}: {'; '.join(broken)}.{remedy}")
+        kept = f"No image is {self.spec.action.deed}" + (" and no predecessor terminated" if ends else "")
+        return UnsafePlan(f"{kept}: {'; '.join(broken)}.{remedy}")
 
     def _unanswered(self) -> StorageError | None:
         """Return the failure of the task for places and guards without an answer, or None."""
         places = [error for query, error in self.state.unanswered.items() if self._is_of_silent_place(query)]
-        causes = {str(error): error for error in (*places, *(one for some in self.guards for one in some.refusals))}
+        guards = (one for some in self.guards for one in some.refusals)
+        causes = {str(error): error for error in (*places, *guards, *self.predecessors.refusals)}
         if not causes:
             return None
         return Incomplete(

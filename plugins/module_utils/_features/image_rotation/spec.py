@@ -80,7 +80,8 @@ class RotationSpec:
     """The options of the task. ``unused_for``: the span since the last launch, None if launches do not matter.
 
     ``every_version``: every version of a launch template keeps its image, and not only the default, the latest, and
-    those that an Auto Scaling group pins.
+    those that an Auto Scaling group pins. ``retire_after``: the span since the stop of a predecessor, None if no
+    predecessor is terminated.
     """
 
     name: str
@@ -91,6 +92,7 @@ class RotationSpec:
     unused_for: CalendarSpan | None = None
     every_version: bool = True
     check_accounts: bool = False
+    retire_after: CalendarSpan | None = None
     protect: Mapping[str, str] = field(default_factory=dict)
     protect_keys: tuple[str, ...] = ()
     guards: Mapping[str, str] = field(default_factory=dict)
@@ -118,6 +120,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         unused_for=parse_calendar_span(params["unused_for"], "unused_for") if params.get("unused_for") else None,
         every_version=params.get("launch_template_versions") != "default_and_latest",
         check_accounts=bool(params.get("check_accounts")),
+        retire_after=_after(params.get("retire_predecessors")),
         protect=_tags((protect or {}).get("tags"), "protect.tags"),
         protect_keys=_keys((protect or {}).get("tag_keys"), "protect.tag_keys"),
         guards=_guards(params.get("guards") or {}),
@@ -141,6 +144,10 @@ def _require_sense(spec: RotationSpec, *, adopts: bool, protects: bool) -> None:
         )
     if spec.check_accounts and spec.guard("account") == "off":
         raise SpecError("check_accounts: needs the guard account, which guards.account: off ends. Remove one of them.")
+
+
+def _after(given: Mapping[str, Any] | None) -> CalendarSpan | None:
+    return None if given is None else parse_calendar_span(given.get("after"), "retire_predecessors.after")
 
 
 def _tags(tags: Mapping[Any, Any] | None, option: str) -> dict[str, str]:
