@@ -21,6 +21,7 @@ import pytest
 import yaml
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake
 
+from image_rotation_runs import DAY, seeded
 from in_process import run as run_module
 from playbook.seeds import DATA_DEVICE, ROOT_DEVICE, Web, at_once, seed_web
 from playbook.support import DURATIONS, REGION, Run, assert_done_as_planned, changing_calls, run_playbook
@@ -129,6 +130,14 @@ class World:
                 )
                 made.append(str(answer["SnapshotId"]))
         return made
+
+    def versions(self, number: int, used: int = 0) -> None:
+        """So many versions of the image ``web``, one a day, and an older one of a script; an instance has *used*."""
+        images = [seeded(one, (number - one + 1) * DAY) for one in range(1, number + 1)]
+        script = {"name": "by-cron", "age": 9 * DAY, "tags": BY_CRON}
+        ids = self.sandbox.seed({"region": REGION, "images": [*images, script]})
+        if used:
+            self.sandbox.seed({"region": REGION, "instance": {"name": "user", "image": ids[f"web-{used}"]}})
 
 
 DISTRIBUTION: dict[str, Any] = {
@@ -457,6 +466,30 @@ CASES = (
         ("CreateTags",) * 4 + ("DeleteSnapshot",) * 2,
         lambda world: world.image(snapshot_id=world.snapshots(4)[0]),
     ),
+    Case(
+        "versions that no rule keeps, and one in use",
+        "image_rotate",
+        lambda _world: {"name": "web", "action": "deregister", "keep": {"last": 1}, "adopt": {"tags": BY_CRON}},
+        ("CreateTags", "DeregisterImage", "DeregisterImage", "DeregisterImage"),
+        lambda world: world.versions(4, used=2),
+        {"counts.kept": 2, "counts.withheld": 0},
+    ),
+    Case(
+        "versions to disable",
+        "image_rotate",
+        lambda _world: {"name": "web", "action": "disable", "keep": {"daily": 2}},
+        ("DisableImage",),
+        lambda world: world.versions(3),
+        {"counts.managed": 3, "counts.kept": 2},
+    ),
+    Case(
+        "versions to deprecate",
+        "image_rotate",
+        lambda _world: {"name": "web", "action": "deprecate", "keep": {"within": "12h"}},
+        ("EnableImageDeprecation",) * 2,
+        lambda world: world.versions(3),
+        {"counts.managed": 3, "counts.kept": 1},
+    ),
 )
 
 
@@ -516,6 +549,8 @@ def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox, tmp_pa
         assert result["msg"]
         assert set(result) - NOT_THE_MODULES <= documented(case.module), "a key that RETURN does not name"
         assert documented(case.module, "always", "success") <= set(result), "a key that RETURN promises"
+        for decision in result.get("decisions", [])[:1]:
+            assert set(decision) == contained(case.module, "decisions")
 
     for path, expected in case.state.items():
         assert value_at(done, path) == expected, f"{path} after the run"

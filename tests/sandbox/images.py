@@ -541,8 +541,8 @@ def _launchable_by(image: Image, account: str) -> bool:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def image_row(image: Image, account: str, now: Any) -> Shape:
-    """An image as DescribeImages shows it."""
+def image_row(image: Image, account: str, now: Any, launch_shown: timedelta) -> Shape:
+    """An image as DescribeImages shows it; a launch after *launch_shown*."""
     state = image.state(now)
     row: Shape = {
         "ImageId": image.id,
@@ -578,9 +578,14 @@ def image_row(image: Image, account: str, now: Any) -> Shape:
         row["DeprecationTime"] = stamp(image.deprecated)
     if image.owner == account:
         row["DeregistrationProtection"] = image.protection
-        if image.last_launched:
-            row["LastLaunchedTime"] = stamp(image.last_launched)
+        launched = image.last_launched(now, launch_shown)
+        if launched:
+            row["LastLaunchedTime"] = stamp(launched)
     return row
+
+
+def _launch_shown(request: Request) -> timedelta:
+    return timedelta(seconds=request.world.config.duration("launch_shown"))
 
 
 def shown_mappings(image: Image, now: Any) -> list[Shape]:
@@ -634,7 +639,8 @@ def describe_images(request: Request) -> Shape:
     found = matching(request, _own_if_by_tag(request, rows), _image_fields(now))
     found.sort(key=_place)
     page, token = paged(request, found, key=_place)
-    return {"Images": [image_row(one, account, now) for one in page], "NextToken": token}
+    late = _launch_shown(request)
+    return {"Images": [image_row(one, account, now, late) for one in page], "NextToken": token}
 
 
 def _own_if_by_tag(request: Request, rows: list[Image]) -> list[Image]:
@@ -752,7 +758,8 @@ def describe_image_attribute(request: Request) -> Shape:
     elif name == "uefiData":
         row["UefiData"] = {"Value": image.uefi_data or None}
     elif name == "lastLaunchedTime":
-        row["LastLaunchedTime"] = {"Value": stamp(image.last_launched) if image.last_launched else None}
+        launched = image.last_launched(request.now, _launch_shown(request))
+        row["LastLaunchedTime"] = {"Value": stamp(launched) if launched else None}
     elif name == "deregistrationProtection":
         row["DeregistrationProtection"] = {"Value": image.protection}
     elif name in _ATTRIBUTE_FACTS:

@@ -188,7 +188,7 @@ class Launch:
             (end.get("state") or "Server.InternalError", end.get("message") or "") if end else image.launch_failure
         )
         answer = request.moto("RunInstances", {**moto_params, "MinCount": count, "MaxCount": count})
-        image.last_launched = request.now
+        image.launches.append(request.now)
         made = []
         for index, row in enumerate(answer["Instances"]):
             instance = self._instance(

@@ -93,17 +93,36 @@ def modify_template(request: Request) -> Shape:
 
 @action("DescribeLaunchTemplateVersions")
 def describe_versions(request: Request) -> Shape:
-    """The versions of one launch template, the newest first, in pages of 1 to 200. Without a name, moto answers."""
-    if not any(request.params.get(name) for name in _NAMES):
-        return request.moto(request.action, request.params)
-    rows = _versions(request, _named(request))
+    """The versions of one launch template, the newest first, in pages of 1 to 200.
+
+    Without a name: the latest, the default, or both of every launch template, as ``Versions`` says (API reference).
+    """
     wanted = request.params.get("Versions")
+    if not any(request.params.get(name) for name in _NAMES):
+        rows = _current(request, [str(one) for one in wanted or ()])
+        page, token = paged(request, rows, minimum=1, maximum=200, default=200, ids=None)
+        return {"LaunchTemplateVersions": list(page), "NextToken": token}
+    rows = _versions(request, _named(request))
     if wanted:
         rows = [_version(rows, str(one)) for one in wanted]
     least, most = (request.params.get(name) for name in ("MinVersion", "MaxVersion"))
     rows = [row for row in rows if _within(int(row["VersionNumber"]), least, most)]
     page, token = paged(request, rows, minimum=1, maximum=200, default=200, ids=None)
     return {"LaunchTemplateVersions": list(page), "NextToken": token}
+
+
+def _current(request: Request, wanted: list[str]) -> list[Shape]:
+    if not wanted or set(wanted) - {"$Latest", "$Default"}:
+        raise Ec2Error(
+            "InvalidParameterValue",
+            "Without a launch template, the versions must be $Latest, $Default or both.",
+        )
+    rows: dict[tuple[str, int], Shape] = {}
+    for template in request.moto("DescribeLaunchTemplates", {}).get("LaunchTemplates", []):
+        known = _versions(request, {"LaunchTemplateId": template["LaunchTemplateId"]})
+        for row in (_version(known, one) for one in wanted):
+            rows[row["LaunchTemplateId"], int(row["VersionNumber"])] = row
+    return list(rows.values())
 
 
 def _within(number: int, least: Any, most: Any) -> bool:

@@ -11,9 +11,10 @@
 ``root`` (an Ebs mapping, 8 GiB gp3), ``devices`` (``[{device, ...Ebs}]``), ``facts`` (rows of Image such as EnaSupport,
 BootMode, TpmSupport, ImdsSupport; ENA support is there unless it is set to false), ``platform``, ``platform_details``,
 ``usage_operation``, ``product_codes`` (they stay with the snapshots), ``uefi_data``, ``tags``, ``description``,
-``root_device_type``, ``public``, ``deprecated`` (seconds since then), ``unhealthy`` (what is launched from it fails its
-status check), ``launch_failure`` (``[code, message]``: what is launched from it is terminated instead of running),
-``encrypted`` and ``kms_key_id``.
+``root_device_type``, ``public``, ``deprecated`` (seconds since then), ``age`` (seconds since it was made, a day),
+``launched`` (seconds since the last launch), ``snapshot_tags`` and ``snapshot_description`` (``{image}`` is its id),
+``unhealthy`` (what is launched from it fails its status check), ``launch_failure`` (``[code, message]``: what is
+launched from it is terminated instead of running), ``encrypted`` and ``kms_key_id``.
 
 ``instance``/``instances``: ``name``; ``image`` (a name of this call, or an id; without it one is made, for all),
 ``state`` (running or stopped), ``instance_type`` (t3.micro), ``data_volumes`` (a number, or ``[{name, device, tags,
@@ -158,7 +159,7 @@ class _Seeding:
         name = row.get("name") or DEFAULT_IMAGE
         device = row.get("root_device_name") or "/dev/xvda"
         codes = tuple(row.get("product_codes") or ())
-        made = self.now - timedelta(days=1)
+        made = self.now - timedelta(seconds=float(row.get("age") or 86400.0))
         devices = [{"device": device, **(row.get("root") or {})}, *(row.get("devices") or [])]
         store = row.get("root_device_type") == "instance-store"
         mappings = []
@@ -192,7 +193,12 @@ class _Seeding:
             deprecated=None
             if row.get("deprecated") is None
             else self.now - timedelta(seconds=float(row["deprecated"])),
+            launches=[self.now - timedelta(seconds=float(row["launched"]))] if row.get("launched") else [],
         )
+        for snapshot_id in image.snapshot_ids():
+            snapshot = self.home.snapshots[snapshot_id]
+            snapshot.tags = dict(row.get("snapshot_tags") or {})
+            snapshot.description = str(row.get("snapshot_description") or "").replace("{image}", image.id)
         self.home.images[image.id] = image
         self.names[name] = image.id
         for mapping in mappings:
@@ -552,7 +558,8 @@ _SNAPSHOT_KEYS = (
 _IMAGE_KEYS = (
     "name", "architecture", "virtualization", "root_device_name", "root", "devices", "facts", "platform",
     "platform_details", "usage_operation", "product_codes", "uefi_data", "tags", "description", "root_device_type",
-    "public", "deprecated", "unhealthy", "launch_failure", "encrypted", "kms_key_id",
+    "public", "deprecated", "unhealthy", "launch_failure", "encrypted", "kms_key_id", "age", "launched",
+    "snapshot_tags", "snapshot_description",
 )  # fmt: skip
 _INSTANCE_KEYS = (
     "name", "image", "state", "instance_type", "data_volumes", "tags", "volume_tags", "elastic_ip", "instance_profile",

@@ -50,6 +50,7 @@ DURATIONS: dict[str, float] = {
     "image_pending": 0.5,
     "image_copying": 1.0,
     "image_usage_report": 0.5,
+    "launch_shown": 86400.0,
     "instance_pending": 1.0,
     "instance_stopping": 1.0,
     "instance_shutting_down": 1.0,
@@ -64,7 +65,8 @@ CreateSnapshot calls for one volume (0: no limit, EC2 documents 15); ``write_tic
 running instance; ``instance_end_shown`` how long DescribeInstances goes on telling the state of before
 TerminateInstances (EC2: up to a second); ``instance_gone`` how long a terminated instance is still shown (EC2: about an
 hour), and ``fast_restore_gone`` how long a fast restore that is disabled; ``volume_busy`` how long a disk stays mounted
-of which a fault of kind ``end`` on DetachVolume says that it is."""
+of which a fault of kind ``end`` on DetachVolume says that it is; ``launch_shown`` the time until LastLaunchedTime tells
+a launch (user guide: 24 hours)."""
 
 declare_durations(**DURATIONS)
 
@@ -466,7 +468,7 @@ class Image:
     protection_ends: datetime | None = None
     disabled: bool = False
     deregistered: datetime | None = None
-    last_launched: datetime | None = None
+    launches: list[datetime] = field(default_factory=list)
     unhealthy: bool = False
     launch_failure: tuple[str, str] | None = None
 
@@ -479,6 +481,10 @@ class Image:
         if self.failure:
             return "failed"
         return "disabled" if self.disabled else "available"
+
+    def last_launched(self, now: datetime, late: timedelta) -> datetime | None:
+        """The last launch that EC2 shows by now: one shows *late* afterwards (user guide: 24 hours)."""
+        return max((moment for moment in self.launches if moment + late <= now), default=None)
 
     @property
     def public(self) -> bool:

@@ -136,3 +136,18 @@ def test_usage_report_counts_resources_of_other_accounts(world: World, sandbox: 
     )
     ec2.delete_image_usage_report(ReportId=report)
     assert ec2.describe_image_usage_reports()["ImageUsageReports"] == []
+
+
+def test_launch_shows_a_day_later(world: World, sandbox: Sandbox) -> None:
+    made = sandbox.seed({"image": {"name": "web", "age": 400 * 86400.0, "launched": 50 * 86400.0}})
+    ec2 = sandbox.client()
+
+    def shown() -> Any:
+        (row,) = ec2.describe_images(ImageIds=[made["web"]])["Images"]
+        return row["LastLaunchedTime"]
+
+    before = shown()
+    ec2.run_instances(ImageId=made["web"], InstanceType="t3.micro", MinCount=1, MaxCount=1)
+    assert shown() == before
+    world.clock.move(86400)
+    assert shown() > before

@@ -98,3 +98,23 @@ def test_dry_run_adds_no_version(sandbox: Sandbox, template: str) -> None:
     create = sandbox.client().create_launch_template_version
     refused("DryRunOperation", create, LaunchTemplateId=template, LaunchTemplateData=FIRST, DryRun=True)
     assert len(versions(sandbox, template)) == 1
+
+
+def test_current_versions_of_all_templates_need_no_name(sandbox: Sandbox) -> None:
+    ec2 = sandbox.client()
+    for name in ("app", "web"):
+        ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"InstanceType": "t3.micro"})
+        for _turn in range(2):
+            ec2.create_launch_template_version(
+                LaunchTemplateName=name, LaunchTemplateData={"InstanceType": "t3.small"}, SourceVersion="1"
+            )
+    asked = ec2.describe_launch_template_versions
+    found = asked(Versions=["$Default", "$Latest"])["LaunchTemplateVersions"]
+    assert sorted((one["LaunchTemplateName"], one["VersionNumber"]) for one in found) == [
+        ("app", 1),
+        ("app", 3),
+        ("web", 1),
+        ("web", 3),
+    ]
+    refused("InvalidParameterValue", asked)
+    refused("InvalidParameterValue", asked, Versions=["2"])

@@ -35,6 +35,7 @@ from .fact_readers import (
     encryption_by_default,
     fast_restores,
     group_members,
+    group_templates,
     instance_types,
     key,
     launch_configurations,
@@ -73,6 +74,10 @@ _NO_ACCOUNT = frozenset(
         "NoAnswer",
     }
 )
+
+
+# EC2's return codes for a snapshot that DeregisterImage has deleted, or that another image uses.
+_DELETED = ("success", "skipped")
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,7 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeImageUsageReportEntries": Listing(usage_entries),
     "DescribeImageUsageReports": Listing(usage_reports),
     "DescribeLaunchConfigurations": Listing(launch_configurations, ("MaxRecords", 100)),
+    "DescribeAutoScalingGroups": Listing(group_templates, ("MaxRecords", 100)),
     "DescribeAutoScalingInstances": Listing(group_members, ("MaxRecords", 50)),
     "DescribeTargetGroups": Listing(target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
     "DescribeTargetHealth": Listing(target_health),
@@ -233,8 +239,13 @@ def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
 def refused_part(answer: Answer) -> tuple[str, str, str] | None:
     """Return EC2's refusal in an answer without error, as (resource, code, message), or None.
 
-    EnableFastSnapshotRestores and DisableFastSnapshotRestores answer each snapshot and zone separately.
+    EnableFastSnapshotRestores and DisableFastSnapshotRestores answer each snapshot and zone separately. DeregisterImage
+    answers each associated snapshot. It skips those that another image uses, which is no failure.
     """
+    kept = [one for one in answer.get("DeleteSnapshotResults") or () if one.get("ReturnCode") not in _DELETED]
+    if kept:
+        text = "EC2 has deregistered the image and kept the snapshots. Delete them with ec2:DeleteSnapshot"
+        return ", ".join(str(one.get("SnapshotId")) for one in kept), str(kept[0].get("ReturnCode")), text
     for item in answer.get("Unsuccessful") or ():
         for refusal in item.get("FastSnapshotRestoreStateErrors") or ():
             error = refusal.get("Error") or {}

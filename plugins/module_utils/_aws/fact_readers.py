@@ -42,8 +42,11 @@ from .._kernel.places import parameter_id
 from .._kernel.resources import Fact, Resource
 from .._kernel.state import Query
 from .._kernel.storage_facts import (
+    CURRENT_VERSIONS,
     FAST_RESTORES,
+    GROUP_TEMPLATES,
     IS_PUBLIC,
+    IS_REPORT_PENDING,
     LAUNCH_CONFIGURATIONS,
     LAUNCH_PERMISSIONS,
     LOCK,
@@ -56,6 +59,7 @@ from .._kernel.storage_facts import (
     USERS,
     VOLUME_PERMISSIONS,
     FastRestoreZone,
+    GroupTemplate,
     LaunchConfiguration,
     Modification,
     Performance,
@@ -64,6 +68,7 @@ from .._kernel.storage_facts import (
     Tiering,
     Usage,
     UsageReport,
+    users_of_type,
 )
 from .decoding import UNKNOWN, Answer, decode_snapshot, utc_of
 
@@ -275,11 +280,16 @@ def permissions(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def references(query: Query, page: Answer) -> Iterable[Fact]:
-    """Return, by image, the ARNs of the resources that use it."""
-    found: dict[str, list[str]] = {image_id: [] for image_id in dict(query.arguments)["ImageIds"]}
+    """Yield, by image, the ARNs of the resources that use it, by type if the query names types only."""
+    asked = dict(query.arguments)
+    by_type = not asked.get("IncludeAllResourceTypes")
+    kinds = [dict(one)["ResourceType"] for one in asked.get("ResourceTypes", ())] if by_type else [""]
+    found: dict[tuple[str, str], list[str]] = {(image, kind): [] for image in asked["ImageIds"] for kind in kinds}
     for item in page.get("ImageReferences") or ():
-        found.setdefault(item["ImageId"], []).append(item.get("Arn") or "")
-    return (USERS.fact(image_id, tuple(users)) for image_id, users in found.items())
+        kind = (item.get("ResourceType") or "") if by_type else ""
+        found.setdefault((item["ImageId"], kind), []).append(item.get("Arn") or "")
+    for (image_id, kind), arns in found.items():
+        yield (users_of_type(kind) if by_type else USERS).fact(image_id, tuple(arns))
 
 
 def launch_permissions(query: Query, page: Answer) -> Iterable[Fact]:
@@ -302,12 +312,12 @@ def usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
             utc_of(item.get("ReportCreationTime")),
         )
         found[item["ImageId"]].append(entry)
-    names = dict.fromkeys([*dict(query.arguments)["ImageIds"], *found])
+    names = dict.fromkeys([*dict(query.arguments).get("ImageIds", ()), *found])
     return (USAGE.fact(image_id, tuple(found[image_id])) for image_id in names)
 
 
 def usage_reports(query: Query, page: Answer) -> Iterable[Fact]:
-    """Return, by image, its available usage reports with their scope."""
+    """Yield, by image, its available usage reports with their scope, and whether EC2 is making one."""
     found: dict[str, list[UsageReport]] = defaultdict(list)
     for item in page.get("ImageUsageReports") or ():
         created = utc_of(item.get("CreationTime"))
@@ -315,8 +325,11 @@ def usage_reports(query: Query, page: Answer) -> Iterable[Fact]:
             depths = {one.get("ResourceType"): _depth(one) for one in item.get("ResourceTypes") or ()}
             report = UsageReport(item["ReportId"], created, tuple(item.get("AccountIds") or ()), depths)
             found[item["ImageId"]].append(report)
-    names = dict.fromkeys([*dict(query.arguments)["ImageIds"], *found])
-    return (USAGE_REPORTS.fact(image_id, tuple(found[image_id])) for image_id in names)
+        elif item.get("State") == "pending":
+            yield IS_REPORT_PENDING.fact(item["ImageId"], True)
+    names = dict.fromkeys([*dict(query.arguments).get("ImageIds", ()), *found])
+    for image_id in names:
+        yield USAGE_REPORTS.fact(image_id, tuple(found[image_id]))
 
 
 def _depth(scope: Answer) -> int | None:
@@ -335,6 +348,21 @@ def launch_configurations(_query: Query, page: Answer) -> Iterable[Fact]:
     yield LAUNCH_CONFIGURATIONS.fact(found)
 
 
+def group_templates(_query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield the launch templates of all Auto Scaling groups as one fact, also those of mixed instances."""
+    found: list[GroupTemplate] = []
+    for group in page.get("AutoScalingGroups") or ():
+        mixed = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+        named = [group.get("LaunchTemplate"), mixed.get("LaunchTemplateSpecification")]
+        named += [one.get("LaunchTemplateSpecification") for one in mixed.get("Overrides") or ()]
+        found += [
+            GroupTemplate(group["AutoScalingGroupName"], one["LaunchTemplateId"], one.get("Version") or "$Default")
+            for one in named
+            if one and one.get("LaunchTemplateId")
+        ]
+    yield GROUP_TEMPLATES.fact(tuple(found))
+
+
 # --- names of images -------------------------------------------------------------------------------------------------
 
 
@@ -345,7 +373,10 @@ def parameters(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def template_versions(query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield all versions of a launch template as one fact. It is empty if the launch template does not exist."""
+    """Yield all versions of a launch template as one fact. It is empty if the launch template does not exist.
+
+    A query without a launch template is for the default and the latest version of each.
+    """
     asked = dict(query.arguments)
     found = tuple(
         TemplateVersion(
@@ -357,4 +388,7 @@ def template_versions(query: Query, page: Answer) -> Iterable[Fact]:
         )
         for item in page.get("LaunchTemplateVersions") or ()
     )
+    if not asked.keys() & {"LaunchTemplateId", "LaunchTemplateName"}:
+        yield CURRENT_VERSIONS.fact(found)
+        return
     yield TEMPLATE_VERSIONS.fact(asked.get("LaunchTemplateId") or asked["LaunchTemplateName"], found)

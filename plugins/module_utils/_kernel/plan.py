@@ -127,6 +127,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "DisableImageDeprecation": Operation("ImageId"),
     "EnableImageDeregistrationProtection": Operation("ImageId"),
     "DisableImageDeregistrationProtection": Operation("ImageId"),
+    "DisableImage": Operation("ImageId"),
+    # Its token makes a repeat safe. The report counts the uses of the image in other accounts.
+    "CreateImageUsageReport": Operation("ImageId", token=True),
     # A parameter has its name in the request, since one plan may write a name in several places.
     "PutParameter": Operation(service="ssm"),
     "CreateLaunchTemplateVersion": Operation(creates=("LaunchTemplateVersion", "VersionNumber"), token=True),

@@ -58,6 +58,12 @@ def copied_from(snapshot: Snapshot) -> str | None:
     return found[2] if found is not None else None
 
 
+def image_of_copy(snapshot: Snapshot) -> str:
+    """Return the image for which CopyImage has made the snapshot, or an empty text. EC2 writes it into Description."""
+    found = _OF_IMAGE.fullmatch(snapshot.description) if is_copy(snapshot) else None
+    return found[1] if found is not None else ""
+
+
 def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
     """Return whether the snapshot was taken of this volume, as its own VolumeId shows. A copy has no such fact."""
     return bool(volume_id) and not is_copy(snapshot) and snapshot.volume_id == volume_id

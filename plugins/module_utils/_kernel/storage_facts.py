@@ -227,6 +227,15 @@ USERS = FactKind[tuple[str, ...]]("references")
 """The ARNs of the resources that use an image in the account."""
 LAUNCH_PERMISSIONS = FactKind[tuple[str, ...]]("launchPermission")
 """The accounts, ``all``, and the organizations and units (by ARN) that an image is shared with."""
+
+
+def users_of_type(resource_type: str) -> FactKind[tuple[str, ...]]:
+    """Return the kind of fact that has the ARNs of the resources of one type, such as ``ec2:Instance``, that use an
+    image.
+    """
+    return FactKind(f"references {resource_type}")
+
+
 _REPORT_DEPTH = 20
 """The number of versions of a launch template that a usage report looks at by default."""
 
@@ -266,6 +275,8 @@ class UsageReport:
 USAGE = FactKind[tuple[Usage, ...]]("usage")
 """The use of an image in other accounts, as the existing usage reports show it."""
 USAGE_REPORTS = FactKind[tuple[UsageReport, ...]]("usageReports")
+IS_REPORT_PENDING = FactKind[bool]("usageReportPending")
+"""Whether EC2 is making a usage report of an image. Only such an image has the fact."""
 
 
 @dataclass(frozen=True)
@@ -278,6 +289,24 @@ class LaunchConfiguration:
 
 LAUNCH_CONFIGURATIONS = PlaceFactKind[tuple[LaunchConfiguration, ...]]("launchConfigurations")
 LAUNCH_CONFIGURATIONS_QUERY = Query("DescribeLaunchConfigurations", service="autoscaling")
+
+
+@dataclass(frozen=True)
+class GroupTemplate:
+    """The launch template of an Auto Scaling group. ``version``: a number, ``$Default`` or ``$Latest``."""
+
+    group: str
+    template_id: str
+    version: str
+
+    @property
+    def pinned(self) -> int | None:
+        """The number of the version, or None if the group follows the default or the latest version."""
+        return int(self.version) if self.version.isdecimal() else None
+
+
+GROUP_TEMPLATES = PlaceFactKind[tuple[GroupTemplate, ...]]("groupTemplates")
+GROUP_TEMPLATES_QUERY = Query("DescribeAutoScalingGroups", service="autoscaling")
 # DescribeImageReferences looks at ten versions of a launch template unless told, and at 10,000 at most. Instances count
 # in all states unless told, also for the hour in which a terminated one is still listed.
 _DEEPEST = "10000"
@@ -297,6 +326,45 @@ def users_query(image_id: str) -> Query:
     )
     arguments = (("ImageIds", (image_id,)), ("IncludeAllResourceTypes", True), ("ResourceTypes", types))
     return Query("DescribeImageReferences", arguments=arguments)
+
+
+IMAGES_AT_ONCE = 10
+"""The number of images that DescribeImageReferences takes."""
+
+
+def references_queries(image_ids: Iterable[str], resource_types: Iterable[str]) -> tuple[Query, ...]:
+    """Return the queries for the resources of these types that name the images: one for ten images.
+
+    An instance counts until it is terminated, and of a launch template every version that EC2 can look at.
+    """
+    options = {
+        "ec2:Instance": ("state-name", (*_LIVING, "shutting-down")),
+        "ec2:LaunchTemplate": ("version-depth", (_DEEPEST,)),
+    }
+
+    def asked(kind: str) -> Struct:
+        if kind not in options:
+            return Struct((("ResourceType", kind),))
+        name, values = options[kind]
+        option = Struct((("OptionName", name), ("OptionValues", values)))
+        return Struct((("ResourceType", kind), ("ResourceTypeOptions", (option,))))
+
+    wanted, types = sorted(image_ids), tuple(asked(kind) for kind in resource_types)
+    if not types:
+        return ()
+    return tuple(
+        Query(
+            "DescribeImageReferences",
+            arguments=(("ImageIds", tuple(wanted[start : start + IMAGES_AT_ONCE])), ("ResourceTypes", types)),
+        )
+        for start in range(0, len(wanted), IMAGES_AT_ONCE)
+    )
+
+
+ALL_USAGE_QUERY = Query("DescribeImageUsageReportEntries")
+"""The query for the entries of all usage reports of a place."""
+ALL_REPORTS_QUERY = Query("DescribeImageUsageReports")
+"""The query for all usage reports of a place."""
 
 
 def launch_permissions_query(image_id: str, place: Place = HERE) -> Query:
@@ -339,6 +407,9 @@ class TemplateVersion:
 
 TEMPLATE_VERSIONS = FactKind[tuple[TemplateVersion, ...]]("launchTemplateVersions")
 """All versions of a launch template. The subject is the id or the name that was asked."""
+CURRENT_VERSIONS = PlaceFactKind[tuple[TemplateVersion, ...]]("currentLaunchTemplateVersions")
+"""The default and the latest version of every launch template of a place."""
+CURRENT_VERSIONS_QUERY = Query("DescribeLaunchTemplateVersions", arguments=(("Versions", ("$Default", "$Latest")),))
 
 
 def parameter_queries(parameters: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:

@@ -58,8 +58,14 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    ALL_REPORTS_QUERY,
+    CURRENT_VERSIONS,
+    CURRENT_VERSIONS_QUERY,
     FAST_RESTORES,
+    GROUP_TEMPLATES,
+    GROUP_TEMPLATES_QUERY,
     IS_PUBLIC,
+    IS_REPORT_PENDING,
     LAUNCH_CONFIGURATIONS,
     LAUNCH_PERMISSIONS,
     LOCK,
@@ -72,6 +78,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_fac
     USERS,
     VOLUME_PERMISSIONS,
     FastRestoreZone,
+    GroupTemplate,
     LaunchConfiguration,
     Modification,
     Performance,
@@ -80,6 +87,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_fac
     Tiering,
     Usage,
     UsageReport,
+    references_queries,
+    users_of_type,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from botocore.validate import ParamValidator
@@ -282,6 +291,58 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         [USERS.fact("ami-1", ("arn:i",)), USERS.fact("ami-2", ())],
     ),
     (
+        references_queries(["ami-2", "ami-1"], ["ec2:Instance", "ssm:Parameter"])[0],
+        {"ImageReferences": [{"ImageId": "ami-1", "ResourceType": "ssm:Parameter", "Arn": "arn:p"}]},
+        [
+            users_of_type("ec2:Instance").fact("ami-1", ()),
+            users_of_type("ssm:Parameter").fact("ami-1", ("arn:p",)),
+            users_of_type("ec2:Instance").fact("ami-2", ()),
+            users_of_type("ssm:Parameter").fact("ami-2", ()),
+        ],
+    ),
+    (
+        ALL_REPORTS_QUERY,
+        {"ImageUsageReports": [{"ImageId": "ami-1", "ReportId": "amiur-1", "State": "pending"}]},
+        [IS_REPORT_PENDING.fact("ami-1", True)],
+    ),
+    (
+        GROUP_TEMPLATES_QUERY,
+        {
+            "AutoScalingGroups": [
+                {"AutoScalingGroupName": "web", "LaunchTemplate": {"LaunchTemplateId": "lt-1", "Version": "7"}},
+                {
+                    "AutoScalingGroupName": "mixed",
+                    "MixedInstancesPolicy": {
+                        "LaunchTemplate": {
+                            "LaunchTemplateSpecification": {"LaunchTemplateId": "lt-2"},
+                            "Overrides": [
+                                {"LaunchTemplateSpecification": {"LaunchTemplateId": "lt-3", "Version": "$Latest"}}
+                            ],
+                        }
+                    },
+                },
+            ]
+        },
+        [
+            GROUP_TEMPLATES.fact(
+                (
+                    GroupTemplate("web", "lt-1", "7"),
+                    GroupTemplate("mixed", "lt-2", "$Default"),
+                    GroupTemplate("mixed", "lt-3", "$Latest"),
+                )
+            )
+        ],
+    ),
+    (
+        CURRENT_VERSIONS_QUERY,
+        {
+            "LaunchTemplateVersions": [
+                {"LaunchTemplateId": "lt-1", "VersionNumber": 3, "LaunchTemplateData": {"ImageId": "ami-1"}}
+            ]
+        },
+        [CURRENT_VERSIONS.fact((TemplateVersion("lt-1", "", 3, data={"ImageId": "ami-1"}),))],
+    ),
+    (
         Query("DescribeImageAttribute", (), (("Attribute", "launchPermission"), ("ImageId", "ami-1"))),
         {
             "ImageId": "ami-1",
@@ -316,6 +377,7 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
             ]
         },
         [
+            IS_REPORT_PENDING.fact("ami-1", True),
             USAGE_REPORTS.fact(
                 "ami-1",
                 (UsageReport("amiur-1", MOMENT, ("999999999999",), {"ec2:Instance": None, "ec2:LaunchTemplate": 100}),),
@@ -672,7 +734,8 @@ def test_parameters_of_ids_and_tokens_are_those_of_the_service(action: str) -> N
     if operation.target:
         assert members[operation.target].type_name == ("list" if operation.most > 1 else "string")
     # A token of ours stands for a purpose. A change that may be made, undone and made again has none.
-    assert operation.token == ("ClientToken" in members and bool(operation.creates))
+    has_purpose = bool(operation.creates) or action == "CreateImageUsageReport"
+    assert operation.token == ("ClientToken" in members and has_purpose)
     found = shape.output_shape
     for step in operation.creates:
         found = found.member if isinstance(step, int) else found.members[step]
@@ -697,6 +760,24 @@ def test_new_ids_are_read_from_the_answer() -> None:
         "Snapshots": [{"VolumeId": "vol-2", "SnapshotId": "snap-2"}, {"VolumeId": "vol-1", "SnapshotId": "snap-1"}]
     }
     assert codec.created_ids(pair, answer) == {"(new snapshot vol-1)": "snap-1", "(new snapshot vol-2)": "snap-2"}
+
+
+@pytest.mark.parametrize(
+    ("codes", "refused"),
+    [
+        ((), None),
+        (("success", "skipped"), None),
+        (("success", "missing-permissions", "client-error"), ("snap-1, snap-2", "missing-permissions")),
+    ],
+)
+def test_snapshot_that_outlives_its_image_is_a_refusal(codes: tuple[str, ...], refused: Any) -> None:
+    answer = {
+        "DeleteSnapshotResults": [
+            {"SnapshotId": f"snap-{number}", "ReturnCode": code} for number, code in enumerate(codes)
+        ]
+    }
+    found = codec.refused_part(answer)
+    assert (found and found[:2]) == refused
 
 
 SPEC = {"ec2ops:spec": "web", "ec2ops:volume": "data"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.spec import source_hash
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.image_versions import source_hash
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake
 

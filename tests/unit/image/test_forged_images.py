@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.image_versions import source_hash
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.planner import FEATURE
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.spec import source_hash
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Image, ImageDevice, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State

@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.retention import parse_keep
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.snapshot_sets import (
     Slots,
     SnapshotSet,
@@ -38,7 +39,6 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
     locked_for,
     parse_lifecycle,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.retention import parse_keep
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import GUARDS, parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.stock import Stock
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError

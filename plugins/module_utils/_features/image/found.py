@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 
+from ..._domain.image_versions import source_hash
 from ..._domain.instance_facts import read_fact
 from ..._domain.replacement import born
 from ..._domain.succession import ancestor_queries, ancestors, descendants
@@ -28,7 +29,7 @@ from ..._kernel.ids import is_planned
 from ..._kernel.proofs import copied_from, created_for, is_copy, is_image_of, is_taken_of
 from ..._kernel.resources import Image, Instance, Snapshot
 from ..._kernel.state import Query, State, by_id
-from .spec import ImageSpec, names_another_version, names_source, names_version, source_hash
+from .spec import ImageSpec, names_another_version, names_source, names_version
 
 T = TypeVar("T", Image, Snapshot)
 

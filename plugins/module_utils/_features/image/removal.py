@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ..._domain.image_usage import is_superseded
 from ..._kernel.errors import Ambiguous, Unanswered, UnsafePlan, listed
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Plan, Stage, apart
@@ -24,7 +25,6 @@ from ..._kernel.storage_facts import (
     LAUNCH_PERMISSIONS,
     LOCK,
     USAGE,
-    USAGE_REPORTS,
     USERS,
     SnapshotLock,
     Usage,
@@ -158,7 +158,7 @@ def _launch_configurations(state: State, image: Image) -> Iterator[str]:
 def _accounts(state: State, image: Image) -> Iterator[str]:
     """Yield the other accounts that have access to the image, and that use it by the newest usage report."""
     for entry in USAGE.of(state, image.image_id) or ():
-        if _counts(state, image, entry) and not _superseded(state, image, entry):
+        if _counts(state, image, entry) and not is_superseded(state, image.image_id, entry):
             reported = format_moment(entry.reported) if entry.reported is not None else None
             yield f"account {entry.account} ({entry.resource_type}: {entry.count}, as of {reported})"
 
@@ -168,24 +168,6 @@ def _counts(state: State, image: Image, entry: Usage) -> bool:
     shared = LAUNCH_PERMISSIONS.of(state, image.image_id) or ()
     widely = any(not name.isdigit() for name in shared)
     return bool(entry.count) and entry.account != image.owner_id and (widely or entry.account in shared)
-
-
-def _superseded(state: State, image: Image, entry: Usage) -> bool:
-    """Return whether a newer report has looked at the same account and type of resource, and at least as
-    many versions.
-    """
-    reports = USAGE_REPORTS.of(state, image.image_id) or ()
-    kind = entry.resource_type
-    own = next((report for report in reports if report.report == entry.report), None)
-    if own is None or entry.reported is None:
-        return False
-    return any(
-        report.reported > entry.reported
-        and kind in report.depths
-        and report.depth_of(kind) >= own.depth_of(kind)
-        and (not report.accounts or entry.account in report.accounts)
-        for report in reports
-    )
 
 
 def shared_warnings(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:

@@ -10,13 +10,13 @@ Private to this collection.
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..._domain import image_versions
+from ..._domain.image_versions import LONGEST_DESCRIPTION, MACHINE, digest, is_unmistakable, mark_of, source_hash
 from ..._domain.volume_types import require_performance
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
@@ -116,7 +116,7 @@ class ImageSpec:
     @property
     def shape_hash(self) -> str:
         """Return the second half of a fingerprint: devices and block_devices."""
-        return _hash(
+        return digest(
             [
                 self.devices if isinstance(self.devices, str) else list(self.devices),
                 *sorted((item.said for item in self.overrides), key=lambda said: str(said["device_name"])),
@@ -126,18 +126,6 @@ class ImageSpec:
     def fingerprint(self, source: str) -> str:
         """Return the value of the tag ``ec2ops:fingerprint`` for an image of this spec that is made from *source*."""
         return f"{self.source_hash(source)}-{self.shape_hash}"
-
-
-def source_hash(kind: str, source: str) -> str:
-    """Return the hash of a source (its kind and id), the first half of a fingerprint.
-
-    *kind* is ``instance``, ``snapshot`` or ``image``.
-    """
-    return _hash([kind, source])
-
-
-def _hash(content: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
 def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
@@ -273,18 +261,10 @@ def require_create_image(spec: ImageSpec) -> None:
         )
 
 
-_MOST = 255
-"""Characters that EC2 takes in a description."""
-_SOURCE = re.compile(r"(i|snap|ami)-[0-9a-f]{8,17}")
-_PLAIN = re.compile(r".+ .+ from (?:i|snap|ami)-[0-9a-f]{8,17}")
-_ANY_MARK = re.compile(r" \[[0-9a-f]{32}\]$")
-_MACHINE = re.compile(r", machine ([0-9a-f]{16})(?=$| \[[0-9a-f]{32}\]$)")
-
-
 def default_description(spec: ImageSpec, source: str) -> str:
     """Return the description of the image and its snapshots when the task gives none. *source*: their source's id."""
     text = _as_description(f"{spec.name} {spec.version} from {source}")
-    return text if _is_unmistakable(spec) else _marked(spec, text)
+    return text if is_unmistakable(spec.name, spec.version) else _marked(spec, text)
 
 
 def described(spec: ImageSpec, source: str) -> str:
@@ -298,10 +278,10 @@ def capture_description(spec: ImageSpec, source: str, machine: str = "") -> str:
     *machine*: the record of the machine, which a tag holds. If there is room, the description has its hash.
     """
     proof = f", machine {machine_hash(machine)}" if machine else ""
-    if spec.description or not _is_unmistakable(spec):
-        return _marked(spec, described(spec, source).removesuffix(_mark(spec)), proof)
+    if spec.description or not is_unmistakable(spec.name, spec.version):
+        return _marked(spec, described(spec, source).removesuffix(mark_of(spec.name, spec.version)), proof)
     text = default_description(spec, source)
-    return text + proof if len(text + proof) <= _MOST else text
+    return text + proof if len(text + proof) <= LONGEST_DESCRIPTION else text
 
 
 def machine_hash(record: str) -> str:
@@ -311,23 +291,18 @@ def machine_hash(record: str) -> str:
 
 def machine_hash_in(text: str) -> str:
     """Return the machine hash in *text*, or an empty text."""
-    found = _MACHINE.search(text)
+    found = MACHINE.search(text)
     return found[1] if found else ""
 
 
 def names_source(spec: ImageSpec, text: str, source: str) -> bool:
     """Return whether a description is the default one of this version from *source*."""
-    return _MACHINE.sub("", text) == default_description(spec, source)
+    return MACHINE.sub("", text) == default_description(spec, source)
 
 
 def names_version(spec: ImageSpec, text: str) -> bool:
     """Return whether only this version can have such a description, with any source."""
-    if text.endswith(_mark(spec)):
-        return True
-    text, beginning = _MACHINE.sub("", text), f"{spec.name} {spec.version} from "
-    return (
-        _is_unmistakable(spec) and text.startswith(beginning) and _SOURCE.fullmatch(text[len(beginning) :]) is not None
-    )
+    return image_versions.names_version(spec.name, spec.version, text)
 
 
 def names_another_version(spec: ImageSpec, text: str) -> bool:
@@ -337,37 +312,22 @@ def names_another_version(spec: ImageSpec, text: str) -> bool:
     """
     if names_version(spec, text) or (spec.description and text == _as_description(spec.description)):
         return False
-    if _ANY_MARK.search(text):
+    if image_versions.ANY_MARK.search(text):
         return True
-    plain = _MACHINE.sub("", text)
-    return _PLAIN.fullmatch(plain) is not None and not plain.startswith(
+    plain = MACHINE.sub("", text)
+    return image_versions.PLAIN.fullmatch(plain) is not None and not plain.startswith(
         _as_description(f"{spec.name} {spec.version} from ")
     )
 
 
-def _is_unmistakable(spec: ImageSpec) -> bool:
-    """Return whether no other name and version make the same plain description.
-
-    ``web 1`` and ``2`` look like ``web`` and ``1 2``, characters that EC2 does not accept become question marks, and a
-    long text is cut.
-    """
-    label = f"{spec.name} {spec.version}"
-    return label.isascii() and label.count(" ") == 1 and "?" not in label and len(label) <= _MOST - 40
-
-
-def _mark(spec: ImageSpec) -> str:
-    """Return the end of a description that identifies the version, after any text."""
-    return f" [{hashlib.sha256(json.dumps([spec.name, spec.version]).encode()).hexdigest()[:32]}]"
-
-
 def _marked(spec: ImageSpec, text: str, proof: str = "") -> str:
-    end = proof + _mark(spec)
-    return text[: _MOST - len(end)] + end
+    end = proof + mark_of(spec.name, spec.version)
+    return text[: LONGEST_DESCRIPTION - len(end)] + end
 
 
 def _as_description(text: str) -> str:
     # EC2 takes only ASCII in those of snapshots.
-    return text.encode("ascii", "replace").decode()[:_MOST]
+    return text.encode("ascii", "replace").decode()[:LONGEST_DESCRIPTION]
 
 
 def captures_query(spec: ImageSpec) -> Query:

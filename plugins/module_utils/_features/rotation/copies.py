@@ -26,6 +26,7 @@ from functools import cached_property
 from typing import Any
 
 from ..._domain.origins import has_origin, origin_of
+from ..._domain.retention import decide
 from ..._domain.snapshot_sets import SnapshotSet, is_instance_set
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
@@ -45,7 +46,6 @@ from .capture import no_room
 from .copied import Copied, original_of
 from .guards import Guards
 from .keeping import Scene, exclusions
-from .retention import decide
 from .spec import CopySpec, RotationSpec
 
 IN_FLIGHT = 20

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
+from ..._domain.retention import Keep, decide, in_future, is_outlived
 from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel.places import Place
 from ..._kernel.plan import Change
@@ -22,7 +23,6 @@ from ..._kernel.proofs import capture_record
 from ..._kernel.resources import Snapshot
 from ..._kernel.times import format_moment
 from .guards import BEFORE_THE_RULES, Guards, last_of_their_volumes
-from .retention import Keep, decide, in_future, is_outlived
 from .spec import MODES, RotationSpec
 
 SECOND = "second snapshot of one slot"

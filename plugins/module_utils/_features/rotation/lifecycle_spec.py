@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from ..._domain.retention import UNLIMITED, Keep
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
 from ..._kernel.proofs import capture_record
 from ..._kernel.resources import Snapshot
 from ..._kernel.storage_facts import SnapshotLock
 from ..._kernel.times import CalendarSpan, Every, parse_calendar_span, parse_span
-from .retention import UNLIMITED, Keep
 
 LOCK = tag_names.LOCK
 """The tag with the planned lock of a snapshot: ``governance 30d``.

@@ -19,6 +19,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ..._domain.accounts import Accounts
+from ..._domain.approval import plan_hash
 from ..._domain.snapshot_sets import Slots, SnapshotSet, snapshot_sets_of
 from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
@@ -52,7 +53,7 @@ from .lifecycle import (
 from .lifecycle_result import lifecycle_deferred, lifecycle_result
 from .limits import refusal
 from .order import completed_before
-from .report import Decided, Report, plan_hash, recovery_points
+from .report import Decided, Report, recovery_points
 from .sharing import Sharing
 from .spec import RotationSpec, parse
 from .stock import Stock

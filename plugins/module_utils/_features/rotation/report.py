@@ -9,9 +9,6 @@ Private to this collection.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,25 +196,3 @@ def _point(a_set: SnapshotSet | None, now: datetime) -> dict[str, Any]:
         "recovery_point": format_moment(moment) if moment else None,
         "age": max(0, int((now - moment).total_seconds())) if moment else None,
     }
-
-
-_SNAPSHOT = re.compile(r"snap-[0-9a-f]+")
-_BRACKETS = str.maketrans("()", "[]")
-
-
-def plan_hash(changes: Iterable[Change], names: Mapping[str, str]) -> str:
-    """Return the sha256 over the plan's sorted operations, regions, resources and parameters, without times and
-    reasons.
-
-    *names*: the planned ids that the current slot's snapshots had, by id. So the later changes have the same hash in a
-    check run that plans these snapshots and in a run that finds them.
-    """
-
-    def text(entry: Mapping[str, Any]) -> str:
-        parts = [entry["action"], entry["region"], entry.get("profile"), entry["resource"], entry["parameters"]]
-        plain = json.dumps(parts, sort_keys=True)
-        # A planned id within another one is written in square brackets.
-        return _SNAPSHOT.sub(lambda found: names.get(found[0], found[0]), plain).translate(_BRACKETS)
-
-    entries = sorted(text(change.published()) for change in changes)
-    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()

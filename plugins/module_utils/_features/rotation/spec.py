@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..._domain.retention import Keep, parse_keep
 from ..._kernel.errors import SpecError
 from ..._kernel.ids import require_id, require_text
 from ..._kernel.places import Destination
 from ..._kernel.tags import LONGEST_VALUE, PREFIX, require_selector_keys, require_selector_text, require_tags
 from ..._kernel.times import Every, parse_every
 from .lifecycle_spec import Lifecycle, parse_lifecycle
-from .retention import Keep, parse_keep
 
 GUARDS = (
     "image",

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import cached_property
 
+from ..._domain.retention import in_future
 from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel import tags as tag_names
-from .retention import in_future
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from ..._domain.snapshot_sets import Candidate
-from ..._kernel.errors import SpecError
-from ..._kernel.times import CalendarSpan, parse_calendar_span, time_zone
+from .._kernel.errors import SpecError
+from .._kernel.times import CalendarSpan, parse_calendar_span, time_zone
+from .snapshot_sets import Candidate
 
 UNLIMITED = -1
 """The count of a rule without a limit."""
@@ -80,8 +80,8 @@ class Keep:
 # --- Reading the rules ------------------------------------------------------------------------------------------------
 
 
-def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
-    """Return the option ``keep`` as rules. None stands for a missing option.
+def parse_keep(options: Mapping[str, Any], option: str = "keep", things: str = "snapshots") -> Keep:
+    """Return the option ``keep`` as rules. None stands for a missing option. *things*: what they retain, for messages.
 
     Raises SpecError for unknown options, counts of 0, malformed spans, unknown zones and references, and if there is no
     rule. It names the option (``keep.daily``), its value and the accepted values.
@@ -100,7 +100,7 @@ def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
             f"{option}.timezone: {zone!r} is not a time zone. Use UTC, or an IANA name such as Europe/Berlin."
         )
     keep = Keep(
-        counts={name: _count(given[name], f"{option}.{name}") for name in COUNTS if name in given},
+        counts={name: _count(given[name], f"{option}.{name}", things) for name in COUNTS if name in given},
         spans={name: parse_calendar_span(given[name], f"{option}.{name}") for name in SPANS if name in given},
         zone=time_zone(zone, f"{option}.timezone"),
         reference=reference,
@@ -108,13 +108,13 @@ def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
     )
     if not keep.counts and not keep.spans:
         raise SpecError(
-            f"{option}: has no rule, so all snapshots except the newest would be deleted. Use at least one of "
+            f"{option}: has no rule, so all {things} except the newest would be deleted. Use at least one of "
             f"{', '.join((*COUNTS, *SPANS))}"
         )
     return keep
 
 
-def _count(value: object, option: str) -> int:
+def _count(value: object, option: str, things: str) -> int:
     """Return the count.
 
     YAML gives a number, and a template may give its text. True, which is a number in Python, is refused.
@@ -124,7 +124,7 @@ def _count(value: object, option: str) -> int:
     if isinstance(value, (int, str)) and _COUNT.fullmatch(str(value)):
         return int(value)
     raise SpecError(
-        f"{option}: {value!r} is not a number of snapshots. Use a number from 1, or unlimited (-1), or remove the rule"
+        f"{option}: {value!r} is not a number of {things}. Use a number from 1, or unlimited (-1), or remove the rule"
     )
 
 

@@ -17,8 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._domain.snapshot_sets import Candidate
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.retention import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.retention import (
     COUNTS,
     SPANS,
     UNLIMITED,
@@ -26,6 +25,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
     decide,
     parse_keep,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.snapshot_sets import Candidate
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import parse_every, slot_start
 from hypothesis import given, settings

@@ -1,0 +1,88 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The argument specification of `image_rotate`.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TEXT = {"type": "str"}
+_MODES = {"type": "str", "choices": ["keep", "report", "fail", "off"]}
+_ENFORCED = {"type": "str", "choices": ["keep", "fail"]}
+
+KEEP = {
+    "last": _TEXT,
+    "hourly": _TEXT,
+    "daily": _TEXT,
+    "weekly": _TEXT,
+    "monthly": _TEXT,
+    "quarterly": _TEXT,
+    "yearly": _TEXT,
+    "within": _TEXT,
+    "hourly_within": _TEXT,
+    "daily_within": _TEXT,
+    "weekly_within": _TEXT,
+    "monthly_within": _TEXT,
+    "quarterly_within": _TEXT,
+    "yearly_within": _TEXT,
+    "timezone": {"type": "str", "default": "UTC"},
+    "reference": {"type": "str", "choices": ["latest", "now"], "default": "latest"},
+    "oldest": {"type": "bool", "default": False},
+}
+GUARDS = {
+    "instance": _MODES,
+    "launch_template": _MODES,
+    "launch_configuration": _MODES,
+    "parameter": _MODES,
+    "recipe": _MODES,
+    "account": _MODES,
+    "managed": _MODES,
+    "protected": _MODES,
+    "copy_source": _MODES,
+    "protection": _ENFORCED,
+    "locked": _ENFORCED,
+}
+COPY = {
+    "region": {"type": "str", "required": True},
+    "profile": _TEXT,
+    "keep": {"type": "dict", "required": True, "options": KEEP},
+}
+PROTECT = {
+    "tags": {"type": "dict"},
+    # Ansible would make text of anything else.
+    "tag_keys": {"type": "list", "elements": "raw", "no_log": False},
+}
+ARGUMENT_SPEC: dict[str, Any] = {
+    "name": {"type": "raw", "required": True},
+    "action": {"type": "str", "choices": ["deprecate", "disable", "deregister"], "required": True},
+    "keep": {"type": "dict", "options": KEEP, "required": True},
+    "adopt": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
+    "copies": {"type": "list", "elements": "dict", "options": COPY},
+    "unused_for": _TEXT,
+    "launch_template_versions": {"type": "str", "choices": ["all", "default_and_latest"], "default": "all"},
+    "check_accounts": {"type": "bool", "default": False},
+    "retire_predecessors": {"type": "dict", "options": {"after": {"type": "str", "required": True}}},
+    "protect": {"type": "dict", "options": PROTECT},
+    "guards": {"type": "dict", "options": GUARDS},
+    "max_delete": {"type": "int", "default": 100},
+    "expected_plan": _TEXT,
+    "report": {"type": "str", "choices": ["actions", "all", "summary"], "default": "actions"},
+}
+
+_KEEP = "keep: {last: 3, monthly: 12}"
+EXAMPLES_OF_MAPPINGS = {
+    "keep": _KEEP,
+    "copies[]": f"copies: [{{region: eu-west-1, {_KEEP}}}]",
+    "copies[].keep": _KEEP,
+    "adopt": "adopt: {tags: {made-by: packer}}",
+    "adopt.tags": "adopt: {tags: {made-by: packer}}",
+    "protect": "protect: {tag_keys: [legal-hold]}",
+    "protect.tags": "protect: {tags: {legal-hold: active}}",
+    "retire_predecessors": "retire_predecessors: {after: 7d}",
+    "guards": "guards: {recipe: off}",
+}

@@ -1,0 +1,286 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Predecessors that a relaunch from a version of the image has stopped, and that are terminated at last.
+
+Facts of EC2 decide: the ClientToken of the successor's launch, the time of the stop, and the snapshots of the volumes.
+Each volume that EC2 would delete with the instance needs a snapshot that began after the stop and that stays.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from ..._domain.replacement import Phase, Replacement, predecessor
+from ..._domain.succession import successor_queries
+from ..._domain.volume_changes import capture_of
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import StorageError, listed
+from ..._kernel.facts import STOP_PROTECTION, TERMINATION_PROTECTION, protection_queries
+from ..._kernel.ids import is_planned
+from ..._kernel.instance_proofs import attached_since, last_transition
+from ..._kernel.plan import Change, Precondition, Stage, Wait
+from ..._kernel.proofs import FINAL_WORD, Purpose, capture_note, is_taken_of
+from ..._kernel.resources import Instance, Resource, Snapshot, Volume
+from ..._kernel.state import Query, by_id, own_snapshots
+from ..._kernel.tags import carried, with_room
+from ..._kernel.times import format_moment
+from .versions import Line
+
+_SHUTDOWN = timedelta(minutes=10)
+"""The time after the begin of a stop in which the instance may still write. EC2 shows only the begin."""
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """A predecessor, its successor, and the reason why it is kept, empty if it is terminated."""
+
+    old: Instance
+    new: Instance
+    kept: str = ""
+
+
+class Predecessors:
+    """The predecessors of the instances that run from versions of the image."""
+
+    def __init__(self, line: Line) -> None:
+        self._line, self._state, self._now = line, line.state, line.now
+        self._span = line.spec.retire_after
+
+    # --- the queries, in three rounds ---
+
+    def owner_questions(self) -> Iterator[Query]:
+        """Yield the queries for the instances that were launched from versions of the image."""
+        if self._span is not None:
+            yield from _optional(by_id("DescribeInstances", "image-id", (one.image_id for one in self._line.made)))
+
+    def first_questions(self) -> Iterator[Query]:
+        """Yield the queries for the predecessors, and for other successors of these."""
+        if self._span is not None:
+            yield from _optional(by_id("DescribeInstances", "instance-id", self._names))
+            yield from _optional(successor_queries(self._names))
+
+    def questions(self) -> Iterator[Query]:
+        """Yield the queries about the predecessors that may be terminated."""
+        for one in self._judged:
+            if not one.kept:
+                yield from _optional(_questions_about(one.old))
+
+    @property
+    def refusals(self) -> list[StorageError]:
+        """Return AWS's refusals of these queries."""
+        asked = {*self.owner_questions(), *self.first_questions(), *self.questions()}
+        return [error for query, error in self._state.unanswered.items() if query in asked]
+
+    # --- the decisions ---
+
+    @cached_property
+    def _links(self) -> dict[str, list[Instance]]:
+        """Return, by predecessor, its living successors as their ClientTokens prove them."""
+        found: dict[str, list[Instance]] = {}
+        for new in self._state.all(Instance):
+            name = predecessor(new) if new.alive else None
+            if name is not None:
+                found.setdefault(name, []).append(new)
+        return found
+
+    @property
+    def _names(self) -> list[str]:
+        """Return the predecessors of instances from versions of the image."""
+        made = {image.image_id for image in self._line.made}
+        return sorted(name for name, several in self._links.items() if any(new.image_id in made for new in several))
+
+    @cached_property
+    def _judged(self) -> list[Retirement]:
+        """Return the stopped predecessors, judged without the third round of answers."""
+        asked = (*self.owner_questions(), *self.first_questions())
+        if any(query in self._state.unanswered for query in asked):
+            return []
+        found = []
+        for name in self._names:
+            old = self._state.instance(name)
+            if old is not None and old.alive and self._span is not None:
+                news = self._links[name]
+                found.append(Retirement(old, news[0], self._objection(old, news)))
+        return found
+
+    def _objection(self, old: Instance, news: Sequence[Instance]) -> str:
+        """Return why the predecessor is kept, as far as the facts of the instances show."""
+        replacement = Replacement(old, news[0])
+        if len(news) > 1:
+            return f"{listed(new.instance_id for new in news)} were launched to replace it"
+        if old.state != "stopped":
+            return f"it is {old.state}"
+        if tag_names.RESTORE_STATE in old.tags:
+            return "it has a hold"
+        if replacement.phase is not Phase.RETIRED or replacement.in_doubt or replacement.is_undecided:
+            return f"nothing proves that {news[0].instance_id} serves in its place"
+        if not self._ends_running(news[0], {old.instance_id}):
+            return f"its successor {news[0].instance_id} is {news[0].state}"
+        if old.elastic_ip or old.operator or old.spot_request_id or "aws:autoscaling:groupName" in old.tags:
+            return "an Elastic IP, an Auto Scaling group, a Spot request or an AWS service holds it"
+        return self._stopped_too_late(old)
+
+    def _stopped_too_late(self, old: Instance) -> str:
+        stopped = last_transition(old)
+        if stopped is None:
+            return "EC2 shows no time of its stop"
+        if self._span is None or stopped > self._span.before(self._now, self._line.keep.zone):
+            return f"it was stopped {format_moment(stopped)}"
+        return ""
+
+    def _ends_running(self, new: Instance, seen: Collection[str]) -> bool:
+        """Return whether the successor, or the last of its own successors, runs."""
+        if new.state == "running":
+            return True
+        later = [one for one in self._links.get(new.instance_id, ()) if one.instance_id not in seen]
+        return len(later) == 1 and self._ends_running(later[0], {*seen, new.instance_id})
+
+    @cached_property
+    def decided(self) -> list[Retirement]:
+        """Return the decision about each predecessor, with all answers."""
+        return [one if one.kept else replace(one, kept=self._late_objection(one.old)) for one in self._judged]
+
+    def _late_objection(self, old: Instance) -> str:
+        silent = [query.operation for query in _questions_about(old) if query in self._state.unanswered]
+        if silent:
+            return f"AWS did not answer {silent[0]}"
+        if any(kind.of(self._state, old.instance_id) for kind in (TERMINATION_PROTECTION, STOP_PROTECTION)):
+            return "it has termination or stop protection"
+        for device in old.block_devices:
+            volume = self._state.volume(device.volume_id)
+            if volume is None or not volume.alive or volume.multi_attach_enabled or volume.outpost_arn:
+                return f"EC2 takes no final snapshot of {device.volume_id} here, or other instances share the volume"
+        return ""
+
+    @property
+    def going(self) -> list[Instance]:
+        """Return the predecessors to terminate."""
+        return [one.old for one in self.decided if not one.kept]
+
+    # --- the changes ---
+
+    def stages(self, deleted: Collection[str]) -> tuple[Stage, ...]:
+        """Return the stages that take the final snapshots, and then terminate. *deleted*: the snapshots that the same
+        run deletes, which do not count.
+        """
+        captures: list[Change] = []
+        ends: list[Change] = []
+        awaited: list[str] = []
+        for old in self.going:
+            names = []
+            for volume in self._doomed(old):
+                held = self._final(old, volume, deleted)
+                capture = self._capture(old, volume) if held is None else None
+                captures += [capture] if capture is not None else []
+                if held is None or held.state == "pending":
+                    names.append(capture.resource if capture is not None else str(held and held.snapshot_id))
+            awaited += names
+            ends.append(self._termination(old, names))
+        waits = (Wait(tuple(awaited), "completed"),) if awaited else ()
+        gone = tuple(change.resource for change in ends)
+        return Stage(tuple(captures), waits), Stage(tuple(ends), (Wait(gone, "terminated"),) if gone else ())
+
+    def _doomed(self, old: Instance) -> list[Volume]:
+        """Return the volumes that EC2 deletes with the instance."""
+        names = [device.volume_id for device in old.block_devices if device.delete_on_termination]
+        return [volume for volume in map(self._state.volume, names) if volume is not None]
+
+    def _final(self, old: Instance, volume: Volume, deleted: Collection[str]) -> Snapshot | None:
+        """Return a snapshot of the volume from the time since the stop, in which nothing could write to it."""
+        stopped, attached = last_transition(old), attached_since(old, volume.volume_id)
+        if stopped is None or attached is None:
+            return None
+        since = max(stopped + _SHUTDOWN, attached)
+        found = [
+            item
+            for item in self._state.all(Snapshot)
+            if is_taken_of(item, volume.volume_id)
+            and not is_planned(item.snapshot_id)
+            and item.snapshot_id not in deleted
+            and item.state in ("completed", "pending")
+            and item.start_time is not None
+            and item.start_time >= since
+        ]
+        return min(found, key=lambda item: (item.state, item.start_time, item.snapshot_id), default=None)
+
+    def _capture(self, old: Instance, volume: Volume) -> Change:
+        own = {tag_names.FINAL: volume.volume_id}
+        others, _left_out = with_room(own, carried(volume.tags))
+        return capture_of(
+            volume,
+            FINAL_WORD,
+            self._state.region,
+            f"capture {volume.volume_id} before {old.instance_id} is terminated",
+            description=f"{old.instance_id}: {capture_note(Purpose.FINAL, volume.volume_id)}",
+            tags={**others, **own},
+            identity=own_snapshots(own),
+            older=[item for item in self._state.all(Snapshot) if is_taken_of(item, volume.volume_id)],
+        )
+
+    def _termination(self, old: Instance, snapshots: Sequence[str]) -> Change:
+        new = next(one.new for one in self.decided if one.old is old)
+        reason = f"retire: {new.instance_id} has replaced it"
+        stay = [device.volume_id for device in old.block_devices if not device.delete_on_termination]
+        if stay:
+            reason += f"; {listed(stay)} stay (DeleteOnTermination is false)"
+        (query,) = by_id("DescribeInstances", "instance-id", [old.instance_id])
+        return Change(
+            "TerminateInstances",
+            old.instance_id,
+            self._state.region,
+            {},
+            reason,
+            {"state": old.state},
+            {"state": "terminated"},
+            disruptive=True,
+            after_steps=tuple(snapshots),
+            provided=Precondition(query, _still_stopped(old)),
+        )
+
+    def result(self) -> list[dict[str, Any]]:
+        """Return the decisions as the module returns them."""
+        return [
+            {
+                "decision": "keep" if one.kept else "terminate",
+                "instance_id": one.old.instance_id,
+                "successor": one.new.instance_id,
+                "reason": one.kept or None,
+            }
+            for one in self.decided
+        ]
+
+
+def _optional(queries: Iterable[Query]) -> Iterator[Query]:
+    return (replace(query, optional=True) for query in queries)
+
+
+def _questions_about(old: Instance) -> Iterator[Query]:
+    """Yield the queries for the protection of an instance, and for its volumes with their snapshots."""
+    yield from protection_queries(old.instance_id)
+    volumes = [device.volume_id for device in old.block_devices]
+    yield from by_id("DescribeVolumes", "volume-id", volumes)
+    yield from by_id("DescribeSnapshots", "volume-id", volumes, OwnerIds=("self",))
+
+
+def _still_stopped(old: Instance) -> Callable[[Sequence[Resource], str], str]:
+    """Return the objection to the termination of an instance that has changed since the plan."""
+    stopped, volumes = last_transition(old), {device.volume_id for device in old.block_devices}
+
+    def objection(answer: Sequence[Resource], instance_id: str) -> str:
+        now = next((one for one in answer if isinstance(one, Instance) and one.instance_id == instance_id), None)
+        if now is None or not now.alive:
+            return ""
+        same = now.state == "stopped" and last_transition(now) == stopped and tag_names.RESTORE_STATE not in now.tags
+        if same and {device.volume_id for device in now.block_devices} == volumes:
+            return ""
+        return f"{instance_id} is not terminated, since it was started or changed during the run"
+
+    return objection
