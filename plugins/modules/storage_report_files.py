@@ -33,7 +33,8 @@ attributes:
     support: full
 options:
   dest:
-    description: The folder for the files, on the controller. The task makes the folder with the mode 0700 if there is none.
+    description:
+      - The folder for the files, on the controller. If there is none, the task makes it with the mode 0700.
     type: path
     required: true
   title:
@@ -54,7 +55,8 @@ options:
         description: The file with the document, on the controller, as C(result_file) of C(ec2ops.storage.storage_info).
         type: path
       document:
-        description: The document itself, as C(ec2ops.storage.storage_info) returns it. O(documents[].path) is preferred.
+        description:
+          - The document itself, as C(ec2ops.storage.storage_info) returns it. O(documents[].path) is preferred.
         type: dict
       error:
         description: The reason why there is no document. The report shows it.

@@ -104,7 +104,7 @@ def _resources(places: Iterable[Place]) -> Iterator[tuple[str, Mapping[str, Any]
     """Yield each volume and snapshot, with the currency of its price."""
     for place in places:
         for part in ("volumes", "snapshots"):
-            for row in (place.document or {}).get(part) or ():
+            for row in place.rows(part):
                 yield place.currency, row
 
 

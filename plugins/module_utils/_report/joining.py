@@ -41,6 +41,15 @@ class Place:
         """Return the currency of the document's prices."""
         return str(((self.document or {}).get("prices") or {}).get("currency") or "USD")
 
+    def rows(self, part: str) -> Sequence[Any]:
+        """Return a list of the document. It is empty if the document has been bounded, or is missing."""
+        return (self.document or {}).get(part) or ()
+
+    @property
+    def recovered(self) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of ``recovery.volumes``."""
+        return ((self.document or {}).get("recovery") or {}).get("volumes") or ()
+
 
 def checked(host: str, document: Any) -> Place:
     """Return the place of *document*. Raises SpecError unless it is a document that this version can read."""
@@ -135,12 +144,7 @@ def by_currency(costs: Iterable[tuple[str, Cost | None]]) -> list[dict[str, Any]
 
 def all_findings(places: Iterable[Place]) -> list[tuple[int, Mapping[str, Any]]]:
     """Return the findings of all places with the index of their place, sorted by severity, then by saving."""
-    found = [
-        (index, finding)
-        for index, place in enumerate(places)
-        if place.document is not None
-        for finding in place.document.get("findings") or ()
-    ]
+    found = [(index, finding) for index, place in enumerate(places) for finding in place.rows("findings")]
     return sorted(found, key=lambda item: (severity_rank(item[1]["severity"]), -saved(item[1]), item[1]["resource"]))
 
 
@@ -179,8 +183,8 @@ def _at_risk(places: Sequence[Place]) -> dict[str, Any] | None:
         volume_id = document["summary"]["at_risk"]
         if volume_id is None:
             continue
-        row = next((row for row in document["recovery"]["volumes"] if row["volume_id"] == volume_id), None)
-        gib = next((v["gib"] for v in document.get("volumes") or () if v["id"] == volume_id), 0)
+        row = next((row for row in place.recovered if row["volume_id"] == volume_id), None)
+        gib = next((v["gib"] for v in place.rows("volumes") if v["id"] == volume_id), 0)
         key = (*(risk(row) if row else (0, 0.0)), gib)
         shown = {
             "host": place.host,
@@ -201,7 +205,7 @@ def _largest_saving(places: Sequence[Place]) -> dict[str, Any] | None:
     for place in places:
         document = place.document or {}
         index = document["summary"]["largest_saving"]
-        findings = document.get("findings") or ()
+        findings = place.rows("findings")
         if index is None or index >= len(findings):
             continue
         finding = findings[index]

@@ -4,9 +4,9 @@
 
 """The data of the page: rows as short as a page for 100,000 snapshots needs them.
 
-The page shows every volume. It has the snapshots in columns, grouped by volume, so that one of them takes about 30 bytes.
-Beyond the limits, the page has the newest snapshots of each volume and the gravest findings, and says how many it
-leaves out.
+The page shows every volume. It has the snapshots in columns, grouped by volume, so that a snapshot takes about 30
+bytes. Beyond the limits, the page has the newest snapshots of each volume and the gravest findings, and says how many
+it leaves out.
 
 Private to this collection.
 """
@@ -14,6 +14,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -97,8 +98,8 @@ def _volumes(places: Sequence[Place]) -> dict[str, Any]:
     for index, place in enumerate(places):
         if place.document is None:
             continue
-        recovery = {row["volume_id"]: row for row in place.document["recovery"]["volumes"]}
-        rows = {row["id"]: row for row in place.document.get("volumes") or ()}
+        recovery = {row["volume_id"]: row for row in place.recovered}
+        rows = {row["id"]: row for row in place.rows("volumes")}
         for volume_id in [*rows, *(each for each in recovery if each not in rows)]:
             shown = _volume(index, volume_id, rows.get(volume_id), recovery.get(volume_id))
             rank = risk(recovery[volume_id]) if volume_id in recovery else (-1, 0.0)
@@ -146,43 +147,77 @@ def _snapshots(places: Sequence[Place], volumes: Mapping[str, int]) -> dict[str,
     ``ids`` has no prefix. ``moments``: minutes since 1970 for the first of a group, then the minutes before it.
     ``until``: minutes after the moment, or 0. ``gib``: 0 if the size is that of the row before.
     """
-    names = _Names()
     groups = _grouped(places)
     total = sum(len(group) for group in groups.values())
     most = _most_of_each([len(group) for group in groups.values()], MOST_SNAPSHOTS)
-    columns: dict[str, list[Any]] = {key: [] for key in ("moments", "until", "policy", "gib", "flags", "stored")}
-    ids: list[str] = []
+    columns = _Columns()
     counts: list[int] = []
     sources: list[int | str] = []
     where: list[int] = []
     for (place, source), group in sorted(groups.items(), key=lambda item: volumes.get(item[0][1], len(volumes))):
-        group.sort(key=lambda row: (-row[1], row[0]))
-        kept = group[:most]
+        kept = sorted(group, key=lambda row: (-row.moment, row.snapshot_id))[:most]
+        columns.add(kept)
         counts.append(len(kept))
         sources.append(volumes.get(source, source))
         where.append(place)
-        before: int | None = None
-        size = None
-        for sid, moment, policy, until, gib, flags, stored in kept:
-            ids.append(sid.removeprefix("snap-"))
-            columns["moments"].append(moment if before is None else before - moment)
-            columns["until"].append(max(until - moment, 0) if until else 0)
-            columns["policy"].append(names.of(policy))
-            columns["gib"].append(0 if gib == size else gib)
-            columns["flags"].append(flags)
-            columns["stored"].append(stored)
-            before, size = moment, gib
-    if not any(columns["stored"]):
-        columns["stored"] = []
     return {
-        "ids": " ".join(ids),
+        **columns.view(),
         "counts": counts,
         "volumes": sources,
         "places": where,
-        "policies": [visible(text) for text in names.texts],
-        **columns,
-        "left_out": total - len(ids),
+        "left_out": total - sum(counts),
     }
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A snapshot for the page. ``moment``, ``until``: minutes since 1970."""
+
+    snapshot_id: str
+    moment: int
+    policy: str
+    until: int | None
+    gib: int
+    flags: int
+    stored: float | None
+
+
+class _Columns:
+    """The columns of the snapshots."""
+
+    def __init__(self) -> None:
+        self._names = _Names()
+        self._ids: list[str] = []
+        self._columns: dict[str, list[Any]] = {
+            name: [] for name in ("moments", "until", "policy", "gib", "flags", "stored")
+        }
+
+    def add(self, group: Iterable[_Snapshot]) -> None:
+        """Add the snapshots of one volume, the newest first."""
+        before: _Snapshot | None = None
+        for row in group:
+            values = {
+                "moments": row.moment if before is None else before.moment - row.moment,
+                "until": max(row.until - row.moment, 0) if row.until else 0,
+                "policy": self._names.of(row.policy),
+                "gib": row.gib if before is None or row.gib != before.gib else 0,
+                "flags": row.flags,
+                "stored": row.stored,
+            }
+            self._ids.append(row.snapshot_id.removeprefix("snap-"))
+            for name, value in values.items():
+                self._columns[name].append(value)
+            before = row
+
+    def view(self) -> dict[str, Any]:
+        """Return the columns. ``stored`` is empty if no exact size is known."""
+        is_known = any(value is not None for value in self._columns["stored"])
+        return {
+            "ids": " ".join(self._ids),
+            "policies": [visible(text) for text in self._names.texts],
+            **self._columns,
+            "stored": self._columns["stored"] if is_known else [],
+        }
 
 
 def _most_of_each(lengths: Sequence[int], limit: int) -> int:
@@ -200,37 +235,47 @@ def _most_of_each(lengths: Sequence[int], limit: int) -> int:
     return low
 
 
-def _grouped(places: Sequence[Place]) -> dict[tuple[int, str], list[tuple[Any, ...]]]:
+def _grouped(places: Sequence[Place]) -> dict[tuple[int, str], list[_Snapshot]]:
     """Return the snapshots by place and volume. A recovery point without a row counts too."""
-    groups: dict[tuple[int, str], list[tuple[Any, ...]]] = {}
+    groups: dict[tuple[int, str], list[_Snapshot]] = {}
     for index, place in enumerate(places):
         if place.document is None:
             continue
-        points = {
-            point[0]: (row["volume_id"], point) for row in place.document["recovery"]["volumes"] for point in row["points"]
-        }
-        for row in place.document.get("snapshots") or ():
+        points = {point[0]: (row["volume_id"], point) for row in place.recovered for point in row["points"]}
+        for row in place.rows("snapshots"):
             source, point = points.pop(row["id"], (None, None))
             source = source or row["source"] or row["volume_id"] or ""
             groups.setdefault((index, source), []).append(_snapshot(row, point))
         for source, point in points.values():
-            moment = _minute(point[1]) or 0
-            row = (point[0], moment, point[2] or "", _minute(point[3]), 0, GOOD, None)
-            groups.setdefault((index, source), []).append(row)
+            shown = _Snapshot(point[0], _minute(point[1]) or 0, point[2] or "", _minute(point[3]), 0, GOOD, None)
+            groups.setdefault((index, source), []).append(shown)
     return groups
 
 
-def _snapshot(row: Mapping[str, Any], point: Sequence[Any] | None) -> tuple[Any, ...]:
-    flags = GOOD if point is not None else 0
-    flags |= ARCHIVED if row["tier"] == "archive" else 0
-    flags |= UNENCRYPTED if row["encrypted"] is False else 0
-    flags |= DRILLED if row["drilled"] else 0
-    flags |= COPY if row["copy_of"] else 0
-    flags |= SHARED if row["shared_with"] else 0
-    until = _minute((point[3] if point else None) or row["locked_until"])
-    policy = (point[2] if point else None) or row["policy"] or ""
-    moment = _minute(point[1] if point else row["started"]) or 0
-    return (row["id"], moment, policy, until, row["gib"] or 0, flags, row["stored_gib"])
+def _snapshot(row: Mapping[str, Any], point: Sequence[Any] | None) -> _Snapshot:
+    """Return a snapshot with a row. *point*: its recovery point, if it is one."""
+    flags = sum(
+        bit
+        for bit, holds in (
+            (GOOD, point is not None),
+            (ARCHIVED, row["tier"] == "archive"),
+            (UNENCRYPTED, row["encrypted"] is False),
+            (DRILLED, row["drilled"]),
+            (COPY, row["copy_of"]),
+            (SHARED, row["shared_with"]),
+        )
+        if holds
+    )
+    moment, policy, until = point[1:4] if point else (row["started"], None, None)
+    return _Snapshot(
+        row["id"],
+        _minute(moment) or 0,
+        policy or row["policy"] or "",
+        _minute(until or row["locked_until"]),
+        row["gib"] or 0,
+        flags,
+        row["stored_gib"],
+    )
 
 
 def _images(places: Sequence[Place]) -> list[list[Any]]:
@@ -245,7 +290,7 @@ def _images(places: Sequence[Place]) -> list[list[Any]]:
             image["state"],
         ]
         for index, place in enumerate(places)
-        for image in (place.document or {}).get("images") or ()
+        for image in place.rows("images")
     ][:MOST_RELATIONS]
 
 
@@ -259,10 +304,9 @@ def _relations(places: Iterable[Place]) -> dict[str, Any]:
     found: list[list[int]] = []
     left_out = 0
     for place in places:
-        document = place.document or {}
         for part in ("instances", "volumes", "images", "holders"):
-            labels.update({row["id"]: visible(row["name"]) for row in document.get(part) or () if row["name"]})
-        for one, kind, other in document.get("relations") or ():
+            labels.update({row["id"]: visible(row["name"]) for row in place.rows(part) if row["name"]})
+        for one, kind, other in place.rows("relations"):
             if kind == "of":
                 continue
             if len(found) < MOST_RELATIONS:

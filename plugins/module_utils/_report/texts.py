@@ -80,13 +80,14 @@ def markdown(places: Sequence[Place], title: str) -> str:
 
 def _figure_lines(figure: Mapping[str, Any], moment: str | None) -> list[str]:
     recovery, findings = figure["recovery"], figure["findings"]
+    volumes = counted(figure["volumes"]["count"], "volume")
+    snapshots = counted(figure["snapshots"]["count"], "snapshot")
     lines = [
         f"As of {moment}, in {counted(figure['places'], 'place')}." if moment else "No place has answered.",
         "",
         "| figure | value |",
         "|---|---|",
-        f"| capacity | {counted(figure['volumes']['count'], 'volume')}, {figure['volumes']['gib']} GiB; "
-        f"{counted(figure['snapshots']['count'], 'snapshot')} |",
+        f"| capacity | {volumes}, {figure['volumes']['gib']} GiB; {snapshots} |",
         f"| cost a month | {money(figure['cost'])} |",
         f"| savings found a month | {money(figure['saving'])} |",
         f"| volumes at risk | {recovery['uncovered']} without a recovery point, {recovery['late']} late |",

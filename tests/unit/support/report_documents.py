@@ -114,7 +114,11 @@ def recovery(row: Mapping[str, Any], snapshots: Iterable[Mapping[str, Any]], tar
     own = sorted(snapshots, key=lambda each: each["age"])
     newest = own[0] if own else None
     late = None if target is None or newest is None else newest["age"] > target
-    shown = {"region": "us-east-1", "snapshot_id": newest["id"], "moment": newest["started"], "age": newest["age"]} if newest else None
+    shown = (
+        {"region": "us-east-1", "snapshot_id": newest["id"], "moment": newest["started"], "age": newest["age"]}
+        if newest
+        else None
+    )
     return {
         "volume_id": row["id"],
         "name": row["name"],
@@ -145,15 +149,31 @@ def document(
     for each in snapshots:
         by_source.setdefault(each["volume_id"], []).append(each)
     rows = [recovery(row, by_source[row["id"]], target) for row in volumes]
-    ranked = sorted(findings, key=lambda each: (["high", "medium", "low", "info"].index(each["severity"]), -_saved(each)))
+    ranked = sorted(
+        findings, key=lambda each: (["high", "medium", "low", "info"].index(each["severity"]), -_saved(each))
+    )
     return {
         "schema": "ec2ops.storage/report/1",
         "generated": moment(0),
         "region": region,
         "account": ACCOUNT,
-        "options": {"rpo_max": target, "old_after": 90 * DAY, "stopped_after": 30 * DAY, "policies": [], "subjects": [], "filters": {}},
+        "options": {
+            "rpo_max": target,
+            "old_after": 90 * DAY,
+            "stopped_after": 30 * DAY,
+            "policies": [],
+            "subjects": [],
+            "filters": {},
+        },
         "partial": [],
-        "prices": {"currency": "USD", "source": "shipped", "date": "2026-11-30", "references": [], "region": region, "missing": []},
+        "prices": {
+            "currency": "USD",
+            "source": "shipped",
+            "date": "2026-11-30",
+            "references": [],
+            "region": region,
+            "missing": [],
+        },
         "summary": summary(volumes, snapshots, ranked, rows),
         "instances": [],
         "volumes": volumes,
@@ -173,14 +193,21 @@ def _saved(each: Mapping[str, Any]) -> float:
 
 
 def summary(
-    volumes: list[dict[str, Any]], snapshots: list[dict[str, Any]], findings: list[dict[str, Any]], rows: list[dict[str, Any]]
+    volumes: list[dict[str, Any]],
+    snapshots: list[dict[str, Any]],
+    findings: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
 ) -> dict[str, Any]:
     by_type = {
         kind: {"count": len(own), "gib": sum(each["gib"] for each in own), "cost": total(each["cost"] for each in own)}
         for kind in sorted({each["type"] for each in volumes})
         for own in [[each for each in volumes if each["type"] == kind]]
     }
-    kept = {"count": len(snapshots), "gib_full": sum(each["gib"] for each in snapshots), "cost": total(each["cost"] for each in snapshots)}
+    kept = {
+        "count": len(snapshots),
+        "gib_full": sum(each["gib"] for each in snapshots),
+        "cost": total(each["cost"] for each in snapshots),
+    }
     uncovered = [row for row in rows if row["newest"] is None]
     late = [row for row in rows if row["late"]]
     worst = uncovered or sorted(late, key=lambda row: -row["newest"]["age"])
@@ -200,7 +227,9 @@ def summary(
         "instances": {"count": 0, "stopped": 0},
         "cost": total(each["cost"] for each in [*volumes, *snapshots]),
         "saving": total(each["saving"] for each in findings),
-        "findings": {each: sum(row["severity"] == each for row in findings) for each in ("high", "medium", "low", "info")},
+        "findings": {
+            each: sum(row["severity"] == each for row in findings) for each in ("high", "medium", "low", "info")
+        },
         "findings_by_id": dict(Counter(each["id"] for each in findings)),
         "ignored": 0,
         "recovery": {
@@ -227,18 +256,45 @@ def small(region: str = "us-east-1", first: int = 0, **more: Any) -> dict[str, A
         volume(first + 1, 20, name=names[0], tags={"Name": names[0], "team": "shop"}, policies=["web-daily"]),
         volume(first + 2, 500, name=names[1], tags={"Name": names[1], "team": "db"}, policies=["db-hourly"]),
         volume(first + 3, 200, name=names[2], tags={"Name": names[2]}, state="available"),
-        volume(first + 4, 100, name=names[3], tags={"Name": names[3], "team": "shop"}, type="gp2", encrypted=False, cost=exact(10.0)),
+        volume(
+            first + 4,
+            100,
+            name=names[3],
+            tags={"Name": names[3], "team": "shop"},
+            type="gp2",
+            encrypted=False,
+            cost=exact(10.0),
+        ),
     ]
     snapshots = [
-        *(snapshot(first + 100 + day, volumes[0]["id"], day * DAY + 3600, 20, policy="web-daily", tags={"team": "shop"}) for day in range(14)),
         *(
-            snapshot(first + 200 + number, volumes[1]["id"], 2 * DAY + number * 6 * 3600, 500, policy="db-hourly", locked_until=moment(-3 * DAY + number * 6 * 3600), tags={"team": "db"})
+            snapshot(
+                first + 100 + day, volumes[0]["id"], day * DAY + 3600, 20, policy="web-daily", tags={"team": "shop"}
+            )
+            for day in range(14)
+        ),
+        *(
+            snapshot(
+                first + 200 + number,
+                volumes[1]["id"],
+                2 * DAY + number * 6 * 3600,
+                500,
+                policy="db-hourly",
+                locked_until=moment(-3 * DAY + number * 6 * 3600),
+                tags={"team": "db"},
+            )
             for number in range(20)
         ),
         *(snapshot(first + 300 + month, volumes[3]["id"], (5 + 30 * month) * DAY, 100) for month in range(5)),
     ]
     findings = [
-        finding("volume-without-recovery-point", "high", volumes[2]["id"], name=names[2], reason=f"{volumes[2]['id']} (200 GiB gp3) has no recovery point."),
+        finding(
+            "volume-without-recovery-point",
+            "high",
+            volumes[2]["id"],
+            name=names[2],
+            reason=f"{volumes[2]['id']} (200 GiB gp3) has no recovery point.",
+        ),
         finding("volume-recovery-point-late", "high", volumes[1]["id"], name=names[1]),
         finding("volume-unattached", "medium", volumes[2]["id"], name=names[2], cost=exact(16.0), saving=exact(16.0)),
         finding("volume-gp2", "low", volumes[3]["id"], name=names[3], cost=exact(10.0), saving=exact(2.0)),
@@ -247,8 +303,23 @@ def small(region: str = "us-east-1", first: int = 0, **more: Any) -> dict[str, A
     ]
     made = document(volumes, snapshots, findings, region=region)
     image = "ami-00000000000000001"
-    made["images"] = [{"id": image, "name": "web-1", "state": "available", "created": moment(9 * DAY), "age": 9 * DAY, "snapshots": [snapshots[3]["id"]], "gib": 20,
-                       "version": "web/1", "users": ["i-00000000000000001"], "last_launched": None, "public": False, "cost": None, "tags": {}}]  # fmt: skip
+    made["images"] = [
+        {
+            "id": image,
+            "name": "web-1",
+            "state": "available",
+            "created": moment(9 * DAY),
+            "age": 9 * DAY,
+            "snapshots": [snapshots[3]["id"]],
+            "gib": 20,
+            "version": "web/1",
+            "users": ["i-00000000000000001"],
+            "last_launched": None,
+            "public": False,
+            "cost": None,
+            "tags": {},
+        }
+    ]
     made["relations"] += [
         ["i-00000000000000001", "has", volumes[0]["id"]],
         ["i-00000000000000001", "launched from", image],
@@ -262,20 +333,25 @@ def small(region: str = "us-east-1", first: int = 0, **more: Any) -> dict[str, A
 def large(snapshots: int, volumes: int = 2_000, findings: int = 20_000) -> dict[str, Any]:
     """A document with *snapshots* snapshots of *volumes* volumes, and with *findings* findings."""
     teams = ["shop", "db", "search", "mail", "ci", "web"]
-    rows = [
-        volume(number * 7_919 + 1, 8 + number % 500, name=f"{teams[number % 6]}-{number}", tags={"team": teams[number % 6], "Name": f"n{number}"}, policies=["daily"])
-        for number in range(volumes)
-    ]
+    rows = []
+    for number in range(volumes):
+        team = teams[number % 6]
+        tags = {"team": team, "Name": f"n{number}"}
+        size = 8 + number % 500
+        rows.append(volume(number * 7_919 + 1, size, name=f"{team}-{number}", tags=tags, policies=["daily"]))
     each = -(-snapshots // volumes)
-    kept = [
-        snapshot(
-            (number * 0x9E3779B97F4A7C15) % (1 << 68), rows[number // each]["id"], (number % each) * DAY + (number // each) * 60, rows[number // each]["gib"],
-            policy=("daily", "weekly", "monthly")[number % 3], tags={"team": teams[(number // each) % 6]},
-        )
-        for number in range(snapshots)
-    ]  # fmt: skip
-    found = [
-        finding("snapshot-old", ("high", "medium", "low", "info")[number % 4], kept[number * len(kept) // findings]["id"], kind="snapshot", saving=bounds(1.0 + number % 50), cost=bounds(60.0))
-        for number in range(findings)
-    ]
+    kept = []
+    for number in range(snapshots):
+        row = rows[number // each]
+        age = (number % each) * DAY + (number // each) * 60
+        policy = ("daily", "weekly", "monthly")[number % 3]
+        # Ids without a pattern, as EC2 gives them.
+        scattered = (number * 0x9E3779B97F4A7C15) % (1 << 68)
+        kept.append(snapshot(scattered, row["id"], age, row["gib"], policy=policy, tags={"team": row["tags"]["team"]}))
+    found = []
+    for number in range(findings):
+        severity = ("high", "medium", "low", "info")[number % 4]
+        resource = kept[number * len(kept) // findings]["id"]
+        more = {"kind": "snapshot", "saving": bounds(1.0 + number % 50), "cost": bounds(60.0)}
+        found.append(finding("snapshot-old", severity, resource, **more))
     return document(rows, kept, found, target=DAY)
