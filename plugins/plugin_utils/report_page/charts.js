@@ -38,8 +38,8 @@ new ResizeObserver(() => {
   requestAnimationFrame(() => { waiting = false; redraws.forEach((redraw) => redraw()); });
 }).observe(document.querySelector("main"));
 
-function simpleTable(heads, rows) {
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": heads.join(", ") }, el("table", {},
+function simpleTable(name, heads, rows) {
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table: ${name}` }, el("table", {},
     el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, head)))),
     el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell) => el("td", {}, cell)))))));
 }
@@ -78,7 +78,7 @@ function costBars(home, title, rows, drill) {
     ] : [Plot.barX(bars, { x1: 0, x2: "gib", y: "label", fill: "var(--accent)" }), Plot.ruleX([0])],
   });
   const named = (row) => (drill && drill(row) ? el("button", { type: "button", class: "link", click: drill(row) }, row.label) : row.label);
-  chart(home, title, "", draw, simpleTable(["What", "Resources", "Size", "A month"],
+  chart(home, title, "", draw, simpleTable(title, ["What", "Resources", "Size", "A month"],
     rows.map((row) => [named(row), whole.format(row.count), gibText(row.gib), moneyText(row.cost) || "no price"])));
 }
 
@@ -109,7 +109,7 @@ function recoveryStates(home, drill) {
     marks: [Plot.barX(counts, { x: "volumes", y: "state", fill: "state" }),
       Plot.text(counts, { x: "volumes", y: "state", text: (each) => whole.format(each.volumes), textAnchor: "start", dx: 5, fill: "currentColor" }), Plot.ruleX([0])],
   });
-  chart(home, "Volumes by the state of their recovery points", "", draw, simpleTable(["State", "Volumes"], counts.map((each) => [
+  chart(home, "Volumes by the state of their recovery points", "", draw, simpleTable("states of recovery points", ["State", "Volumes"], counts.map((each) => [
     el("button", { type: "button", class: "link", click: () => drill({ recovery: each.state }) }, each.state), whole.format(each.volumes)])));
 }
 
@@ -129,7 +129,7 @@ function recoveryAges(home) {
     color: { domain: ["late", "good"], range: ["var(--medium)", "var(--good)"] },
   });
   chart(home, "Age of the newest recovery point", "The dashed line is the target: the policy's interval, or rpo_max. The latest volumes come first.", draw,
-    simpleTable(["Volume", "Newest recovery point", "Age", "Target"], rows.map(({ volume }) =>
+    simpleTable("ages of recovery points", ["Volume", "Newest recovery point", "Age", "Target"], rows.map(({ volume }) =>
       [volumeText(volume), minuteText(volume[V.newest]), ageText(volume[V.age]), ageText(volume[V.target])])));
 }
 
@@ -200,7 +200,7 @@ function timeline(home) {
     count.textContent = lanes.length ? `Volumes ${whole.format(state.from + 1)} to ${whole.format(state.from + lanes.length)} of ${whole.format(matching.length)}, the one most at risk first.` : "";
     back.disabled = state.from === 0;
     on.disabled = state.from + LANES >= matching.length;
-    table.replaceChildren(simpleTable(["Volume", "Recovery points", "Oldest", "Newest", "Policies"], lanes.map((volume) => {
+    table.replaceChildren(simpleTable("recovery points", ["Volume", "Recovery points", "Oldest", "Newest", "Policies"], lanes.map((volume) => {
       const own = points.filter((point) => point.volume === volume);
       return [el("button", { type: "button", class: "link", click: () => showSnapshots(volume[V.id]) }, volumeText(volume)), whole.format(own.length),
         own.length ? minuteText(SNAPSHOTS.moment[own.at(-1).row]) : "none", own.length ? minuteText(SNAPSHOTS.moment[own[0].row]) : "none",

@@ -94,7 +94,7 @@ function graph(home) {
     const more = Object.entries(hidden).map(([kind, number]) => `${whole.format(number)} more ${kind}`).join(", ");
     about.textContent = edges.length ? `${counted(edges.length, "relation")} near ${id}.${more ? ` Not drawn: ${more}.` : ""}` : `This report has no relation of ${id}.`;
     const link = (each) => el("button", { type: "button", class: "link", click: () => show(each) }, labelOf(each) ? `${each} (${labelOf(each)})` : each);
-    list.replaceChildren(simpleTable(["From", "Relation", "To"], edges.map(([one, kind, other]) => [link(one), kind, link(other)])));
+    list.replaceChildren(simpleTable("relations", ["From", "Relation", "To"], edges.map(([one, kind, other]) => [link(one), kind, link(other)])));
     redraw();
   }
   show(start);
