@@ -409,12 +409,19 @@ class Feature:
     ``result(spec, state)``: returns the module's entities as plain data, from the state after the plan (predicted in
     check mode, observed otherwise).
     ``headline(spec, result)``: returns the most important figures of the result, for the end of ``msg``.
+    ``bounded(spec, result)``: returns the part of the result that the task returns. ``result_file`` gets all of it.
+    None: the task returns all of it, and there is no file.
+    ``reads_prices``: `parse` gets the text of the file that EC2OPS_PRICES names, as ``prices_text``.
+    ``estimates``: the result has ``cost_estimate``, what the plan's volumes cost more a month.
     """
 
     parse: Callable[[Mapping[str, Any], str], Any]
     plan: Callable[[Any, State, datetime], Plan]
     result: Callable[[Any, State], dict[str, Any]]
     headline: Callable[[Any, Mapping[str, Any]], str] = lambda _spec, _result: ""
+    bounded: Callable[[Any, Mapping[str, Any]], dict[str, Any]] | None = None
+    reads_prices: bool = False
+    estimates: bool = False
 
 
 def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
