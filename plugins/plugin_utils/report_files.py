@@ -118,7 +118,7 @@ def said(report: Mapping[str, Any], dest: Path) -> str:
     """Return one line for a person."""
     figures = report["figures"]
     total = sum(figures["findings"].values())
-    risk = figures["recovery"]["uncovered"] + figures["recovery"]["late"]
+    risk = figures["recovery"]["at_risk"]
     return (
         f"{counted(figures['places'], 'place')}, {counted(total, 'finding')} ({figures['findings']['high']} high), "
         f"{counted(risk, 'volume')} at risk; the report is {dest / NAMES['html']}"

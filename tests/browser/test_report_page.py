@@ -46,7 +46,7 @@ def test_numbers_of_the_page_equal_those_of_the_json(open_report: Open) -> None:
     assert report.figure("capacity") == f"{expected['volumes']['gib']:,} GiB"
     assert report.figure("cost") == f"{cost['least']:,.2f} to {cost['most']:,.2f} USD"
     assert report.figure("saving") == f"{saving['least']:,.2f} to {saving['most']:,.2f} USD"
-    assert report.figure("at-risk") == str(expected["recovery"]["uncovered"] + expected["recovery"]["late"])
+    assert report.figure("at-risk") == str(expected["recovery"]["at_risk"])
     assert report.figure("findings") == str(sum(expected["findings"].values()))
     assert len(report.shown("findings")) == sum(expected["findings"].values())
     assert len(report.shown("volumes")) == expected["volumes"]["count"]
@@ -83,7 +83,7 @@ def test_largest_saving_and_its_task_are_at_the_top_and_can_be_copied(open_repor
     answer.get_by_role("button", name="Copy as a playbook").click()
     answer.get_by_role("button", name="Copied").nth(1).wait_for()
     assert "  tasks:\n    - name: Mend vol-" in report.page.evaluate("navigator.clipboard.readText()")
-    assert "scratch, vol-00000000000000003" in report.page.locator(".answer.risk").inner_text()
+    assert "logs, vol-00000000000000004" in report.page.locator(".answer.risk").inner_text()
 
 
 def test_keyboard_reaches_the_drill_down_of_a_chart(open_report: Open) -> None:

@@ -166,7 +166,9 @@ def shipped(region: str) -> Prices:
     if found is None:
         return Prices(region)
     references = tuple(dict.fromkeys(source for _price, source in found.values()))
-    return Prices(region, {name: price for name, (price, _source) in found.items()}, "shipped", SHIPPED_DATE, references)
+    return Prices(
+        region, {name: price for name, (price, _source) in found.items()}, "shipped", SHIPPED_DATE, references
+    )
 
 
 def given(table: Any, region: str, source: str, option: str) -> Prices | None:

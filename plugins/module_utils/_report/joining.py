@@ -123,7 +123,7 @@ def figures(places: Sequence[Place]) -> dict[str, Any]:
         "findings": {severity: total("findings", severity) for severity in SEVERITIES},
         "findings_by_id": dict(sorted(sum((Counter(s["findings_by_id"]) for _p, s in summaries), Counter()).items())),
         "ignored": sum(summary["ignored"] for _place, summary in summaries),
-        "recovery": _recovery([summary["recovery"] for _place, summary in summaries]),
+        "recovery": _recovery(known),
         "at_risk": _at_risk(known),
         "largest_saving": _largest_saving(known),
     }
@@ -159,45 +159,61 @@ def saved(finding: Mapping[str, Any]) -> float:
     return float(saving["most"]) if saving else 0.0
 
 
-def _recovery(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _recovery(places: Sequence[Place]) -> dict[str, Any]:
+    """Return the key figures of recovery. ``without_point``: None if a document has been bounded."""
+    parts = [(place.document or {})["summary"]["recovery"] for place in places]
     keys = ("volumes", "covered", "uncovered", "late", "with_copy", "drilled")
     oldest = max((part["oldest_age"] for part in parts if part["oldest_age"] is not None), default=None)
-    return {**{key: sum(part[key] or 0 for part in parts) for key in keys}, "oldest_age": oldest}
+    rows = [row for place in places for row in place.recovered]
+    is_whole = len(rows) == sum(part["volumes"] for part in parts)
+    late = sum(part["late"] for part in parts)
+    return {
+        **{key: sum(part[key] or 0 for part in parts) for key in keys},
+        "oldest_age": oldest,
+        "at_risk": sum(row["newest"] is None or bool(row["late"]) for row in rows) if is_whole else late,
+        "without_point": sum(row["newest"] is None for row in rows) if is_whole else None,
+    }
 
 
 def risk(row: Mapping[str, Any]) -> tuple[int, float]:
-    """Return the rank of a row of ``recovery.volumes``: none at all, then age against target, then age alone."""
-    newest, target = row["newest"], row["target"]
+    """Return the rank of a row of ``recovery.volumes``, the larger the more at risk.
+
+    Attached volumes rank before others, a missing recovery point before a late one, and the latest one against its
+    target first.
+    """
+    newest, target, is_attached = row["newest"], row["target"], row["instance_id"] is not None
     if newest is None:
-        return (2, 0.0)
-    if target:
-        return (1, newest["age"] / target) if row["late"] else (0, newest["age"] / target)
-    return (0, 0.0)
+        return (4 if is_attached else 2, 0.0)
+    share = newest["age"] / target if target else 0.0
+    return ((3 if is_attached else 1) if row["late"] else 0, share)
 
 
 def _at_risk(places: Sequence[Place]) -> dict[str, Any] | None:
-    """Return the volume most at risk. Among equals the largest volume counts, then the lowest id."""
-    best: tuple[Any, dict[str, Any]] | None = None
+    """Return the volume most at risk, or None. Among equals the largest volume counts, then the lowest id.
+
+    A bounded document has no rows, so its volumes do not take part.
+    """
+    best: tuple[Any, Place, Mapping[str, Any]] | None = None
     for place in places:
-        document = place.document or {}
-        volume_id = document["summary"]["at_risk"]
-        if volume_id is None:
-            continue
-        row = next((row for row in place.recovered if row["volume_id"] == volume_id), None)
-        gib = next((v["gib"] for v in place.rows("volumes") if v["id"] == volume_id), 0)
-        key = (*(risk(row) if row else (0, 0.0)), gib)
-        shown = {
-            "host": place.host,
-            "account": document["account"],
-            "region": document["region"],
-            "volume_id": volume_id,
-            "name": row["name"] if row else "",
-            "newest": dict(row["newest"]) if row and row["newest"] else None,
-            "target": row["target"] if row else None,
-        }
-        if best is None or key > best[0]:
-            best = (key, shown)
-    return best[1] if best else None
+        sizes = {row["id"]: row["gib"] or 0 for row in place.rows("volumes")}
+        for row in place.recovered:
+            level, share = risk(row)
+            key = (-level, -share, -sizes.get(row["volume_id"], 0), row["volume_id"])
+            if level and (best is None or key < best[0]):
+                best = (key, place, row)
+    if best is None:
+        return None
+    _key, place, row = best
+    document = place.document or {}
+    return {
+        "host": place.host,
+        "account": document["account"],
+        "region": document["region"],
+        "volume_id": row["volume_id"],
+        "name": row["name"],
+        "newest": dict(row["newest"]) if row["newest"] else None,
+        "target": row["target"],
+    }
 
 
 def _largest_saving(places: Sequence[Place]) -> dict[str, Any] | None:

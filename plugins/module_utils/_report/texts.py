@@ -90,7 +90,7 @@ def _figure_lines(figure: Mapping[str, Any], moment: str | None) -> list[str]:
         f"| capacity | {volumes}, {figure['volumes']['gib']} GiB; {snapshots} |",
         f"| cost a month | {money(figure['cost'])} |",
         f"| savings found a month | {money(figure['saving'])} |",
-        f"| volumes at risk | {recovery['uncovered']} without a recovery point, {recovery['late']} late |",
+        f"| volumes at risk | {_risk_text(recovery)} |",
         f"| findings | {', '.join(f'{findings[severity]} {severity}' for severity in SEVERITIES)} |",
     ]
     if figure["unpriced_regions"]:
@@ -103,6 +103,13 @@ def _figure_lines(figure: Mapping[str, Any], moment: str | None) -> list[str]:
             f"| largest saving | {_md(largest['resource'])}: {_finding_money(largest, largest['currency'])} a month |"
         )
     return lines
+
+
+def _risk_text(recovery: Mapping[str, Any]) -> str:
+    without = recovery["without_point"]
+    if without is None:
+        return str(recovery["at_risk"])
+    return f"{without} without a recovery point, {recovery['at_risk'] - without} late"
 
 
 def _at_risk(row: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ function figure(key, label, value, unit, about, bad = false) {
 
 function drawFigures() {
   const { volumes, snapshots, recovery, findings } = FIGURES;
-  const atRisk = recovery.uncovered + recovery.late;
+  const atRisk = recovery.at_risk;
   const money = (sums) => (sums.length === 1 ? [spanText([sums[0].least, sums[0].most]), sums[0].currency] : [moneyText(sums) || "unknown", ""]);
   const noPrice = "EC2 shows no prices, and none is guessed";
   byId("figures").append(
@@ -29,7 +29,7 @@ function drawFigures() {
       `${counted(volumes.count, "volume")}, ${counted(snapshots.count, "snapshot")}, ${counted(FIGURES.images.count, "image")}`),
     figure("cost", "Cost a month", ...money(FIGURES.cost), FIGURES.cost.length ? (FIGURES.cost.every((each) => each.exact) ? "volumes and snapshots" : "snapshots: bounds, since EC2 hides their stored size") : noPrice),
     figure("saving", "Savings found a month", ...money(FIGURES.saving), FIGURES.saving.length ? "if every finding is carried out" : noPrice),
-    figure("at-risk", "Volumes at risk", whole.format(atRisk), "", `${whole.format(recovery.uncovered)} without a recovery point, ${whole.format(recovery.late)} late`, atRisk > 0),
+    figure("at-risk", "Volumes at risk", whole.format(atRisk), "", `${whole.format(recovery.without_point)} without a recovery point, ${whole.format(atRisk - recovery.without_point)} late, ${whole.format(recovery.uncovered)} without a policy`, atRisk > 0),
     figure("findings", "Findings", whole.format(SEVERITIES.reduce((sum, severity) => sum + findings[severity], 0)), "",
       SEVERITIES.filter((severity) => findings[severity]).map((severity) => `${whole.format(findings[severity])} ${severity}`).join(", ") || "nothing to mend", findings.high > 0));
 }

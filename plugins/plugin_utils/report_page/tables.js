@@ -31,13 +31,14 @@ class DataTable {
       ...this.filters.map((filter) => el("label", {}, filter.label, this.selects[filter.key])),
       el("button", { type: "button", click: () => this.only({}) }, "Show all"));
     this.count = el("p", { role: "status", class: "muted" });
-    this.heads = this.columns.map((column, index) => el("th", { scope: "col", class: column.kind === "number" ? "number" : null },
+    this.heads = this.columns.map((column, index) => el("th", { role: "columnheader", scope: "col", class: column.kind === "number" ? "number" : null },
       column.value ? el("button", { type: "button", click: () => this.sortBy(index) }, column.label) : column.label));
-    this.body = el("tbody");
+    // The roles stay where a narrow screen shows each row as a block of its own.
+    this.body = el("tbody", { role: "rowgroup" });
     this.more = el("button", { type: "button", click: () => { this.shown += 4 * PAGE; this.render(); } });
     this.home.append(controls, this.count,
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table of ${this.noun}s` },
-        el("table", {}, el("caption", { class: "skip" }, this.name), el("thead", {}, el("tr", {}, ...this.heads)), this.body)),
+        el("table", { role: "table", class: "data" }, el("caption", { class: "skip" }, this.name), el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...this.heads)), this.body)),
       el("div", { class: "buttons" }, this.more));
     this.found = Array.from({ length: this.total }, (_none, row) => row);
     this.render();
@@ -110,9 +111,9 @@ class DataTable {
 
   render() {
     const rows = this.found.slice(0, this.shown);
-    this.body.replaceChildren(...rows.map((row) => el("tr", {}, ...this.columns.map((column) =>
-      el("td", { class: column.kind || null }, column.cell ? column.cell(row) : String(column.value(row) ?? ""))))));
-    if (!rows.length) this.body.append(el("tr", {}, el("td", { colspan: this.columns.length, class: "empty" }, `No ${this.noun} matches.`)));
+    this.body.replaceChildren(...rows.map((row) => el("tr", { role: "row" }, ...this.columns.map((column) =>
+      el("td", { role: "cell", class: column.kind || null, "data-label": column.label }, column.cell ? column.cell(row) : String(column.value(row) ?? ""))))));
+    if (!rows.length) this.body.append(el("tr", { role: "row" }, el("td", { role: "cell", colspan: this.columns.length, class: "empty" }, `No ${this.noun} matches.`)));
     const rest = this.leftOut ? ` ${counted(this.leftOut, `more ${this.noun}`)} ${this.leftOut === 1 ? "is" : "are"} only in ${this.where}.` : "";
     this.count.textContent = `${whole.format(rows.length)} of ${counted(this.found.length, this.noun)} shown`
       + (this.found.length === this.total ? `.${rest}` : `, out of ${whole.format(this.total)}.${rest}`);

@@ -220,7 +220,9 @@ def test_missing_permission_removes_one_part_and_the_report_names_it() -> None:
     (part,) = document["partial"]
     assert (part["part"], part["permission"], part["code"]) == ("images", "ec2:DescribeImages", "UnauthorizedOperation")
     (warning,) = planner.plan(spec_of(), refused(there, "DescribeImages"), NOW).warnings
-    assert warning.endswith("DescribeImages failed: UnauthorizedOperation: You are not authorized. Allow ec2:DescribeImages.")
+    assert warning.endswith(
+        "DescribeImages failed: UnauthorizedOperation: You are not authorized. Allow ec2:DescribeImages."
+    )
 
 
 def test_volumes_without_an_answer_about_snapshots_are_not_called_unprotected() -> None:
@@ -324,7 +326,9 @@ def test_name_from_a_tag_stays_a_text_in_the_task(name: str) -> None:
 
 def test_users_of_an_image_are_rows_and_relations() -> None:
     arns = ("arn:aws:ec2:us-east-1:1:launch-template/lt-1", "arn:aws:ec2:us-east-1:1:instance/i-1")
-    document = report(image(1, 1), snapshot(1), USERS.fact(ami(1), (*arns, "arn:aws:ssm:us-east-1:1:parameter/web/ami")))
+    document = report(
+        image(1, 1), snapshot(1), USERS.fact(ami(1), (*arns, "arn:aws:ssm:us-east-1:1:parameter/web/ami"))
+    )
     assert [(one["id"], one["kind"]) for one in document["holders"]] == [
         ("/web/ami", "parameter"),
         ("lt-1", "launch template"),

@@ -47,9 +47,8 @@ def test_figures_of_two_places_are_sums() -> None:
     # 20 + 500 + 200 GiB gp3 at 0.08, 10 for gp2; snapshots 14 x 20 + 20 x 500 + 5 x 100 GiB at 0.05 at most.
     assert found["cost"] == [{"currency": "USD", "least": 135.2, "most": 135.2 + 2 * 539.0, "exact": False}]
     assert found["saving"] == [{"currency": "USD", "least": 36.0, "most": 46.0, "exact": False}]
-    assert found["recovery"] == {
-        "volumes": 8, "covered": 6, "uncovered": 2, "late": 4, "with_copy": 0, "drilled": 0, "oldest_age": 5 * DAY,
-    }  # fmt: skip
+    recovery = {"volumes": 8, "covered": 4, "uncovered": 4, "late": 6, "with_copy": 0, "drilled": 0}
+    assert found["recovery"] == {**recovery, "oldest_age": 5 * DAY, "at_risk": 6, "without_point": 2}
 
 
 def test_currencies_are_not_added_up() -> None:
@@ -152,7 +151,7 @@ def test_page_has_every_snapshot_with_its_times_and_policy() -> None:
 
 def test_volume_most_at_risk_is_the_first_row() -> None:
     rows = page_data.page_data([Place("a", small())])["volumes"]["rows"]
-    assert [row[1] for row in rows] == ["scratch", "logs", "db-data", "web-root"]
+    assert [row[1] for row in rows] == ["logs", "db-data", "scratch", "web-root"]
 
 
 def test_rows_beyond_the_limits_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def recovery(row: Mapping[str, Any], snapshots: Iterable[Mapping[str, Any]], tar
     """The recovery of a volume; *snapshots* are its own, of any order."""
     own = sorted(snapshots, key=lambda each: each["age"])
     newest = own[0] if own else None
-    late = None if target is None or newest is None else newest["age"] > target
+    late = None if target is None else newest is None or newest["age"] > target
     shown = (
         {"region": "us-east-1", "snapshot_id": newest["id"], "moment": newest["started"], "age": newest["age"]}
         if newest
@@ -122,7 +122,7 @@ def recovery(row: Mapping[str, Any], snapshots: Iterable[Mapping[str, Any]], tar
     return {
         "volume_id": row["id"],
         "name": row["name"],
-        "instance_id": None,
+        "instance_id": "i-00000000000000001" if row["state"] == "in-use" else None,
         "policies": row["policies"],
         "newest": shown,
         "elsewhere": [],
@@ -208,9 +208,9 @@ def summary(
         "gib_full": sum(each["gib"] for each in snapshots),
         "cost": total(each["cost"] for each in snapshots),
     }
-    uncovered = [row for row in rows if row["newest"] is None]
+    uncovered = [row for row in rows if not row["policies"]]
     late = [row for row in rows if row["late"]]
-    worst = uncovered or sorted(late, key=lambda row: -row["newest"]["age"])
+    worst = sorted(late, key=lambda row: (row["newest"] is not None, row["volume_id"]))
     savings = [index for index, each in enumerate(findings) if each["saving"]]
     return {
         "volumes": {
@@ -295,7 +295,7 @@ def small(region: str = "us-east-1", first: int = 0, **more: Any) -> dict[str, A
             name=names[2],
             reason=f"{volumes[2]['id']} (200 GiB gp3) has no recovery point.",
         ),
-        finding("volume-recovery-point-late", "high", volumes[1]["id"], name=names[1]),
+        finding("volume-recovery-point-late", "high", volumes[3]["id"], name=names[3]),
         finding("volume-unattached", "medium", volumes[2]["id"], name=names[2], cost=exact(16.0), saving=exact(16.0)),
         finding("volume-gp2", "low", volumes[3]["id"], name=names[3], cost=exact(10.0), saving=exact(2.0)),
         finding("snapshot-old", "low", snapshots[-1]["id"], kind="snapshot", cost=bounds(5.0), saving=bounds(5.0)),

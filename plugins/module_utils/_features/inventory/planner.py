@@ -28,7 +28,15 @@ from .rows import holder_rows, image_row, instance_row, relations, snapshot_row,
 from .snapshot_findings import image_findings, snapshot_findings
 from .spec import InventorySpec, parse
 from .stock import Inventory, Point, chosen
-from .summary import at_risk, finding_summary, image_summary, recovery_summary, snapshot_summary, view_of, volume_summary
+from .summary import (
+    at_risk,
+    finding_summary,
+    image_summary,
+    recovery_summary,
+    snapshot_summary,
+    view_of,
+    volume_summary,
+)
 from .volume_findings import recovery_findings, volume_findings
 
 SCHEMA = "ec2ops.storage/report/1"

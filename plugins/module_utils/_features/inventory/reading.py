@@ -62,7 +62,9 @@ _PARTS = {
         "images", "ec2:DescribeImages", "The report has no images, and no finding about snapshots of no policy."
     ),
     "DescribeLockedSnapshots": Part(
-        "locks", "ec2:DescribeLockedSnapshots", "The report shows no locks, and no finding about snapshots of no policy."
+        "locks",
+        "ec2:DescribeLockedSnapshots",
+        "The report shows no locks, and no finding about snapshots of no policy.",
     ),
     "DescribeImageReferences": Part(
         "image users", "ec2:DescribeImageReferences", "The report shows no users of images and no unused images."

@@ -76,9 +76,7 @@ def deletion(volume_id: str, region: str) -> str:
 
 def snapshot_deletion(snapshot_id: str, region: str) -> str:
     """Return the task that deletes a snapshot."""
-    return tasks(
-        (f"Delete {snapshot_id}", SNAPSHOT, {"snapshot_id": snapshot_id, "state": "absent"}), region=region
-    )
+    return tasks((f"Delete {snapshot_id}", SNAPSHOT, {"snapshot_id": snapshot_id, "state": "absent"}), region=region)
 
 
 def modification(volume_id: str, region: str, kind: str, iops: int | None = None, mibps: int | None = None) -> str:

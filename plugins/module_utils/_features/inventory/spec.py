@@ -45,9 +45,7 @@ class Ignore:
 
     def fits(self, finding: str, resource: str, tags: Mapping[str, str]) -> bool:
         """Return whether the rule is about this finding of a resource with these tags."""
-        return (
-            fnmatchcase(resource, self.resource) and fnmatchcase(finding, self.finding) and has_tags(tags, self.tags)
-        )
+        return fnmatchcase(resource, self.resource) and fnmatchcase(finding, self.finding) and has_tags(tags, self.tags)
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,9 @@ def parse(params: Mapping[str, Any], region: str) -> InventorySpec:
 
 def _selection(tags: Mapping[Any, Any], option: str) -> dict[str, str | None]:
     """Return tags for a selection. Null stands for any value."""
-    valued = require_selector_text({key: value for key, value in tags.items() if value is not None}, option, numbers=True)
+    valued = require_selector_text(
+        {key: value for key, value in tags.items() if value is not None}, option, numbers=True
+    )
     anything = require_selector_text({key: "" for key, value in tags.items() if value is None}, option, numbers=True)
     return {**valued, **dict.fromkeys(anything)}
 

@@ -173,7 +173,11 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
         yield _made(inventory, volume, "volume-without-recovery-point", reason, task=task)
     elif recovery.is_late and recovery.age is not None and recovery.target is not None:
         age, target = age_text(seconds(recovery.age)), age_text(seconds(recovery.target))
-        told = f"rpo_max is {target}" if recovery.target_from == "rpo_max" else f"{recovery.target_from} takes one every {target}"
+        told = (
+            f"rpo_max is {target}"
+            if recovery.target_from == "rpo_max"
+            else f"{recovery.target_from} takes one every {target}"
+        )
         reason = f"The newest recovery point of {_shown(volume)} is {age} old, and {told}."
         yield _made(inventory, volume, "volume-recovery-point-late", reason, task=task, also=[recovery.newest.id])
     elif not recovery.policies:
