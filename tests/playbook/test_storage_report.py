@@ -32,7 +32,7 @@ def world(sandbox: Sandbox) -> Sandbox:
     """A running instance in each region, and a forgotten volume in one of them, three days later."""
     seed_web(sandbox, "us-east-1")
     seed_web(sandbox, "eu-west-1", name="shop")
-    sandbox.seed({"volume": {"name": "forgotten {{ lookup('pipe', 'false') }}", "Size": 50}})
+    sandbox.seed({"volume": {"Size": 50, "tags": {"Name": "forgotten {{ lookup('pipe', 'false') }}"}}})
     sandbox.move_clock(3 * DAY)
     sandbox.reset_log()
     return sandbox
