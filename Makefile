@@ -30,9 +30,9 @@ CORE_TESTS ?= -m cores tests/playbook
 PLANNERS := $(addprefix tests/unit/,domain image kernel power relaunch restore rotation volumes)
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
-.PHONY: help demo demo-report test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests \
-    browser-tests tree \
-    setup clean lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package
+.PHONY: help demo demo-report test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests \
+    core-tests browser-tests tree setup clean lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs \
+    lint-changelog lint-package
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \

@@ -84,6 +84,10 @@ def test_largest_saving_and_its_task_are_at_the_top_and_can_be_copied(open_repor
     answer.get_by_role("button", name="Copied").nth(1).wait_for()
     assert "  tasks:\n    - name: Mend vol-" in report.page.evaluate("navigator.clipboard.readText()")
     assert "logs, vol-00000000000000004" in report.page.locator(".answer.risk").inner_text()
+    # Nobody has to scroll for the volume most at risk, the largest saving and its task.
+    for seen in (".answer.risk", ".answer.saving", ".answer.saving pre"):
+        box = report.page.locator(seen).bounding_box()
+        assert box is not None and box["y"] + box["height"] <= 900
 
 
 def test_keyboard_reaches_the_drill_down_of_a_chart(open_report: Open) -> None:

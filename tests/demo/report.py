@@ -59,15 +59,15 @@ def seed(sandbox: Sandbox) -> dict[str, Any]:
                     "tags": shop,
                     "volume_tags": {"Name": "db-root", **shop},
                     "data_volumes": [
-                        {"name": "data", "VolumeSize": 400, "VolumeType": "gp2", "tags": {"Name": "db-data", **shop}},
-                        {"name": "logs", "VolumeSize": 80, "tags": {"Name": "db-logs", **shop}},
+                        {"name": "data", "Size": 400, "VolumeType": "gp2", "tags": {"Name": "db-data", **shop}},
+                        {"name": "logs", "Size": 80, "tags": {"Name": "db-logs", **shop}},
                     ],
                 },
                 {
                     "name": "search",
                     "tags": search,
                     "volume_tags": {"Name": "search-root", **search},
-                    "data_volumes": [{"name": "index", "VolumeSize": 250, "tags": {"Name": "search-index", **search}}],
+                    "data_volumes": [{"name": "index", "Size": 250, "tags": {"Name": "search-index", **search}}],
                 },
             ],
             "volumes": [

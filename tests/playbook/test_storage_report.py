@@ -98,9 +98,9 @@ def test_findings_of_the_chosen_severity_fail_after_the_report(world: Sandbox, t
     ("given", "refusal"),
     [
         ({}, "storage_report_dest: is required. Set it."),
-        ({"storage_report_dest": "x", "storage_report_fail_on": "hgih"}, "storage_report_fail_on: Value of"),
+        ({"storage_report_dest": "x", "storage_report_fail_on": "severe"}, "storage_report_fail_on: Value of"),
         ({"storage_report_dest": "x", "storage_report_options": ["a"]}, "storage_report_options: \"['a']\""),
-        ({"storage_report_dest": "x", "storage_report_titel": "y"}, "Did you mean storage_report_title?"),
+        ({"storage_report_dest": "x", "storage_report_titles": "y"}, "Did you mean storage_report_title?"),
     ],
 )
 def test_mistake_is_refused_before_the_first_call(sandbox: Sandbox, given: dict[str, Any], refusal: str) -> None:

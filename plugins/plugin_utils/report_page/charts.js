@@ -185,11 +185,11 @@ function timeline(home) {
   };
 
   const redraw = (() => {
-    home.append(el("div", { class: "controls", role: "search", "aria-label": "Timeline" }, el("label", {}, "Volumes", box), back, on), count);
+    home.append(el("div", { class: "controls", role: "search", "aria-label": "Timeline" }, el("label", {}, "Search volumes", box), back, on), count);
     const area = el("div");
     home.append(area);
     select();
-    return chart(area, "Recovery points over time", "A dot is a recovery point. Its band ends at the time at which its policy deletes it, where that time is known.", draw, table);
+    return chart(area, "Recovery points over time", "A dot is a recovery point. Its band ends at the time until which it is kept, where that time is known.", draw, table);
   })();
 
   function select() {

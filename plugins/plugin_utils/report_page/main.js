@@ -61,7 +61,7 @@ function drawNotes() {
     for (const part of each.partial || []) notes.push(`${each.host}: ${part.missing} Allow ${part.permission || part.operation} to see it.`);
     if (each.error === null && each.prices_missing.length && each.price_source) notes.push(`${each.host}: there is no price for ${each.prices_missing.join(", ")}.`);
   }
-  if (FIGURES.unpriced_regions.length) notes.push(`There is no price for ${FIGURES.unpriced_regions.join(", ")}. Their resources count with their size only.`);
+  if (FIGURES.unpriced_regions.length) notes.push(`There is no price for ${FIGURES.unpriced_regions.join(", ")}. Resources there count with their size only.`);
   const shown = notes.slice(0, 12);
   if (notes.length > shown.length) shown.push(`${counted(notes.length - shown.length, "more note")}: see report.json.`);
   byId("notes").append(...shown.map((note) => el("p", { class: "note" }, note)));
