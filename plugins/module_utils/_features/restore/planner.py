@@ -489,4 +489,4 @@ def headline(spec: RestoreSpec, result: Mapping[str, Any]) -> str:
     return f"{counted(len(volumes), 'volume')}{span}{took}"
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)
