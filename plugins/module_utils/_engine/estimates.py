@@ -42,19 +42,22 @@ def estimate(changes: Iterable[Change], state: State, prices: Prices) -> dict[st
 
     *state*: EC2's answers before the plan, which show the cost of the volumes that the plan deletes.
     """
-    difference, gib = 0.0, 0
     concerned = [change for change in changes if change.action in _CHANGING]
     if not concerned:
         return None
+    known: dict[str, Mapping[str, Any]] = {}
+    difference, gib = 0.0, 0
+    kinds: set[str] = set()
     try:
         for change in concerned:
-            old, new = _before(change, state), change.after or {}
+            old, new = {**_before(change, state, known), **(change.before or {})}, dict(change.after or {})
+            known[change.resource] = new
             difference += _cost(new, prices) - _cost(old, prices)
             gib += (new.get("size") or 0) - (old.get("size") or 0)
+            kinds |= {str(one["volume_type"]) for one in (old, new) if one.get("volume_type")}
     except NoPrice:
         return None
-    kinds = {kind for change in concerned if (kind := _kind(change, state))}
-    about = f"{gib:+d} GiB{f' {kinds.pop()}' if len(kinds) == 1 else ''}"
+    about = f"{gib:+d} GiB{f' {min(kinds)}' if len(kinds) == 1 else ''}"
     amount = round(difference, 2)
     return {
         "monthly": amount,
@@ -66,18 +69,12 @@ def estimate(changes: Iterable[Change], state: State, prices: Prices) -> dict[st
     }
 
 
-def _before(change: Change, state: State) -> Mapping[str, Any]:
-    """Return the volume before the change, empty for a new one and for one of which EC2 has shown nothing."""
-    if change.creates:
-        return {}
-    known = state.volume(change.resource)
-    shown = view(known) if known is not None else {}
-    return {**shown, **(change.before or {})}
-
-
-def _kind(change: Change, state: State) -> str | None:
-    kind = (change.after or {}).get("volume_type") or _before(change, state).get("volume_type")
-    return kind if isinstance(kind, str) else None
+def _before(change: Change, state: State, known: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the volume before the change: as the plan has left it, or as EC2 shows it. Empty for a new one."""
+    if change.resource in known:
+        return known[change.resource]
+    shown = state.volume(change.resource)
+    return view(shown) if shown is not None else {}
 
 
 def _cost(volume: Mapping[str, Any], prices: Prices) -> float:

@@ -30,6 +30,8 @@ _NO_IDENTITY = frozenset(
 """The collection's tags that describe their resource, and not its purpose."""
 _HASHED = frozenset({"UserData", "UefiData"})
 """Request parameters that may hold secrets: passwords in user data, keys in UEFI variables."""
+_MOMENTS = frozenset({tag_names.TAKEN, tag_names.DRILLED})
+"""The collection's tags whose values are times of the run."""
 _LEFT_OUT = frozenset({"ClientToken", "DeprecateAt"})
 """Request parameters that differ between a check and the run after it."""
 
@@ -255,7 +257,7 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if key in _HASHED and isinstance(value, (str, bytes)):
             return "sha256:" + hashlib.sha256(value.encode() if isinstance(value, str) else value).hexdigest()
         if isinstance(value, Mapping):
-            if value.get("Key") == tag_names.TAKEN:
+            if value.get("Key") in _MOMENTS:
                 return {"Key": value["Key"]}
             if value.get("Key") == tag_names.RESTORE_STATE and value.get("Value"):
                 return {**value, "Value": str(value["Value"]).split(" ", 1)[0]}
