@@ -30,8 +30,9 @@ CORE_TESTS ?= -m cores tests/playbook
 PLANNERS := $(addprefix tests/unit/,domain image kernel power relaunch restore rotation volumes)
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
-.PHONY: help demo test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
-    setup clean lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package
+.PHONY: help demo demo-report test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests \
+    core-tests browser-tests tree setup clean lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs \
+    lint-changelog lint-package
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -39,6 +40,9 @@ help:  ## list the targets
 
 demo: tree  ## bake an image from a running instance and relaunch it, on the sandbox: check, run, run again
 	@$(RUN) python tests/demo/demo.py
+
+demo-report: tree  ## make a storage report of two regions with a history, on the sandbox
+	@$(RUN) python tests/demo/report.py
 
 test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and playbooks
 	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-spelling lint-changelog
@@ -78,6 +82,10 @@ playbook-tests: tree  ## roles and playbooks, on the sandbox, also interrupted
 
 interruption-tests: tree  ## playbooks that are killed, meet faults, or run twice at once
 	@$(PYTEST) $(INTERRUPTED)
+
+browser-tests: tree  ## the page of the storage report, in Chromium
+	@$(RUN) python tests/tools/browser.py
+	@$(RUN) pytest -n 0 tests/browser
 
 # Other versions: make core-tests CORES=2.20 CORE_OPTIONS="--python 3.13". `cores.py --help` lists the options.
 core-tests: tree  ## a playbook of each kind with the oldest ansible-core, and with the newest where there is a Python for it

@@ -90,7 +90,11 @@ def known_variables() -> Mapping[str, frozenset[str]]:
         path.parents[1].name: frozenset().union(*_specified(path).values()) | BESIDE.get(path.parents[1].name, set())
         for path in COLLECTION.glob("roles/*/meta/argument_specs.yml")
     }
-    return {**known, **{name: frozenset(options) for name, options in _playbook_options().items()}}
+    # A role and a playbook of one name share their prefix.
+    return {
+        **known,
+        **{name: frozenset(options) | known.get(name, frozenset()) for name, options in _playbook_options().items()},
+    }
 
 
 def wrong_values(given: Mapping[str, Any], playbooks: Collection[str]) -> list[str]:

@@ -565,6 +565,39 @@ errors:
   type: list
   elements: dict
   sample: [{"operation": "ModifyVolume", "code": "UnauthorizedOperation", "message": "You are not authorized."}]
+cost_estimate:
+  description:
+    - What the volumes of the plan cost more a month, without a call. The prices are those of the file that the
+      environment variable E(EC2OPS_PRICES) names, or the shipped ones of us-east-1. Snapshots do not count.
+    - Null if a price is unknown, and if the plan creates, modifies and deletes no volume.
+  returned: success
+  type: dict
+  contains:
+    monthly:
+      description: The difference a month. It is negative if the plan saves money.
+      type: float
+    currency:
+      description: The currency of the prices.
+      type: str
+    gib:
+      description: The difference in GiB.
+      type: int
+    source:
+      description: V(file) or V(shipped).
+      type: str
+    date:
+      description: The date of the prices. Null if the file has none.
+      type: str
+    text:
+      description: The same as a text.
+      type: str
+  sample:
+    monthly: 4.0
+    currency: USD
+    gib: 50
+    source: shipped
+    date: "2026-11-30"
+    text: "+50 GiB gp3: about +4.00 USD a month"
 planned_ids:
   description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always

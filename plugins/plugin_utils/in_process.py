@@ -33,6 +33,7 @@ keep_compiled_files()
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import shared_model  # noqa: E402
 
 from .module_seams import as_module_process, built_module, imported, module_parameters  # noqa: E402
+from .result_files import ResultFile  # noqa: E402
 from .worker import Worker  # noqa: E402
 
 CORES = ("2.18", "2.19", "2.20", "2.21")
@@ -65,8 +66,11 @@ class InProcess(NormalAction):
     def _execute_module(self, *arguments: Any, task_vars: dict[str, Any] | None = None, **more: Any) -> Any:
         self._variables = task_vars or {}
         self._takes_over = self._may_take_over(self._variables)
+        file = ResultFile(self._task.args, self._connection.transport == "local", self._loader.path_dwim)
+        if file.is_wanted and not more.get("module_args"):
+            more["module_args"] = file.arguments
         try:
-            return super()._execute_module(*arguments, task_vars=task_vars, **more)
+            return file.taken_from(super()._execute_module(*arguments, task_vars=task_vars, **more))
         finally:
             self._takes_over = False
 

@@ -209,7 +209,7 @@ def test_two_drills_at_once_do_not_touch_each_other(lost: Lost, tmp_path: Path) 
         sandbox.release(fault)
         ended = first.ended(100)
     assert ended.status == 0, ended.output
-    assert [entry["action"] for entry in plan] == ["CreateVolume", "CreateVolume", "DeleteVolume", "DeleteVolume"]
+    assert [entry["action"] for entry in plan] == ["CreateVolume"] * 2 + ["CreateTags"] * 2 + ["DeleteVolume"] * 2
     assert made
     assert made.isdisjoint(entry["resource"] for entry in plan)
     assert performed(sandbox, "DeleteVolume") == 4

@@ -24,7 +24,8 @@ def known_variables() -> dict[str, set[str]]:
         for path in ROOT.glob("roles/*/meta/argument_specs.yml")
     }
     playbooks = _specs(ROOT / "playbooks" / "meta" / "argument_specs.yml")
-    return {**known, **{name: set(spec["options"]) for name, spec in playbooks.items()}}
+    # A role and a playbook of one name share their prefix.
+    return {**known, **{name: set(spec["options"]) | known.get(name, set()) for name, spec in playbooks.items()}}
 
 
 def _specs(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,10 +31,12 @@ from .._kernel.failures import CallError
 from .._kernel.ids import is_planned, planned_in
 from .._kernel.plan import Feature, Plan, guard
 from .._kernel.prediction import bound, overlay
+from .._kernel.prices import Prices, prices_for
 from .._kernel.progress import SILENT, Progress
 from .._kernel.state import NeedsAnswers, Query, State, by_id
-from . import rendering
+from . import rendering, result_file
 from .apply import apply
+from .estimates import estimate, price_file
 from .options import COMMON, Options, assumed_entries, module_arguments
 from .ports import Gateway, Host, Outcome, Shell
 
@@ -238,13 +240,15 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
     try:
         _require_time(shell.params["wait_timeout"])
         entries = assumed_entries(shell.params.get("assume")) if shell.check_mode else []
-        spec = feature.parse(shell.params, gateway.region)
+        options = _Extras.read(feature, shell, gateway)
+        spec = feature.parse(options.params, gateway.region)
         state, planned = _planned(feature, spec, gateway, entries)
         known = {one.resource_id for one in state.resources.values() if is_planned(one.resource_id)}
         plan = guard(planned, known | {entry["resource"] for entry in entries})
         _rehearse(plan, gateway)
         predicted = overlay(state, plan.published(), everywhere=True)
         result = _done(feature, spec, plan, predicted, gateway) if shell.check_mode else None
+        costs = options.estimate(plan, state)
         if result is not None and plan.refused is not None:
             result = {**result, "msg": str(plan.refused), **rendering.errors_of(plan.refused)}
     except StorageError as error:
@@ -258,14 +262,38 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         outcome = apply(plan, gateway, wait=bool(shell.params["wait"]), timeout=float(shell.params["wait_timeout"]))
         for note in outcome.notes:
             shell.warn(visible(note))
-        result = _told(feature, spec, state, plan, outcome, gateway)
+        result = _told(feature, spec, state, plan, outcome, gateway, options.path)
         shown = plan.without(outcome.left_changes)
+    result.update(costs)
     if shell.diff:
         result["diff"] = rendering.diff(shown)
     if "error" in result:
         shell.fail(visible(result.pop("msg")), result)
     else:
         shell.exit(result)
+
+
+@dataclass(frozen=True)
+class _Extras:
+    """The options beside a feature's own: ``path`` of the result file, and ``prices`` for the estimate."""
+
+    params: Mapping[str, Any]
+    path: str = ""
+    prices: Prices | None = None
+
+    @classmethod
+    def read(cls, feature: Feature, shell: Shell, gateway: Gateway) -> _Extras:
+        """Return the options. Raises SpecError for a file that cannot be read or written."""
+        text = price_file() if feature.reads_prices or feature.estimates else ""
+        path = str(shell.params.get("result_file") or "") if feature.bounded is not None else ""
+        if path and not shell.check_mode:
+            result_file.require_place(path)
+        params = {**shell.params, "prices_text": text} if feature.reads_prices else shell.params
+        return cls(params, path, prices_for(gateway.region, text=text) if feature.estimates else None)
+
+    def estimate(self, plan: Plan, state: State) -> dict[str, Any]:
+        """Return the part of the result about the plan's cost."""
+        return {} if self.prices is None else {"cost_estimate": estimate(plan.changes, state, self.prices)}
 
 
 def _rehearse(plan: Plan, gateway: Gateway) -> None:
@@ -318,24 +346,41 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def _done(
-    feature: Feature, spec: Any, plan: Plan, state: State, gateway: Gateway, outcome: Outcome | None = None
+    feature: Feature,
+    spec: Any,
+    plan: Plan,
+    state: State,
+    gateway: Gateway,
+    outcome: Outcome | None = None,
+    path: str = "",
 ) -> dict[str, Any]:
-    """Return the result of a successful run, or of a check run, from the *state* after it."""
+    """Return the result of a successful run, or of a check run, from the *state* after it.
+
+    A run writes the whole result to *path*. Raises StorageError if that fails.
+    """
+    whole = feature.result(spec, state)
+    shown = whole if feature.bounded is None else feature.bounded(spec, whole)
+    if path == result_file.PACKED and outcome is not None:
+        shown = {**shown, result_file.KEY: result_file.packed(whole)}
+    elif path and outcome is not None:
+        result_file.write(path, result_file.texts_of(whole))
     return rendering.success(
         plan,
-        feature.result(spec, state),
+        shown,
         gateway.calls,
         outcome,
         figures=lambda result: feature.headline(spec, result),
     )
 
 
-def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcome, gateway: Gateway) -> dict[str, Any]:
+def _told(
+    feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcome, gateway: Gateway, path: str = ""
+) -> dict[str, Any]:
     """Return the result of a run that has carried out *plan*. The result of a failure has ``error`` and ``msg``."""
     error = outcome.error
     if error is None:
         try:
-            result = _done(feature, spec, plan, _after(state, plan, outcome), gateway, outcome)
+            result = _done(feature, spec, plan, _after(state, plan, outcome), gateway, outcome, path)
         except StorageError as unexpected:
             error = unexpected
         else:

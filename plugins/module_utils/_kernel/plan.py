@@ -30,6 +30,8 @@ _NO_IDENTITY = frozenset(
 """The collection's tags that describe their resource, and not its purpose."""
 _HASHED = frozenset({"UserData", "UefiData"})
 """Request parameters that may hold secrets: passwords in user data, keys in UEFI variables."""
+_MOMENTS = frozenset({tag_names.TAKEN, tag_names.DRILLED})
+"""The collection's tags whose values are times of the run."""
 _LEFT_OUT = frozenset({"ClientToken", "DeprecateAt"})
 """Request parameters that differ between a check and the run after it."""
 
@@ -258,7 +260,7 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if key in _HASHED and isinstance(value, (str, bytes)):
             return "sha256:" + hashlib.sha256(value.encode() if isinstance(value, str) else value).hexdigest()
         if isinstance(value, Mapping):
-            if value.get("Key") == tag_names.TAKEN:
+            if value.get("Key") in _MOMENTS:
                 return {"Key": value["Key"]}
             if value.get("Key") == tag_names.RESTORE_STATE and value.get("Value"):
                 return {**value, "Value": str(value["Value"]).split(" ", 1)[0]}
@@ -412,12 +414,19 @@ class Feature:
     ``result(spec, state)``: returns the module's entities as plain data, from the state after the plan (predicted in
     check mode, observed otherwise).
     ``headline(spec, result)``: returns the most important figures of the result, for the end of ``msg``.
+    ``bounded(spec, result)``: returns the part of the result that the task returns. ``result_file`` gets all of it.
+    None: the task returns all of it, and there is no file.
+    ``reads_prices``: `parse` gets the text of the file that EC2OPS_PRICES names, as ``prices_text``.
+    ``estimates``: the result has ``cost_estimate``, what the plan's volumes cost more a month.
     """
 
     parse: Callable[[Mapping[str, Any], str], Any]
     plan: Callable[[Any, State, datetime], Plan]
     result: Callable[[Any, State], dict[str, Any]]
     headline: Callable[[Any, Mapping[str, Any]], str] = lambda _spec, _result: ""
+    bounded: Callable[[Any, Mapping[str, Any]], dict[str, Any]] | None = None
+    reads_prices: bool = False
+    estimates: bool = False
 
 
 def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:

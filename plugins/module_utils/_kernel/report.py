@@ -9,7 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +22,23 @@ class Withdrawal:
 
     guard: str
     reason: str
+
+
+class Rows:
+    """A list of a result that is made row by row while it is read, so that a large one is never in memory as a whole."""
+
+    def __init__(self, items: Sequence[Any], row: Callable[[Any], Any]) -> None:
+        self._items, self._row = items, row
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._row, self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def first(self, most: int) -> Rows:
+        """Return the first *most* rows."""
+        return Rows(self._items[:most], self._row)
 
 
 class _Change(Protocol):

@@ -11,7 +11,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -311,10 +311,17 @@ GROUP_TEMPLATES_QUERY = Query("DescribeAutoScalingGroups", service="autoscaling"
 # in all states unless told, also for the hour in which a terminated one is still listed.
 _DEEPEST = "10000"
 _LIVING = ("pending", "running", "stopping", "stopped")
+_USERS_IDS = 10
+"""The number of images that DescribeImageReferences takes."""
 
 
 def users_query(image_id: str) -> Query:
     """Return the query for the uses of an image in the account."""
+    return next(users_queries([image_id]))
+
+
+def users_queries(image_ids: Iterable[str]) -> Iterator[Query]:
+    """Yield the queries for the uses of images in the account. One query takes `_USERS_IDS` images."""
 
     def with_option(kind: str, name: str, *values: str) -> Struct:
         option = Struct((("OptionName", name), ("OptionValues", values)))
@@ -324,8 +331,11 @@ def users_query(image_id: str) -> Query:
         with_option("ec2:Instance", "state-name", *_LIVING),
         with_option("ec2:LaunchTemplate", "version-depth", _DEEPEST),
     )
-    arguments = (("ImageIds", (image_id,)), ("IncludeAllResourceTypes", True), ("ResourceTypes", types))
-    return Query("DescribeImageReferences", arguments=arguments)
+    wanted = sorted(set(image_ids))
+    for start in range(0, len(wanted), _USERS_IDS):
+        some = tuple(wanted[start : start + _USERS_IDS])
+        arguments = (("ImageIds", some), ("IncludeAllResourceTypes", True), ("ResourceTypes", types))
+        yield Query("DescribeImageReferences", arguments=arguments)
 
 
 IMAGES_AT_ONCE = 10

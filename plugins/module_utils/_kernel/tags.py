@@ -46,6 +46,7 @@ SHARED_WITH = PREFIX + "shared-with"
 LOCK = PREFIX + "lock"
 ADOPTED_BY = PREFIX + "adopted-by"
 COPIED_TO = PREFIX + "copied-to"
+DRILLED = PREFIX + "drilled"
 
 RESTORES = ("restore/", "restore-drill/")
 """Beginnings of the values of `SPEC` that the role restore writes if its user names no declaration."""

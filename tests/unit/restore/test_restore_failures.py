@@ -165,7 +165,8 @@ def test_drill_measures_the_volumes_that_can_be_made() -> None:
     ec2, outcome = case.failed_run(step, REFUSED)
     ec2.settle()
     assert ec2.existing("volume") == []
-    assert sorted(change.action for change in outcome.done) == ["CreateVolume"] * 2 + ["DeleteVolume"] * 2
+    done = [change.action for change in outcome.done]
+    assert sorted(done) == ["CreateTags"] * 2 + ["CreateVolume"] * 2 + ["DeleteVolume"] * 2
     assert outcome.rolled_back == []
 
 

@@ -99,7 +99,7 @@ def test_client_token_is_that_of_earlier_versions() -> None:
 
 def test_drills_volume_has_no_tags_of_its_source() -> None:
     plan = planned(snapshot(tags={"Backup": "daily"}), drill=True, drill_id="0a1b2c3d", zone=ZONE)
-    assert actions(plan) == ["CreateVolume", "DeleteVolume"]
+    assert actions(plan) == ["CreateVolume", "CreateTags", "DeleteVolume"]
     (specification,) = plan.changes[0].parameters["TagSpecifications"]
     assert {tag["Key"] for tag in specification["Tags"]} == {"ec2ops:spec", "ec2ops:volume"}
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -223,6 +224,10 @@ def test_planned_instance_is_a_target_in_check_mode(sandbox: Sandbox) -> None:
 # --- drills ----------------------------------------------------------------------------------------------------------
 
 
+def has_tag(shown: Mapping[str, Any], key: str) -> bool:
+    return any(tag["Key"] == key for tag in shown.get("Tags", ()))
+
+
 def test_finished_drill_leaves_no_volume(sandbox: Sandbox) -> None:
     scene = begin(sandbox, data=2)
     scene.capture()
@@ -232,8 +237,10 @@ def test_finished_drill_leaves_no_volume(sandbox: Sandbox) -> None:
     done = restore(sandbox, **given)
     assert (check.failed, done.failed) == ("", "")
     assert check.result["plan"] == done.result["plan"]
-    assert done.actions == ["CreateVolume"] * 2 + ["DeleteVolume"] * 2
+    assert done.actions == ["CreateVolume"] * 2 + ["CreateTags"] * 2 + ["DeleteVolume"] * 2
     assert (set(volumes(sandbox)), set(snapshots(sandbox))) == before
+    drilled = [entry["snapshot_id"] for entry in done.result["volumes"]]
+    assert {one for one, shown in snapshots(sandbox).items() if has_tag(shown, "ec2ops:drilled")} == set(drilled)
     assert all(entry["seconds"] > 0 for entry in done.result["volumes"])
     assert "available after" in done.result["msg"]
     again = restore(sandbox, **given)
@@ -261,7 +268,7 @@ def test_drill_deletes_volumes_of_an_interrupted_drill(sandbox: Sandbox) -> None
     check = restore(sandbox, check=True, drill_id=DRILL, **given)
     done = restore(sandbox, drill_id=DRILL, **given)
     assert check.result["plan"] == done.result["plan"]
-    assert done.actions == ["CreateVolume", "DeleteVolume", "CreateSnapshot", "DeleteVolume"]
+    assert done.actions == ["CreateVolume", "CreateTags", "DeleteVolume", "CreateSnapshot", "DeleteVolume"]
     assert left not in volumes(sandbox)
     (final,) = set(snapshots(sandbox)) - before
     assert (snapshots(sandbox)[final]["VolumeId"], snapshots(sandbox)[final]["State"]) == (left, "completed")
@@ -284,7 +291,7 @@ def test_final_snapshot_of_an_interrupted_deletion_is_taken_anew(sandbox: Sandbo
     )["SnapshotId"]
     done = restore(sandbox, source_volume_ids=[source], drill=True, wait_timeout=600)
     assert done.failed == ""
-    assert done.actions == ["CreateVolume", "DeleteVolume", "CreateSnapshot", "DeleteVolume", "DeleteSnapshot"]
+    assert done.actions == ["CreateVolume", "CreateTags", "DeleteVolume", "CreateSnapshot", "DeleteVolume", "DeleteSnapshot"]
     assert earlier not in snapshots(sandbox)
     (final,) = set(snapshots(sandbox)) - before
     assert snapshots(sandbox)[final]["State"] == "completed"
@@ -300,7 +307,7 @@ def test_drill_measures_the_volumes_beside_a_failed_one_and_leaves_none(sandbox:
     assert [error["code"] for error in ended.result["errors"]] == ["VolumeLimitExceeded"]
     sandbox.move_clock(30)
     assert set(volumes(sandbox)) == before
-    assert [entry["action"] for entry in ended.result["done"]] == ["CreateVolume", "DeleteVolume"]
+    assert [entry["action"] for entry in ended.result["done"]] == ["CreateVolume", "CreateTags", "DeleteVolume"]
     (measured,) = ended.result["volumes"]
     assert measured["seconds"] > 0
 
@@ -315,6 +322,7 @@ def test_failed_drill_of_an_instance_deletes_all_its_volumes(sandbox: Sandbox) -
     sandbox.move_clock(30)
     assert set(volumes(sandbox)) == before
     assert [entry["action"] for entry in ended.result["rolled_back"]] == ["DeleteVolume"]
+    assert not any(has_tag(shown, "ec2ops:drilled") for shown in snapshots(sandbox).values())
     assert ended.result["volumes"] == []
 
 
@@ -324,7 +332,7 @@ def test_refused_deletion_fails_the_drill(sandbox: Sandbox) -> None:
     sandbox.refuse("DeleteVolume")
     ended = restore(sandbox, source_volume_ids=scene.volume_ids, drill=True)
     assert "UnauthorizedOperation" in ended.failed
-    assert [entry["action"] for entry in ended.result["done"]] == ["CreateVolume"]
+    assert [entry["action"] for entry in ended.result["done"]] == ["CreateVolume", "CreateTags"]
     assert ended.result["volumes"] == []
 
 

@@ -18,11 +18,13 @@ from datetime import datetime
 
 from ..._domain.volume_changes import snapshot_deletion
 from ..._kernel import tags as tag_names
-from ..._kernel.plan import ANY_FAILURE, Change, Stage, apart
+from ..._kernel.plan import ANY_FAILURE, Change, Stage, apart, tagging
 from ..._kernel.proofs import is_superseded
 from ..._kernel.resources import Snapshot, Volume
 from ..._kernel.state import State
+from ..._kernel.times import format_moment
 from .changes import deletion, final_capture, undone, waits
+from .point_volume import RestorePoint
 from .restored_volumes import Claim, left_by_drills
 from .search import drill_claims, final_queries, snapshots_by_id
 from .spec import RestoreSpec
@@ -92,10 +94,33 @@ def _leftover(claim: Claim, state: State, now: datetime) -> Leftover:
     return Leftover(claim, final_capture(claim.volume, tagged, state.region), older)
 
 
+def record(point: RestorePoint, volume_id: str, region: str, now: datetime) -> Change | None:
+    """Return the change that records on the snapshot when a drill has restored it, or None if it takes no further tag.
+
+    It comes after the wait for the drill's volume, *volume_id*.
+    """
+    snapshot = point.snapshot
+    wanted = {tag_names.DRILLED: format_moment(now)}
+    change, _left_out = tagging(
+        snapshot.snapshot_id, region, snapshot.tags, wanted, f"record that a drill has restored {point.source}"
+    )
+    if change is None:
+        return None
+    # The views of the tag would show the time of the run, and a plan is the same in a check and in the run after it.
+    before, after = {"drilled": tag_names.DRILLED in snapshot.tags}, {"drilled": True}
+    return replace(change, after_steps=(volume_id,), before=before, after=after)
+
+
 def drill_stages(
-    creations: Sequence[Change], left: Sequence[Leftover], region: str, *, whole: bool
+    creations: Sequence[Change],
+    records: Sequence[Change],
+    left: Sequence[Leftover],
+    region: str,
+    *,
+    whole: bool,
 ) -> tuple[Stage, ...]:
-    """Make the drill's volumes, delete them once they are available, and then delete the leftovers of other drills.
+    """Make the drill's volumes, record their success and delete them once they are available, and then delete the
+    leftovers of other drills.
 
     Until one of the drill's own volumes is available, a failure deletes it. *whole*: the volumes are those of one
     instance, so a failure deletes all of them. The leftovers depend on none of them.
@@ -103,7 +128,7 @@ def drill_stages(
     made = [change.resource for change in creations]
     making = Stage(tuple(creations), waits(made, "volume_available"), undone(creations), ANY_FAILURE)
     own = tuple(deletion(name, region, "the drill is over") for name in made)
-    ending = Stage(own, waits(made, "deleted", final=True))
+    ending = Stage((*records, *own), waits(made, "deleted", final=True))
     drill = (making, ending) if whole else (*apart([making], "drill"), *apart([ending]))
     stages = (*drill, *apart(_leftover_stages(left, region)))
     return tuple(stage for stage in stages if stage.changes or stage.waits)

@@ -32,7 +32,7 @@ from ..._kernel.resources import Instance, Snapshot, Volume
 from ..._kernel.state import Query, State
 from ..._kernel.times import format_moment
 from .changes import attachment, creation, planned_volume
-from .drills import drill_stages, leftovers
+from .drills import drill_stages, leftovers, record
 from .earlier import elsewhere_notes, is_elsewhere, older_notes
 from .point_volume import RestorePoint
 from .points import Recovery, Restored, Wanted, attached_sources, is_without_sets, recover
@@ -416,7 +416,10 @@ def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     creations = [creation(spec, point, zones[point.source], state) for point in recovery.points]
     parts = [_part_made(spec, point, zones[point.source]) for point in recovery.points]
     left = leftovers(spec, state, now, len(creations))
-    stages = drill_stages(creations, left.volumes, state.region, whole=bool(spec.instance_id))
+    made = {point.source: planned_volume(spec, point.source) for point in recovery.points}
+    records = [record(point, made[point.source], state.region, now) for point in recovery.points]
+    known = [change for change in records if change is not None]
+    stages = drill_stages(creations, known, left.volumes, state.region, whole=bool(spec.instance_id))
     plan = _told(stages, parts, [*left.notes, *recovery.notes], _errors(recovery.failures))
     notes = [*plan.report.result["notes"], *bounded(visible(item.note) for item in left.volumes)]
     warnings = [*plan.warnings, *bounded(item.warning for item in left.volumes)]
@@ -486,4 +489,4 @@ def headline(spec: RestoreSpec, result: Mapping[str, Any]) -> str:
     return f"{counted(len(volumes), 'volume')}{span}{took}"
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)

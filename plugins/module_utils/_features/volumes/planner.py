@@ -225,4 +225,4 @@ def headline(_spec: VolumesSpec, result: Mapping[str, Any]) -> str:
     return f"{counted(len(there), 'volume')} of the declaration{deferred}"
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)

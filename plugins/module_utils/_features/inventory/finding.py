@@ -1,0 +1,108 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A finding: a resource that costs more than it has to, is at risk, or was left behind.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..._kernel.prices import Cost
+
+SEVERITIES = ("high", "medium", "low", "info")
+
+IDS: Mapping[str, str] = {
+    "volume-unattached": "medium",
+    "volume-of-stopped-instance": "low",
+    "volume-gp2": "low",
+    "volume-io1": "info",
+    "volume-iops-within-gp3": "medium",
+    "volume-iops-unused": "medium",
+    "volume-unencrypted": "medium",
+    "volume-without-policy": "medium",
+    "volume-without-recovery-point": "high",
+    "volume-recovery-point-late": "high",
+    "copy-late": "medium",
+    "snapshot-orphaned": "low",
+    "snapshot-old": "low",
+    "snapshot-unencrypted": "low",
+    "snapshot-public": "high",
+    "snapshot-shared": "medium",
+    "image-unused": "low",
+    "image-public": "high",
+    "image-shared": "medium",
+    "leftover-hold": "high",
+    "leftover-swap": "medium",
+    "leftover-replacement": "medium",
+    "leftover-rejected": "medium",
+    "leftover-drill": "medium",
+    "leftover-replaced-volume": "low",
+    "lock-outlasts-policy": "low",
+}
+"""The id of every finding, and its severity."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """The billed quantities of a resource. None: the quantity does not apply."""
+
+    gib: int = 0
+    iops: int | None = None
+    mibps: int | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finding about one resource.
+
+    ``also``: other resources of the finding. ``cost``: the monthly cost of the resource, and ``saving`` the part of it
+    that the task saves. ``task``: YAML, empty if only a person can decide. ``tags``: those of the resource, for
+    `spec.Ignore`.
+    """
+
+    id: str
+    kind: str
+    resource: str
+    reason: str
+    name: str = ""
+    also: tuple[str, ...] = ()
+    cost: Cost | None = None
+    saving: Cost | None = None
+    amount: Amount = Amount()
+    task: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def severity(self) -> str:
+        """One of `SEVERITIES`."""
+        return IDS[self.id]
+
+    @property
+    def order(self) -> tuple[int, float, str, str]:
+        """The key for sorting: the most severe first, then the largest saving."""
+        saving = self.saving.most if self.saving is not None else 0.0
+        return SEVERITIES.index(self.severity), -saving, self.resource, self.id
+
+    def view(self, region: str, account: str | None) -> dict[str, Any]:
+        """Return the finding as plain data."""
+        return {
+            "id": self.id,
+            "severity": self.severity,
+            "kind": self.kind,
+            "resource": self.resource,
+            "name": self.name,
+            "also": list(self.also),
+            "reason": self.reason,
+            "cost": None if self.cost is None else self.cost.view(),
+            "saving": None if self.saving is None else self.saving.view(),
+            "amount": {"gib": self.amount.gib, "iops": self.amount.iops, "mibps": self.amount.mibps},
+            "task": self.task,
+            "region": region,
+            "account": account,
+        }

@@ -1,0 +1,167 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Findings about the leftovers of this collection's own runs, as tags name them and EC2's facts prove them.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from ..._domain.hold import hold_of, standing_hold
+from ..._domain.replacement import Phase, born, replacement_of
+from ..._kernel import tags as tag_names
+from ..._kernel.display import visible
+from ..._kernel.prices import Cost, total
+from ..._kernel.proofs import is_made_from, replacement_misfit, source_of
+from ..._kernel.resources import Instance, Volume
+from ..._kernel.times import format_moment
+from . import remedies
+from .finding import Amount, Finding
+from .reading import is_answered
+from .stock import Inventory, amount_of, name_of
+
+
+def instance_leftovers(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
+    """Yield the holds whose time is over, and the replacements that no run has finished."""
+    yield from _hold(inventory, instance)
+    found = replacement_of(inventory.state, instance)
+    if found is None or not inventory.is_settled(born(instance) or instance.launch_time):
+        return
+    old = found.predecessor.instance_id if found.predecessor is not None else "its predecessor"
+    if found.phase is Phase.UNPROVEN:
+        reason = f"{instance.instance_id} was launched to replace {old}, and has not been proven healthy."
+        yield _of_instance(inventory, instance, "leftover-replacement", reason)
+    elif found.phase is Phase.REJECTED:
+        reason = f"{instance.instance_id} was launched to replace {old}, and was rejected. {old} serves again."
+        options = {"instance_ids": [instance.instance_id], "state": "absent"}
+        task = remedies.tasks(
+            (f"Terminate {instance.instance_id}", remedies.INSTANCE, options), region=inventory.state.region
+        )
+        saving = _ending_with(inventory, instance)
+        yield _of_instance(inventory, instance, "leftover-rejected", reason, saving=saving, task=task)
+
+
+def _hold(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
+    hold = hold_of(instance)
+    if hold is None or instance.state != "stopped" or standing_hold(instance) is None:
+        return
+    if not hold.is_over(inventory.now, timedelta()):
+        return
+    reason = (
+        f"A run stopped {instance.instance_id} at {format_moment(hold.since)} and had to start it again by "
+        f"{format_moment(hold.end)}. It is still stopped."
+    )
+    options = {"instance_ids": [instance.instance_id], "state": "restored"}
+    task = remedies.tasks((f"Start {instance.instance_id}", remedies.POWER, options), region=inventory.state.region)
+    yield _of_instance(inventory, instance, "leftover-hold", reason, task=task)
+
+
+def _of_instance(
+    inventory: Inventory,
+    instance: Instance,
+    finding: str,
+    reason: str,
+    *,
+    saving: Cost | None = None,
+    task: str = "",
+) -> Finding:
+    volumes = _volumes(inventory, instance)
+    return Finding(
+        finding,
+        "instance",
+        instance.instance_id,
+        reason,
+        name=name_of(instance.tags),
+        also=tuple(volume.volume_id for volume in volumes),
+        cost=total(inventory.volume_cost(volume) for volume in volumes),
+        saving=saving,
+        amount=Amount(sum(volume.size for volume in volumes)),
+        task=task,
+        tags=instance.tags,
+    )
+
+
+def _volumes(inventory: Inventory, instance: Instance) -> list[Volume]:
+    found = (inventory.volumes.get(device.volume_id) for device in instance.block_devices)
+    return [volume for volume in found if volume is not None]
+
+
+def _ending_with(inventory: Inventory, instance: Instance) -> Cost | None:
+    """Return the cost of the volumes that EC2 deletes with the instance."""
+    deleted = {device.volume_id for device in instance.block_devices if device.delete_on_termination}
+    ending = [volume for volume in _volumes(inventory, instance) if volume.volume_id in deleted]
+    return total(inventory.volume_cost(volume) for volume in ending)
+
+
+# --- volumes ---------------------------------------------------------------------------------------------------------
+
+
+def volume_leftovers(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    """Yield what the facts prove to be a leftover: a drill's volume, a swap's copy, or a replaced volume."""
+    if volume.state != "available" or not inventory.is_settled(volume.create_time):
+        return
+    if not is_answered(inventory.state, "snapshots"):
+        return
+    yield from _drill(inventory, volume)
+    yield from _swap(inventory, volume)
+    yield from _replaced(inventory, volume)
+
+
+def _made(
+    inventory: Inventory, volume: Volume, finding: str, reason: str, *, saving: bool = False, task: str = ""
+) -> Finding:
+    cost = inventory.volume_cost(volume)
+    return Finding(
+        finding,
+        "volume",
+        volume.volume_id,
+        reason,
+        name=name_of(volume.tags),
+        cost=cost,
+        saving=cost if saving else None,
+        amount=amount_of(volume),
+        task=task,
+        tags=volume.tags,
+    )
+
+
+def _drill(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    declared = volume.tags.get(tag_names.SPEC, "")
+    source = declared.removeprefix(tag_names.RESTORES[1]).partition("/")[0]
+    snapshot = inventory.state.snapshot(volume.snapshot_id)
+    if not declared.startswith(tag_names.RESTORES[1]) or snapshot is None:
+        return
+    if source_of(snapshot) != source or not is_made_from(volume, [snapshot]):
+        return
+    reason = f"A restore drill of {source} has left {volume.volume_id}. The next drill of {source} deletes it."
+    options = {"source_volume_ids": [source], "drill": True}
+    task = remedies.tasks((f"Repeat the drill of {source}", remedies.RESTORE, options), region=inventory.state.region)
+    yield _made(inventory, volume, "leftover-drill", reason, saving=True, task=task)
+
+
+def _swap(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    """Yield the finding about a copy that was never attached. It loses the tag in its place."""
+    if tag_names.SWAP not in volume.tags or tag_names.REPLACED_BY in volume.tags:
+        return
+    spec = visible(volume.tags.get(tag_names.SPEC, ""))
+    reason = (
+        f"A swap has made {volume.volume_id}, and was not finished. Run the task with the declaration {spec} again."
+    )
+    yield _made(inventory, volume, "leftover-swap", reason)
+
+
+def _replaced(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    copy = inventory.volumes.get(volume.tags.get(tag_names.REPLACED_BY, ""))
+    if copy is None or not copy.attachments:
+        return
+    snapshot = inventory.state.snapshot(copy.snapshot_id)
+    if snapshot is None or replacement_misfit(copy, volume, snapshot) is not None:
+        return
+    reason = f"{copy.volume_id} has replaced {volume.volume_id}, which is attached to no instance."
+    task = remedies.deletion(volume.volume_id, inventory.state.region)
+    yield _made(inventory, volume, "leftover-replaced-volume", reason, saving=True, task=task)

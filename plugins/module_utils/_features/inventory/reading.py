@@ -1,0 +1,188 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The queries of a report, and the parts that are missing without their answers.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import StorageError
+from ..._kernel.facts import CALLER_IDENTITY, account_query
+from ..._kernel.failures import CallError
+from ..._kernel.places import Place
+from ..._kernel.resources import Image, Instance, Snapshot
+from ..._kernel.state import Query, State, literal, own_images, own_snapshots_where
+from ..._kernel.storage_facts import (
+    LAUNCH_CONFIGURATIONS_QUERY,
+    LOCKS_QUERY,
+    PUBLIC_QUERY,
+    launch_permissions_query,
+    permissions_query,
+    users_queries,
+)
+from .spec import InventorySpec
+
+_VOLUMES = Query("DescribeVolumes")
+_INSTANCES = Query("DescribeInstances")
+_SNAPSHOTS = own_snapshots_where()
+_IMAGES = own_images()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the report that one kind of query answers.
+
+    ``permission``: the IAM action. ``missing``: the sentence that says what the report lacks without the answer.
+    """
+
+    name: str
+    permission: str
+    missing: str
+
+
+_PARTS = {
+    "DescribeVolumes": Part(
+        "volumes", "ec2:DescribeVolumes", "The report has no volumes, and no finding about a missing volume."
+    ),
+    "DescribeInstances": Part(
+        "instances", "ec2:DescribeInstances", "The report has no instances and no findings about them."
+    ),
+    "DescribeSnapshots": Part(
+        "snapshots", "ec2:DescribeSnapshots", "The report has no snapshots and no recovery points."
+    ),
+    "DescribeImages": Part(
+        "images", "ec2:DescribeImages", "The report has no images, and no finding about snapshots of no policy."
+    ),
+    "DescribeLockedSnapshots": Part(
+        "locks",
+        "ec2:DescribeLockedSnapshots",
+        "The report shows no locks, and no finding about snapshots of no policy.",
+    ),
+    "DescribeImageReferences": Part(
+        "image users", "ec2:DescribeImageReferences", "The report shows no users of images and no unused images."
+    ),
+    "DescribeLaunchConfigurations": Part(
+        "launch configurations",
+        "autoscaling:DescribeLaunchConfigurations",
+        "The report shows no launch configurations and no unused images.",
+    ),
+    "DescribeSnapshotAttribute": Part(
+        "snapshot permissions", "ec2:DescribeSnapshotAttribute", "The report does not show who may use some snapshots."
+    ),
+    "DescribeImageAttribute": Part(
+        "image permissions", "ec2:DescribeImageAttribute", "The report does not show who may use some images."
+    ),
+}
+_PUBLIC = Part("public snapshots", "ec2:DescribeSnapshots", "The report does not show public snapshots.")
+
+
+def first_queries(spec: InventorySpec) -> tuple[Query, ...]:
+    """Return the queries that need no other answer. Their number does not depend on the resources."""
+    several = (
+        _VOLUMES,
+        _INSTANCES,
+        _SNAPSHOTS,
+        _IMAGES,
+        LOCKS_QUERY,
+        PUBLIC_QUERY,
+        *((LAUNCH_CONFIGURATIONS_QUERY,) if "images" in spec.subjects else ()),
+        *(copies_query(region, spec) for region in spec.copy_regions),
+    )
+    return tuple(replace(query, optional=True) for query in several)
+
+
+def copies_query(region: str, spec: InventorySpec) -> Query:
+    """Return the query for the copies of this region's snapshots in another *region* of the account."""
+    value = f"{literal(spec.prices.region)}/*"
+    query = own_snapshots_where((f"tag:{tag_names.COPY_OF}", (value,)))
+    return replace(query, place=Place(region), optional=True)
+
+
+def further_queries(spec: InventorySpec, state: State) -> Iterator[Query]:
+    """Yield the queries about the known resources: the users of images, ten in a call, and the permissions."""
+    here = state.here()
+    if "images" in spec.subjects:
+        yield from (replace(one, optional=True) for one in users_queries(item.image_id for item in here.all(Image)))
+    if spec.permissions:
+        for snapshot in here.all(Snapshot):
+            yield replace(permissions_query(snapshot.snapshot_id), optional=True)
+        for image in here.all(Image):
+            yield replace(launch_permissions_query(image.image_id), optional=True)
+
+
+def read(spec: InventorySpec, state: State) -> None:
+    """Require all answers. Raises NeedsAnswers, and AWS's error if it answers none of the main queries."""
+    state.require(*first_queries(spec))
+    main = (_VOLUMES, _INSTANCES, _SNAPSHOTS, _IMAGES)
+    if all(query in state.unanswered for query in main):
+        raise state.unanswered[_VOLUMES]
+    state.require(*further_queries(spec, state))
+    if account_of(state) is None:
+        state.require(account_query())
+
+
+def account_of(state: State) -> str | None:
+    """Return the account. Every resource names its owner, so an account with resources needs no call to STS."""
+    here = state.here()
+    owners = (item.owner_id for cls in (Snapshot, Instance, Image) for item in here.all(cls) if item.owner_id)
+    identity = CALLER_IDENTITY.of(state)
+    return next(owners, None) or (None if identity is None else identity.account)
+
+
+def is_answered(state: State, *names: str) -> bool:
+    """Return whether AWS has answered all queries of these parts."""
+    return not any(part_of(query).name in names for query in state.unanswered)
+
+
+def part_of(query: Query) -> Part:
+    """Return the part of the report that depends on the query."""
+    if query.place and query.operation == "DescribeSnapshots":
+        return Part(
+            f"copies in {query.place}",
+            "ec2:DescribeSnapshots",
+            f"The report shows no copies in {query.place}.",
+        )
+    return _PUBLIC if query == PUBLIC_QUERY else _PARTS[query.operation]
+
+
+def partial(state: State) -> list[dict[str, Any]]:
+    """Return the missing parts, each once, with AWS's error."""
+    found: dict[str, dict[str, Any]] = {}
+    for query, error in state.unanswered.items():
+        part = part_of(query)
+        code, message = _told(error)
+        found.setdefault(
+            part.name,
+            {
+                "part": part.name,
+                "operation": query.operation,
+                "code": code,
+                "message": message,
+                "permission": part.permission,
+                "missing": part.missing,
+            },
+        )
+    return list(found.values())
+
+
+def _told(error: StorageError) -> tuple[str, str]:
+    if isinstance(error, CallError):
+        return error.code, error.message
+    return type(error).__name__, str(error)
+
+
+def warnings(parts: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Return one sentence for each missing part."""
+    return tuple(
+        f"{part['missing']} {part['operation']} failed: {part['code']}: {part['message'].rstrip('.')}. "
+        f"Allow {part['permission']}."
+        for part in parts
+    )

@@ -1,0 +1,218 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Findings about volumes: waste, types, encryption and recovery.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..._domain.volume_types import THROUGHPUT_PER_IOPS, VOLUME_TYPES, kept_performance
+from ..._kernel import tags as tag_names
+from ..._kernel.places import Place
+from ..._kernel.prices import Cost
+from ..._kernel.resources import Volume
+from ..._kernel.times import age_text
+from . import remedies
+from .finding import Finding
+from .leftover_findings import volume_leftovers
+from .recovery import VolumeRecovery
+from .reading import is_answered
+from .spec import seconds
+from .stock import Inventory, amount_of, name_of
+
+_GP3_MOST_IOPS = (VOLUME_TYPES["gp3"].iops or (0, 0))[1]
+_IO1_MOST_MIBPS = 1000
+"""io1 and io2 up to 64,000 IOPS (EBS user guide, "Provisioned IOPS SSD volumes")."""
+
+
+def volume_findings(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    """Yield the findings about the waste, the type and the encryption of one volume."""
+    if not inventory.is_settled(volume.create_time) or volume.operator:
+        return
+    yield from list(volume_leftovers(inventory, volume)) or _unattached(inventory, volume)
+    yield from _of_stopped(inventory, volume)
+    yield from _type(inventory, volume)
+    if not volume.encrypted:
+        yield _made(
+            inventory,
+            volume,
+            "volume-unencrypted",
+            f"{_shown(volume)} is not encrypted.",
+            task=_encryption(inventory, volume),
+        )
+
+
+def _shown(volume: Volume) -> str:
+    return f"{volume.volume_id} ({volume.size} GiB {volume.volume_type})"
+
+
+def _made(
+    inventory: Inventory,
+    volume: Volume,
+    finding: str,
+    reason: str,
+    *,
+    saving: Cost | None = None,
+    task: str = "",
+    also: Iterable[str] = (),
+) -> Finding:
+    return Finding(
+        finding,
+        "volume",
+        volume.volume_id,
+        reason,
+        name=name_of(volume.tags),
+        also=tuple(also),
+        cost=inventory.volume_cost(volume),
+        saving=saving,
+        amount=amount_of(volume),
+        task=task,
+        tags=volume.tags,
+    )
+
+
+def _unattached(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    if volume.state == "available":
+        reason = f"{_shown(volume)} is attached to no instance."
+        task = remedies.deletion(volume.volume_id, inventory.state.region)
+        cost = inventory.volume_cost(volume)
+        yield _made(inventory, volume, "volume-unattached", reason, saving=cost, task=task)
+
+
+def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    holders = inventory.holders(volume)
+    times = [inventory.stopped_for(instance) for instance in holders]
+    spans = [one for one in times if one is not None]
+    if not holders or len(spans) < len(volume.attachments) or min(spans) < inventory.spec.stopped_after:
+        return
+    first = holders[0].instance_id
+    reason = f"{first} has been stopped for {age_text(seconds(min(spans)))}, and {_shown(volume)} is attached to it."
+    image = {"name": f"last-of-{first}", "version": "1", "source_instance_id": first, "devices": "all"}
+    task = remedies.tasks(
+        (f"Keep an image of {first}", remedies.BAKE, image),
+        (f"Terminate {first}", remedies.INSTANCE, {"instance_ids": [first], "state": "absent"}),
+        region=inventory.state.region,
+    )
+    cost = inventory.volume_cost(volume)
+    also = [instance.instance_id for instance in holders]
+    yield _made(inventory, volume, "volume-of-stopped-instance", reason, saving=cost, task=task, also=also)
+
+
+# --- types -----------------------------------------------------------------------------------------------------------
+
+
+def _type(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    if volume.volume_type == "gp2":
+        iops, mibps = kept_performance(volume.size, volume.iops)
+        yield from _as_gp3(inventory, volume, "volume-gp2", iops, mibps)
+    elif volume.volume_type in ("io1", "io2"):
+        yield from _provisioned(inventory, volume)
+
+
+def _provisioned(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    if volume.volume_type == "io1":
+        task = remedies.modification(volume.volume_id, inventory.state.region, "io2", volume.iops)
+        reason = f"{_shown(volume)} is of type io1. io2 fails less often, with the same size and IOPS."
+        yield _made(inventory, volume, "volume-io1", reason, task=task)
+    iops = max(volume.iops or 0, 3000)
+    rules = VOLUME_TYPES["gp3"]
+    most = max(volume.size * rules.iops_per_gib, rules.free_iops)
+    if iops <= min(_GP3_MOST_IOPS, most) and not volume.multi_attach_enabled:
+        mibps = max(125, min(_IO1_MOST_MIBPS, int(iops * THROUGHPUT_PER_IOPS)))
+        yield from _as_gp3(inventory, volume, "volume-iops-within-gp3", iops, mibps)
+
+
+def _as_gp3(inventory: Inventory, volume: Volume, finding: str, iops: int, mibps: int) -> Iterator[Finding]:
+    """Yield the finding if gp3 of these values costs less, or if the report has no price to compare with."""
+    cost, other = inventory.volume_cost(volume), inventory.cost_as("gp3", volume.size, iops, mibps)
+    text = f"gp3 with {iops} IOPS and {mibps} MiB/s"
+    task = remedies.modification(volume.volume_id, inventory.state.region, "gp3", iops, mibps)
+    if cost is None or other is None:
+        reason = f"{_shown(volume)} may cost more than {text}. The report has no price for {inventory.state.region}."
+        yield _made(inventory, volume, finding, reason, task=task)
+    elif other.most < cost.most:
+        saved = Cost(cost.most - other.most, cost.most - other.most)
+        reason = f"{_shown(volume)} costs {cost.most:.2f} USD a month, and {text} costs {other.most:.2f} USD."
+        yield _made(inventory, volume, finding, reason, saving=saved, task=task)
+
+
+def _encryption(inventory: Inventory, volume: Volume) -> str:
+    """Return the task that exchanges the volume for an encrypted copy, empty for one that EBS cannot exchange so."""
+    holders = inventory.holders(volume)
+    if len(holders) != 1 or holders[0].root_volume_id == volume.volume_id:
+        return ""
+    options = {
+        "instance_ids": [holders[0].instance_id],
+        "replace": "snapshot",
+        "in_use": "stop",
+        "volumes": [{"volume_id": volume.volume_id, "encrypted": True}],
+    }
+    return remedies.tasks(
+        (f"Exchange {volume.volume_id} for an encrypted copy", remedies.SPEC, options), region=inventory.state.region
+    )
+
+
+# --- recovery --------------------------------------------------------------------------------------------------------
+
+
+def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterator[Finding]:
+    """Yield the findings about the recovery of one attached volume. Without an answer about snapshots there are none."""
+    volume = recovery.volume
+    if not is_answered(inventory.state, "snapshots") or not volume.attachments:
+        return
+    if not inventory.is_settled(volume.create_time):
+        return
+    task = _backup(inventory, recovery)
+    if recovery.newest is None:
+        reason = f"{_shown(volume)} has no snapshot from which it can be restored."
+        yield _made(inventory, volume, "volume-without-recovery-point", reason, task=task)
+    elif recovery.is_late and recovery.age is not None and recovery.target is not None:
+        age, target = age_text(seconds(recovery.age)), age_text(seconds(recovery.target))
+        told = (
+            f"rpo_max is {target}"
+            if recovery.target_from == "rpo_max"
+            else f"{recovery.target_from} takes one every {target}"
+        )
+        reason = f"The newest recovery point of {_shown(volume)} is {age} old, and {told}."
+        yield _made(inventory, volume, "volume-recovery-point-late", reason, task=task, also=[recovery.newest.id])
+    elif not recovery.policies:
+        reason = f"No policy takes snapshots of {_shown(volume)}."
+        yield _made(inventory, volume, "volume-without-policy", reason, task=task)
+    yield from _copies(inventory, recovery)
+
+
+def _backup(inventory: Inventory, recovery: VolumeRecovery) -> str:
+    """Return the task that takes a snapshot: of the volume's policy, or of a new one."""
+    volume_id, region = recovery.volume.volume_id, inventory.state.region
+    if recovery.policies:
+        # Only the policy's own task has its rules. A task with other rules would delete its snapshots.
+        beside = {"volume_id": volume_id, "description": f"beside policy {recovery.policies[0]}"}
+        return remedies.tasks((f"Take a snapshot of {volume_id} now", remedies.SNAPSHOT, beside), region=region)
+    options = {"policy": f"backup-{volume_id}", "select": {"volume_ids": [volume_id]}, "keep": {"daily": 7}}
+    return remedies.tasks((f"Back up {volume_id} every day", remedies.ROTATE, options), region=region)
+
+
+def _copies(inventory: Inventory, recovery: VolumeRecovery) -> Iterator[Finding]:
+    """Yield the late copies, in the regions to which a policy copies."""
+    regions = {
+        Place.parse(place).region
+        for point in recovery.points
+        if point.policy
+        for place in tag_names.copied_to(point.snapshot.tags)
+    }
+    for region in sorted(regions & set(inventory.spec.copy_regions)):
+        if not is_answered(inventory.state, f"copies in {region}") or recovery.target is None:
+            continue
+        copy = recovery.elsewhere.get(region)
+        oldest = recovery.points[-1].moment
+        age = inventory.age(copy.moment if copy is not None else oldest)
+        if not recovery.exceeds(age):
+            continue
+        told = f"is {age_text(seconds(age))} old" if copy is not None else "does not exist"
+        reason = f"The newest copy of {recovery.volume.volume_id} in {region} {told}."
+        yield _made(inventory, recovery.volume, "copy-late", reason, also=[copy.id] if copy is not None else [])

@@ -1,0 +1,230 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The documents of several places, joined: key figures, costs and findings of all of them.
+
+A document is the result of `storage_info` for one region of one account, see docs/storage_info.md.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._kernel.errors import SpecError
+
+DOCUMENT = "ec2ops.storage/report/1"
+"""The schema of the documents that this wing reads."""
+SCHEMA = "ec2ops.storage/joined-report/1"
+"""The schema of the joined report."""
+SEVERITIES = ("high", "medium", "low", "info")
+
+Document = Mapping[str, Any]
+Cost = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One host of the play. ``document``: None if the host failed, and ``error`` has the reason then."""
+
+    host: str
+    document: Document | None = None
+    error: str = ""
+
+    @property
+    def currency(self) -> str:
+        """Return the currency of the document's prices."""
+        return str(((self.document or {}).get("prices") or {}).get("currency") or "USD")
+
+    def rows(self, part: str) -> Sequence[Any]:
+        """Return a list of the document. It is empty if the document has been bounded, or is missing."""
+        return (self.document or {}).get(part) or ()
+
+    @property
+    def recovered(self) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of ``recovery.volumes``."""
+        return ((self.document or {}).get("recovery") or {}).get("volumes") or ()
+
+
+def checked(host: str, document: Any) -> Place:
+    """Return the place of *document*. Raises SpecError unless it is a document that this version can read."""
+    schema = document.get("schema") if isinstance(document, Mapping) else None
+    if schema != DOCUMENT:
+        raise SpecError(f"documents: the document of {host} has the schema {schema!r}, and not {DOCUMENT}.")
+    return Place(host, document)
+
+
+def joined(places: Sequence[Place]) -> dict[str, Any]:
+    """Return the joined report: the places, the key figures, and each document in full."""
+    return {
+        "schema": SCHEMA,
+        "generated": generated(places),
+        "places": [place_row(place) for place in places],
+        "figures": figures(places),
+        "documents": [dict(place.document) for place in places if place.document is not None],
+    }
+
+
+def generated(places: Iterable[Place]) -> str | None:
+    """Return the time of the newest document, as EC2 gave it, or None without a document."""
+    return max((str(place.document["generated"]) for place in places if place.document), default=None)
+
+
+def place_row(place: Place) -> dict[str, Any]:
+    """Return a place with its key figures, or with the reason why there are none."""
+    document = place.document
+    if document is None:
+        return {"host": place.host, "error": place.error, "account": None, "region": None}
+    summary, prices = document["summary"], document["prices"]
+    return {
+        "host": place.host,
+        "error": None,
+        "account": document["account"],
+        "region": document["region"],
+        "generated": document["generated"],
+        "currency": place.currency,
+        "price_source": prices["source"],
+        "price_date": prices["date"],
+        "price_references": list(prices["references"]),
+        "prices_missing": list(prices["missing"]),
+        "partial": [dict(part) for part in document["partial"]],
+        "volumes": summary["volumes"]["count"],
+        "gib": summary["volumes"]["gib"],
+        "snapshots": summary["snapshots"]["count"],
+        "cost": summary["cost"],
+        "saving": summary["saving"],
+        "findings": dict(summary["findings"]),
+    }
+
+
+def figures(places: Sequence[Place]) -> dict[str, Any]:
+    """Return the key figures of all places. Money is a list with an entry for each currency."""
+    known = [place for place in places if place.document is not None]
+    summaries = [(place, (place.document or {})["summary"]) for place in known]
+
+    def total(part: str, key: str) -> int:
+        return sum(summary[part][key] or 0 for _place, summary in summaries)
+
+    return {
+        "places": len(places),
+        "failed_places": len(places) - len(known),
+        "volumes": {key: total("volumes", key) for key in ("count", "gib", "unencrypted", "unattached")},
+        "snapshots": {key: total("snapshots", key) for key in ("count", "gib_full")},
+        "images": {key: total("images", key) for key in ("count", "unused")},
+        "instances": {key: total("instances", key) for key in ("count", "stopped")},
+        "cost": by_currency((place.currency, summary["cost"]) for place, summary in summaries),
+        "saving": by_currency((place.currency, summary["saving"]) for place, summary in summaries),
+        "unpriced_regions": sorted({str((p.document or {})["region"]) for p, s in summaries if s["cost"] is None}),
+        "findings": {severity: total("findings", severity) for severity in SEVERITIES},
+        "findings_by_id": dict(sorted(sum((Counter(s["findings_by_id"]) for _p, s in summaries), Counter()).items())),
+        "ignored": sum(summary["ignored"] for _place, summary in summaries),
+        "recovery": _recovery(known),
+        "at_risk": _at_risk(known),
+        "largest_saving": _largest_saving(known),
+    }
+
+
+def by_currency(costs: Iterable[tuple[str, Cost | None]]) -> list[dict[str, Any]]:
+    """Return the sums of *costs*, an entry for each currency. A part without a price counts nowhere."""
+    sums: dict[str, dict[str, Any]] = {}
+    for currency, cost in costs:
+        if cost is None:
+            continue
+        entry = sums.setdefault(currency, {"currency": currency, "least": 0.0, "most": 0.0, "exact": True})
+        entry["least"] = round(entry["least"] + cost["least"], 4)
+        entry["most"] = round(entry["most"] + cost["most"], 4)
+        entry["exact"] = bool(entry["exact"] and cost["exact"])
+    return [sums[currency] for currency in sorted(sums)]
+
+
+def all_findings(places: Iterable[Place]) -> list[tuple[int, Mapping[str, Any]]]:
+    """Return the findings of all places with the index of their place, sorted by severity, then by saving."""
+    found = [(index, finding) for index, place in enumerate(places) for finding in place.rows("findings")]
+    return sorted(found, key=lambda item: (severity_rank(item[1]["severity"]), -saved(item[1]), item[1]["resource"]))
+
+
+def severity_rank(severity: str) -> int:
+    """Return 0 for the highest severity, and the last rank for an unknown one."""
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
+
+
+def saved(finding: Mapping[str, Any]) -> float:
+    """Return the most that the task of *finding* saves a month, 0 without a price."""
+    saving = finding.get("saving")
+    return float(saving["most"]) if saving else 0.0
+
+
+def _recovery(places: Sequence[Place]) -> dict[str, Any]:
+    """Return the key figures of recovery. ``without_point``: None if a document has been bounded."""
+    parts = [(place.document or {})["summary"]["recovery"] for place in places]
+    keys = ("volumes", "covered", "uncovered", "late", "with_copy", "drilled")
+    oldest = max((part["oldest_age"] for part in parts if part["oldest_age"] is not None), default=None)
+    rows = [row for place in places for row in place.recovered]
+    is_whole = len(rows) == sum(part["volumes"] for part in parts)
+    late = sum(part["late"] for part in parts)
+    return {
+        **{key: sum(part[key] or 0 for part in parts) for key in keys},
+        "oldest_age": oldest,
+        "at_risk": sum(row["newest"] is None or bool(row["late"]) for row in rows) if is_whole else late,
+        "without_point": sum(row["newest"] is None for row in rows) if is_whole else None,
+    }
+
+
+def risk(row: Mapping[str, Any]) -> tuple[int, float]:
+    """Return the rank of a row of ``recovery.volumes``, the larger the more at risk.
+
+    Attached volumes rank before others, a missing recovery point before a late one, and the latest one against its
+    target first.
+    """
+    newest, target, is_attached = row["newest"], row["target"], row["instance_id"] is not None
+    if newest is None:
+        return (4 if is_attached else 2, 0.0)
+    share = newest["age"] / target if target else 0.0
+    return ((3 if is_attached else 1) if row["late"] else 0, share)
+
+
+def _at_risk(places: Sequence[Place]) -> dict[str, Any] | None:
+    """Return the volume most at risk, or None. Among equals the largest volume counts, then the lowest id.
+
+    A bounded document has no rows, so its volumes do not take part.
+    """
+    best: tuple[Any, Place, Mapping[str, Any]] | None = None
+    for place in places:
+        sizes = {row["id"]: row["gib"] or 0 for row in place.rows("volumes")}
+        for row in place.recovered:
+            level, share = risk(row)
+            key = (-level, -share, -sizes.get(row["volume_id"], 0), row["volume_id"])
+            if level and (best is None or key < best[0]):
+                best = (key, place, row)
+    if best is None:
+        return None
+    _key, place, row = best
+    document = place.document or {}
+    return {
+        "host": place.host,
+        "account": document["account"],
+        "region": document["region"],
+        "volume_id": row["volume_id"],
+        "name": row["name"],
+        "newest": dict(row["newest"]) if row["newest"] else None,
+        "target": row["target"],
+    }
+
+
+def _largest_saving(places: Sequence[Place]) -> dict[str, Any] | None:
+    best: dict[str, Any] | None = None
+    for place in places:
+        document = place.document or {}
+        index = document["summary"]["largest_saving"]
+        findings = place.rows("findings")
+        if index is None or index >= len(findings):
+            continue
+        finding = findings[index]
+        if best is None or saved(finding) > saved(best):
+            best = {**finding, "host": place.host, "currency": place.currency}
+    return best

@@ -1,0 +1,190 @@
+// SPDX-FileCopyrightText: the ec2ops.storage contributors
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The page, from top to bottom. What a person asks first is drawn first; the rest follows in the next frames.
+"use strict";
+
+const FIGURES = DATA.figures;
+const FINDINGS = DATA.findings.rows;
+const F = { severity: 0, id: 1, kind: 2, resource: 3, name: 4, place: 5, reason: 6, saving: 7, cost: 8, task: 9, also: 10 };
+const tables = {};
+let showRelations = () => {};
+
+function showSnapshots(words) {
+  tables.snapshots.only({ words });
+  showSection("snapshots");
+}
+
+function figure(key, label, value, unit, about, bad = false) {
+  return el("div", { class: bad ? "figure bad" : "figure" }, el("dt", {}, label),
+    el("dd", { class: "value", "data-figure": key }, value, " ", unit ? el("span", { class: "unit" }, unit) : null), el("dd", { class: "muted" }, about));
+}
+
+function drawFigures() {
+  const { volumes, snapshots, recovery, findings } = FIGURES;
+  const atRisk = recovery.at_risk;
+  const money = (sums) => (sums.length === 1 ? [spanText([sums[0].least, sums[0].most]), sums[0].currency] : [moneyText(sums) || "unknown", ""]);
+  const noPrice = "EC2 shows no prices, and none is guessed";
+  byId("figures").append(
+    figure("capacity", "Capacity", gibText(volumes.gib).split(" ")[0], gibText(volumes.gib).split(" ")[1],
+      `${counted(volumes.count, "volume")}, ${counted(snapshots.count, "snapshot")}, ${counted(FIGURES.images.count, "image")}`),
+    figure("cost", "Cost a month", ...money(FIGURES.cost), FIGURES.cost.length ? (FIGURES.cost.every((each) => each.exact) ? "volumes and snapshots" : "snapshots: bounds, since EC2 hides their stored size") : noPrice),
+    figure("saving", "Savings found a month", ...money(FIGURES.saving), FIGURES.saving.length ? "if every finding is carried out" : noPrice),
+    figure("at-risk", "Volumes at risk", whole.format(atRisk), "", `${whole.format(recovery.without_point)} without a recovery point, ${whole.format(atRisk - recovery.without_point)} late, ${whole.format(recovery.uncovered)} without a policy`, atRisk > 0),
+    figure("findings", "Findings", whole.format(SEVERITIES.reduce((sum, severity) => sum + findings[severity], 0)), "",
+      SEVERITIES.filter((severity) => findings[severity]).map((severity) => `${whole.format(findings[severity])} ${severity}`).join(", ") || "nothing to mend", findings.high > 0));
+}
+
+function answer(kind, title, parts, task, resource) {
+  return el("div", { class: `answer ${kind}` }, el("h3", {}, title), ...parts.map((part) => el("p", {}, part)), task ? remedy(task) : null,
+    el("div", { class: "buttons" }, el("button", { type: "button", click: () => { tables.findings.only({ words: resource }); showSection("findings"); } }, "Its findings"),
+      el("button", { type: "button", click: () => { showRelations(resource); showSection("relations"); } }, "Its relations")));
+}
+
+function drawAnswers() {
+  const { at_risk: risk, largest_saving: saving } = FIGURES;
+  if (risk) {
+    const state = risk.newest ? `The newest recovery point is ${ageText(risk.newest.age)} old${risk.target ? `, and the target is ${ageText(risk.target)}` : ""}.` : "There is no recovery point.";
+    const own = FINDINGS.find((row) => row[F.resource] === risk.volume_id && row[F.id].startsWith("volume-") && /recovery|policy/.test(row[F.id]) && row[F.task]);
+    byId("answers").append(answer("risk", "Volume most at risk", [`${risk.name ? `${risk.name}, ` : ""}${risk.volume_id} in ${risk.region}${risk.account ? `, account ${risk.account}` : ""}`, state], own ? own[F.task] : "", risk.volume_id));
+  }
+  if (saving && saving.saving) {
+    byId("answers").append(answer("saving", "Largest saving", [`${spanText([saving.saving.least, saving.saving.most])} ${saving.currency} a month: ${saving.resource}${saving.name ? ` (${saving.name})` : ""} in ${saving.region}`, saving.reason], saving.task, saving.resource));
+  }
+  const nothing = !risk && !saving && !FINDINGS.length;
+  if (nothing) byId("answers").append(el("p", { class: "answer" }, FIGURES.volumes.count + FIGURES.snapshots.count ? "Nothing is at risk, and nothing is wasted." : "There is no volume, snapshot or image here yet."));
+}
+
+function drawNotes() {
+  const notes = [];
+  for (const each of DATA.places) {
+    if (each.error !== null) notes.push(`${each.host} is not in this report: ${each.error}`);
+    for (const part of each.partial || []) notes.push(`${each.host}: ${part.missing} Allow ${part.permission || part.operation} to see it.`);
+    if (each.error === null && each.prices_missing.length && each.price_source) notes.push(`${each.host}: there is no price for ${each.prices_missing.join(", ")}.`);
+  }
+  if (FIGURES.unpriced_regions.length) notes.push(`There is no price for ${FIGURES.unpriced_regions.join(", ")}. Resources there count with their size only.`);
+  const shown = notes.slice(0, 12);
+  if (notes.length > shown.length) shown.push(`${counted(notes.length - shown.length, "more note")}: see report.json.`);
+  byId("notes").append(...shown.map((note) => el("p", { class: "note" }, note)));
+}
+
+const severityMark = (severity) => el("span", { class: `severity ${severity}` }, severity);
+const idButton = (id, name) => [el("button", { type: "button", class: "link", title: "Show its relations", click: () => { showRelations(id); showSection("relations"); } }, id), name ? el("div", { class: "also" }, name) : ""];
+const placeCell = (index) => el("div", { class: "place" }, regionOf(index), el("div", { class: "muted" }, place(index).account || place(index).host));
+const wrap = (parts) => el("span", {}, ...parts);
+const placeFilter = (of) => ({ key: "place", label: "Place", of, options: DATA.places.map((_each, index) => String(index)).filter((index) => place(index).error === null), text: placeText });
+
+function findingsTable() {
+  const of = (field) => (row) => FINDINGS[row][field];
+  tables.findings = new DataTable(byId("findings-table"), {
+    name: "Findings", noun: "finding", total: FINDINGS.length, leftOut: DATA.findings.left_out, where: "findings.csv and report.json",
+    empty: "No finding: nothing is wasted, and nothing is at risk.",
+    search: (row) => { const each = FINDINGS[row]; return [each[F.severity], each[F.id], each[F.resource], each[F.name], each[F.reason], placeText(each[F.place]), ...each[F.also]].join(" "); },
+    filters: [
+      { key: "severity", label: "Severity", of: of(F.severity), options: SEVERITIES.filter((severity) => FINDINGS.some((each) => each[F.severity] === severity)) },
+      { key: "id", label: "Finding", of: of(F.id), options: optionsOf(FINDINGS.length, of(F.id)) },
+      placeFilter(of(F.place)),
+    ],
+    columns: [
+      { label: "Severity", value: (row) => SEVERITIES.indexOf(FINDINGS[row][F.severity]), cell: (row) => severityMark(FINDINGS[row][F.severity]) },
+      { label: "Finding", value: of(F.id) },
+      { label: "Resource", kind: "id", value: of(F.resource), cell: (row) => wrap(idButton(FINDINGS[row][F.resource], FINDINGS[row][F.name])) },
+      { label: "Place", value: (row) => placeText(FINDINGS[row][F.place]), cell: (row) => placeCell(FINDINGS[row][F.place]) },
+      { label: "Reason", kind: "text", value: of(F.reason), cell: (row) => el("div", {}, FINDINGS[row][F.reason], FINDINGS[row][F.task] ? el("details", {}, el("summary", {}, "Show the task"), remedy(FINDINGS[row][F.task])) : el("div", { class: "muted" }, "A person must decide; there is no task.")) },
+      { label: "Saving a month", kind: "number", value: (row) => (FINDINGS[row][F.saving] || [0, null])[1], cell: (row) => (FINDINGS[row][F.saving] ? `${spanText(FINDINGS[row][F.saving])} ${currencyOf(FINDINGS[row][F.place])}` : "") },
+    ],
+  });
+}
+
+function volumesTable() {
+  const of = (field) => (row) => VOLUMES[row][field];
+  tables.volumes = new DataTable(byId("volumes-table"), {
+    name: "Volumes", noun: "volume", total: VOLUMES.length, leftOut: DATA.volumes.left_out, where: "report.json", empty: "No volume.",
+    search: (row) => { const each = VOLUMES[row]; return [each[V.id], each[V.name], each[V.type], each[V.state], each[V.holder], each[V.policies], placeText(each[V.place])].join(" "); },
+    filters: [
+      { key: "type", label: "Type", of: of(V.type), options: optionsOf(VOLUMES.length, of(V.type)) },
+      { key: "state", label: "State", of: of(V.state), options: optionsOf(VOLUMES.length, of(V.state)) },
+      { key: "recovery", label: "Recovery", of: (row) => recoveryState(VOLUMES[row]), options: RECOVERY_STATES },
+      placeFilter(of(V.place)),
+      { key: "region", label: "Region", of: (row) => regionOf(VOLUMES[row][V.place]), options: optionsOf(VOLUMES.length, (row) => regionOf(VOLUMES[row][V.place])) },
+    ],
+    columns: [
+      { label: "Volume", kind: "id", value: of(V.id), cell: (row) => wrap(idButton(VOLUMES[row][V.id], VOLUMES[row][V.name])) },
+      { label: "Place", value: (row) => placeText(VOLUMES[row][V.place]), cell: (row) => placeCell(VOLUMES[row][V.place]) },
+      { label: "Type", value: of(V.type) },
+      { label: "Size", kind: "number", value: of(V.gib), cell: (row) => gibText(VOLUMES[row][V.gib]) },
+      { label: "State", value: of(V.state) },
+      { label: "Attached to", value: of(V.holder) },
+      { label: "Encrypted", value: (row) => ({ 1: "yes", 0: "no" })[VOLUMES[row][V.encrypted]] || "" },
+      { label: "Policies", value: of(V.policies) },
+      { label: "Recovery point", value: of(V.newest), cell: (row) => {
+        const each = VOLUMES[row];
+        const text = each[V.newest] === null ? (each[V.known] ? "none" : "") : `${ageText(each[V.age])} old`;
+        return el("div", {}, SNAPSHOTS.groupsOf.has(each[V.id]) ? el("button", { type: "button", class: "link", title: "Show its snapshots", click: () => showSnapshots(each[V.id]) }, text || "snapshots") : text,
+          el("div", { class: "muted" }, [recoveryState(each), each[V.elsewhere].length ? `also in ${each[V.elsewhere].join(", ")}` : "", each[V.drilled] ? `drilled ${minuteText(each[V.drilled])}` : ""].filter(Boolean).join("; ")));
+      } },
+      { label: "Cost a month", kind: "number", value: (row) => (VOLUMES[row][V.cost] || [0, null])[1], cell: (row) => (VOLUMES[row][V.cost] ? `${spanText(VOLUMES[row][V.cost])} ${currencyOf(VOLUMES[row][V.place])}` : "") },
+    ],
+  });
+}
+
+function snapshotsTable() {
+  const { ids, total, group, moment, until, gib, sources, places, policy, policies, flags, stored } = SNAPSHOTS;
+  const names = new Map(VOLUMES.map((volume) => [volume[V.id], volume[V.name]]));
+  const told = (row) => [[ARCHIVED, "archived"], [UNENCRYPTED, "not encrypted"], [DRILLED, "drilled"], [COPY, "copy"], [SHARED, "shared"]].filter(([bit]) => flags[row] & bit).map(([, text]) => text).join(", ");
+  tables.snapshots = new DataTable(byId("snapshots-table"), {
+    name: "Snapshots", noun: "snapshot", total, leftOut: DATA.snapshots.left_out, where: "report.json", empty: "No snapshot.",
+    search: (row) => `snap-${ids[row]} ${sources[group[row]]} ${names.get(sources[group[row]]) || ""} ${policies[policy[row]]} ${told(row)}`,
+    filters: [
+      { key: "policy", label: "Policy", of: (row) => policies[policy[row]] || NO_POLICY, options: optionsOf(total, (row) => policies[policy[row]] || NO_POLICY) },
+      { key: "use", label: "Recovery point", of: (row) => (flags[row] & GOOD ? "yes" : "no"), options: ["yes", "no"] },
+      placeFilter((row) => places[group[row]]),
+    ],
+    columns: [
+      { label: "Snapshot", kind: "id", value: (row) => ids[row], cell: (row) => wrap(idButton(`snap-${ids[row]}`, "")) },
+      { label: "Volume", kind: "id", value: (row) => sources[group[row]], cell: (row) => wrap(idButton(sources[group[row]], names.get(sources[group[row]]) || "")) },
+      { label: "Place", value: (row) => placeText(places[group[row]]), cell: (row) => placeCell(places[group[row]]) },
+      { label: "Taken", value: (row) => moment[row], cell: (row) => minuteText(moment[row]) },
+      { label: "Kept until", value: (row) => until[row] || null, cell: (row) => (until[row] ? minuteText(until[row]) : "") },
+      { label: "Policy", value: (row) => policies[policy[row]] },
+      { label: "Full size", kind: "number", value: (row) => gib[row] || null, cell: (row) => gibText(gib[row] || null) },
+      ...(stored.length ? [{ label: "Stored", kind: "number", value: (row) => stored[row], cell: (row) => gibText(stored[row]) }] : []),
+      { label: "Remarks", value: told },
+    ],
+  });
+}
+
+function drill(choices) {
+  tables.volumes.only(choices);
+  showSection("volumes");
+}
+
+function drawCosts() {
+  const { type, region, tags } = DATA.costs;
+  const exact = FIGURES.cost.every((each) => each.exact);
+  byId("costs-about").textContent = exact ? "" : "A light bar is an upper bound: the price if a snapshot had stored every block of its volume.";
+  const types = new Set(VOLUMES.map((volume) => volume[V.type]));
+  costBars(byId("cost-type"), "Cost by type", type, (row) => (types.has(row.label) ? () => drill({ type: row.label }) : () => showSection("snapshots")));
+  costBars(byId("cost-region"), "Cost by region", region, (row) => () => drill({ region: row.label }));
+  if (!tags.length) return;
+  const home = byId("cost-tag"), bars = el("div");
+  const select = el("select", { change: () => redraw() }, ...tags.map((tag, index) => el("option", { value: index }, tag.key)));
+  const redraw = () => { bars.replaceChildren(); costBars(bars, `Cost by the tag ${tags[select.value].key}`, tags[select.value].rows, null); };
+  home.append(bars, el("div", { class: "controls" }, el("label", {}, "Tag", select)));
+  redraw();
+}
+
+function drawSources() {
+  const sources = [...new Set(DATA.places.filter((each) => each.price_source).map((each) => `${each.region}: prices from ${({ task: "the task", file: "a file", api: "the AWS Pricing API", shipped: "the table of this collection" })[each.price_source]}${each.price_date ? ` of ${each.price_date}` : ""}${each.price_references.length ? ` (${each.price_references.join(", ")})` : ""}`))];
+  byId("sources").append(...sources.slice(0, 8).map((each) => el("p", {}, each)),
+    el("p", {}, "Charts: D3 7.9.0 and Observable Plot 0.6.17, ISC licence, copyright Mike Bostock and Observable, Inc. This page loads nothing from a network."));
+}
+
+byId("about").textContent = DATA.generated ? `As of ${DATA.generated.replace("T", " ").replace("Z", " UTC")}, ${counted(FIGURES.places, "place")}: ${[...new Set(DATA.places.filter((each) => each.region).map((each, index) => placeText(DATA.places.indexOf(each))))].slice(0, 6).join("; ")}` : "No place has answered.";
+const steps = [drawFigures, drawAnswers, drawNotes, findingsTable, drawCosts, () => recoveryStates(byId("recovery-states"), drill), () => recoveryAges(byId("recovery-ages")),
+  () => timeline(byId("timeline")), volumesTable, snapshotsTable, () => { showRelations = graph(byId("graph")); }, drawSources];
+const firstFrame = 4;
+steps.slice(0, firstFrame).forEach((step) => step());
+requestAnimationFrame(() => setTimeout(() => {
+  steps.slice(firstFrame).forEach((step) => step());
+  document.body.dataset.ready = "yes";
+}));

@@ -1,0 +1,105 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`storage_info` as a user runs it: in the controller's process and in its own, in check mode and not, with its file."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.ec2ops.storage.plugins.modules import storage_info
+
+from in_process import run as run_module
+from module.test_matrix import NOT_THE_MODULES, contained, documented
+from playbook.seeds import seed_web
+from playbook.support import REGION, changing_calls, run_playbook
+from sandbox.client import Sandbox
+
+ROWS = {"instances", "volumes", "snapshots", "images", "holders", "relations", "recovery"}
+DAY = 86400.0
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox.start() as server:
+        yield server
+
+
+@pytest.fixture
+def world(sandbox: Sandbox) -> Sandbox:
+    """A running instance, a forgotten volume, three snapshots of volumes that are gone, and an old image."""
+    sandbox.reset()
+    sandbox.clear_faults()
+    seed_web(sandbox, REGION)
+    sandbox.seed({"volume": {"name": "spare", "size": 50}})
+    sandbox.seed({"snapshots": {"count": 3, "size": 8, "every": DAY, "newest": 2 * DAY, "volumes": 3}})
+    sandbox.move_clock(3 * DAY)
+    sandbox.reset_log()
+    return sandbox
+
+
+def play(folder: Path) -> Path:
+    """A check and a run in the controller's process, a run in a process of its own, and one that returns its document."""
+    tasks = []
+    for name, more in (
+        ("check", {"check_mode": True}),
+        ("run", {}),
+        ("own process", {"vars": {"ec2ops_in_process": False}}),
+        ("packed", {}),
+    ):
+        file = "-" if name == "packed" else f"{name}.json"
+        tasks.append({"name": name, "ec2ops.storage.storage_info": {"result_file": file, "region": REGION}, **more})
+    path = folder / "playbook.yml"
+    path.write_text(yaml.safe_dump([{"name": "See", "hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    return path
+
+
+def test_report_is_the_same_in_both_processes_and_reads_only(world: Sandbox, tmp_path: Path) -> None:
+    run = run_playbook(world, play(tmp_path))
+    check, done, _own, packed = (each.result for each in run.ours)
+    assert [each.outcome for each in run.ours] == ["ok"] * 4, run.output
+    assert changing_calls(world.log()) == []
+    counts = {name.rpartition(":")[2]: number for name, number in world.counts().items()}
+    assert counts == {name: 4 * number for name, number in done["api_calls"].items()}
+    assert not (tmp_path / "check.json").exists()
+    file, other = tmp_path / "run.json", tmp_path / "own process.json"
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (file, other)] == [0o600, 0o600]
+    document, second = json.loads(file.read_text()), json.loads(other.read_text())
+    assert at_no_time(document) == at_no_time(second)
+    assert at_no_time(check) == at_no_time({key: done[key] for key in check})
+    for key in documented("storage_info") & document.keys() - ROWS:
+        assert document[key] == done[key], key
+    found = {(one["id"], one["resource"][:4]) for one in document["findings"]}
+    assert {("volume-unattached", "vol-"), ("snapshot-orphaned", "snap")} <= found
+    assert set(done) - NOT_THE_MODULES <= documented("storage_info")
+    assert set(packed) - set(done) == {"document"}
+    assert set(done["summary"]) == contained("storage_info", "summary")
+    assert set(done["findings"][0]) == contained("storage_info", "findings")
+
+
+def at_no_time(document: Any) -> str:
+    """The document without what differs between two moments."""
+    text = json.dumps({key: value for key, value in document.items() if key not in ("generated", "invocation")})
+    read = json.loads(text, object_hook=lambda one: {key: value for key, value in one.items() if "age" not in key})
+    return json.dumps(read, sort_keys=True)
+
+
+def test_all_rows_are_documented_and_a_missing_permission_is_named(world: Sandbox) -> None:
+    ended = run_module(world, module=storage_info, report="all")
+    assert ended.failed == ""
+    assert documented("storage_info") >= set(ended.result) - NOT_THE_MODULES
+    assert ended.result.keys() >= ROWS
+    world.refuse("DescribeImageReferences", "DescribeLockedSnapshots")
+    try:
+        partly = run_module(world, module=storage_info)
+    finally:
+        world.refuse()
+    assert {one["part"] for one in partly.result["partial"]} <= {"locks", "image users"}
+    assert any("Allow ec2:DescribeLockedSnapshots." in text for text in partly.warnings)
+    assert "snapshot-orphaned" not in partly.result["summary"]["findings_by_id"]

@@ -1,0 +1,224 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The joined report: key figures, costs, the rows of the page, CSV, Markdown, and text that other people wrote."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._report import page, page_data
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.costs import OTHERS, UNTAGGED, costs
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining import (
+    Place,
+    all_findings,
+    checked,
+    figures,
+    joined,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.texts import COLUMNS, findings_csv, markdown
+
+from report_documents import DAY, bounds, document, exact, finding, large, small, snapshot, volume
+
+ASSETS = Path(__file__).resolve().parents[3] / "plugins" / "plugin_utils" / "report_page"
+FILES = {name: (ASSETS / name).read_text(encoding="utf-8") for name in page.FILES}
+EVIL = "</script><script>alert(1)</script>\u2028<!--"
+
+
+def embedded_data(text: str) -> Any:
+    """The data of a page, read as a browser finds them: up to the first end of a script element."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script', text, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_figures_of_two_places_are_sums() -> None:
+    found = figures([Place("a", small()), Place("b", small("eu-west-1", first=1000))])
+    assert found["volumes"] == {"count": 8, "gib": 1640, "unencrypted": 2, "unattached": 2}
+    assert found["snapshots"]["count"] == 78
+    assert found["findings"] == {"high": 4, "medium": 2, "low": 4, "info": 2}
+    # 20 + 500 + 200 GiB gp3 at 0.08, 10 for gp2; snapshots 14 x 20 + 20 x 500 + 5 x 100 GiB at 0.05 at most.
+    assert found["cost"] == [{"currency": "USD", "least": 135.2, "most": 135.2 + 2 * 539.0, "exact": False}]
+    assert found["saving"] == [{"currency": "USD", "least": 36.0, "most": 46.0, "exact": False}]
+    recovery = {"volumes": 8, "covered": 4, "uncovered": 4, "late": 6, "with_copy": 0, "drilled": 0}
+    assert found["recovery"] == {**recovery, "oldest_age": 5 * DAY, "at_risk": 6, "without_point": 2}
+
+
+def test_currencies_are_not_added_up() -> None:
+    euros = small("eu-west-1")
+    euros["prices"]["currency"] = "EUR"
+    found = figures([Place("a", small()), Place("b", euros)])
+    assert [(each["currency"], each["least"]) for each in found["cost"]] == [("EUR", 67.6), ("USD", 67.6)]
+
+
+def test_region_without_a_price_is_named_and_adds_nothing() -> None:
+    row = volume(1, 50, cost=None)
+    free = document([row], [], [], region="xx-north-1")
+    found = figures([Place("a", small()), Place("b", free)])
+    assert found["unpriced_regions"] == ["xx-north-1"]
+    assert found["cost"][0]["least"] == 67.6
+    assert found["volumes"]["gib"] == 870
+
+
+def test_volume_without_recovery_point_is_more_at_risk_than_the_latest_one() -> None:
+    late = document([volume(1)], [snapshot(1, volume(1)["id"], 90 * DAY)], [])
+    bare = document([volume(2)], [], [])
+    found = figures([Place("late", late), Place("bare", bare)])
+    assert (found["at_risk"]["host"], found["at_risk"]["newest"]) == ("bare", None)
+    assert figures([Place("late", late)])["at_risk"]["newest"]["age"] == 90 * DAY
+
+
+def test_age_against_target_decides_between_late_volumes() -> None:
+    daily = document([volume(1)], [snapshot(1, volume(1)["id"], 3 * DAY)], [], target=DAY)
+    hourly = document([volume(2)], [snapshot(2, volume(2)["id"], DAY)], [], target=3600)
+    assert figures([Place("daily", daily), Place("hourly", hourly)])["at_risk"]["host"] == "hourly"
+
+
+def test_largest_saving_of_all_places_has_its_task() -> None:
+    row = volume(7)
+    rich = document([row], [], [finding("volume-unattached", "medium", row["id"], saving=exact(99.0))])
+    found = figures([Place("a", small()), Place("b", rich)])["largest_saving"]
+    assert (found["host"], found["resource"], found["saving"]["most"]) == ("b", row["id"], 99.0)
+    assert found["task"].startswith("- name: Mend")
+
+
+def test_place_without_a_document_is_listed_with_its_error() -> None:
+    report = joined([Place("a", small()), Place("b", None, "AuthFailure: no")])
+    assert report["figures"]["failed_places"] == 1
+    assert [place["error"] for place in report["places"]] == [None, "AuthFailure: no"]
+    assert len(report["documents"]) == 1
+
+
+def test_report_of_no_document_at_all_is_a_report() -> None:
+    places = [Place("b", None, "AuthFailure: no")]
+    assert joined(places)["generated"] is None
+    assert "AuthFailure" in markdown(places, "x")
+    assert embedded_data(page.html(places, FILES, "x"))["figures"]["volumes"]["count"] == 0
+
+
+@pytest.mark.parametrize("given", [{}, {"schema": "ec2ops.storage/report/2"}, None, "text"])
+def test_document_of_another_schema_is_refused(given: Any) -> None:
+    with pytest.raises(SpecError, match="the document of web has the schema"):
+        checked("web", given)
+
+
+def test_findings_are_sorted_by_severity_then_saving() -> None:
+    found = all_findings([Place("a", small()), Place("b", small("eu-west-1", first=1000))])
+    assert [each["severity"] for _place, each in found] == [*["high"] * 4, *["medium"] * 2, *["low"] * 4, *["info"] * 2]
+    assert [each["id"] for _place, each in found[6:10]] == ["snapshot-old"] * 2 + ["volume-gp2"] * 2
+
+
+def test_costs_by_type_region_and_tag_add_up_to_the_total() -> None:
+    places = [Place("a", small()), Place("b", small("eu-west-1", first=1000))]
+    total = figures(places)["cost"][0]
+    found = costs(places)
+    team = next(tag for tag in found["tags"] if tag["key"] == "team")
+    for rows in (found["type"], found["region"], team["rows"]):
+        assert round(sum(row["cost"][0]["most"] for row in rows if row["cost"]), 2) == total["most"]
+    assert {row["label"] for row in team["rows"]} == {"db", "shop", UNTAGGED}
+    # A tag with a value of its own for each resource comes last, and tags of AWS and of this collection not at all.
+    assert [tag["key"] for tag in found["tags"]] == ["team", "Name"]
+
+
+def test_rare_tag_values_are_joined() -> None:
+    rows = [volume(number, 10, tags={"cost": f"v{number % 20}"}) for number in range(1, 41)]
+    (tag,) = costs([Place("a", document(rows, [], []))])["tags"]
+    assert tag["rows"][-1]["label"] == OTHERS
+    assert sum(row["count"] for row in tag["rows"]) == 40
+
+
+def test_page_has_every_snapshot_with_its_times_and_policy() -> None:
+    source = small()
+    data = page_data.page_data([Place("a", source)])
+    columns = data["snapshots"]
+    assert sorted(f"snap-{each}" for each in columns["ids"].split()) == sorted(
+        each["id"] for each in source["snapshots"]
+    )
+    assert sum(columns["counts"]) == 39 and columns["left_out"] == 0
+    hourly = columns["policies"].index("db-hourly")
+    first = columns["policy"].index(hourly)
+    assert columns["until"][first : first + 20] == [5 * 24 * 60] * 20
+    assert columns["moments"][first + 1 : first + 20] == [6 * 60] * 19
+    assert columns["gib"][first : first + 20] == [500, *[0] * 19]
+
+
+def test_volume_most_at_risk_is_the_first_row() -> None:
+    rows = page_data.page_data([Place("a", small())])["volumes"]["rows"]
+    assert [row[1] for row in rows] == ["logs", "db-data", "scratch", "web-root"]
+
+
+def test_rows_beyond_the_limits_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_data, "MOST_SNAPSHOTS", 25)
+    monkeypatch.setattr(page_data, "MOST_FINDING_BYTES", 600)
+    data = page_data.page_data([Place("a", small())])
+    # The groups have 14, 20 and 5 snapshots. At most 10 of each are 25 together.
+    assert sorted(data["snapshots"]["counts"]) == [5, 10, 10]
+    assert data["snapshots"]["left_out"] == 14
+    assert 0 < len(data["findings"]["rows"]) < 6
+    assert len(data["findings"]["rows"]) + data["findings"]["left_out"] == 6
+    assert {row[0] for row in data["findings"]["rows"]} == {"high"}
+
+
+def test_page_of_100000_snapshots_is_smaller_than_5_mb() -> None:
+    text = page.html([Place("a", large(100_000))], FILES, "Storage")
+    assert len(text.encode()) < 5_000_000
+    data = embedded_data(text)
+    assert data["snapshots"]["left_out"] == 0
+    assert len(data["findings"]["rows"]) + data["findings"]["left_out"] == 20_000
+
+
+def test_text_of_other_people_cannot_leave_its_place() -> None:
+    row = volume(1, name=EVIL, tags={EVIL: EVIL, "team": EVIL}, policies=[EVIL])
+    kept = snapshot(1, row["id"], DAY, policy=EVIL, tags={"team": EVIL})
+    made = document([row], [kept], [finding("volume-unattached", "high", row["id"], name=EVIL, reason=EVIL, task=EVIL)])
+    text = page.html([Place(EVIL, made), Place("b", None, EVIL)], FILES, EVIL)
+    scripts = text.count("<script")
+    assert scripts == page.html([Place("a", small())], FILES, "x").count("<script")
+    assert text.count("<!--") == page.html([Place("a", small())], FILES, "x").count("<!--")
+    # The data are whole, and the task is as the module wrote it.
+    data = embedded_data(text)
+    assert data["findings"]["rows"][0][9] == EVIL
+    assert data["costs"]["tags"][0]["rows"][0]["label"] == EVIL
+
+
+def test_page_names_every_script_in_its_policy_and_no_address() -> None:
+    text = page.html([Place("a", small())], FILES, "x")
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert policy.count("sha256-") == len(page.SCRIPTS)
+    assert policy.startswith("default-src 'none'")
+    frame = FILES["page.html"] + FILES["page.css"]
+    assert "http" not in re.sub("http-equiv", "", frame)
+    assert not any("</script" in FILES[name] or "\r" in FILES[name] for name in page.SCRIPTS)
+
+
+def test_csv_has_a_row_for_each_finding_and_no_formula() -> None:
+    row = volume(1)
+    made = document(
+        [row], [], [finding("volume-unattached", "high", row["id"], name="=HYPERLINK(1)", saving=bounds(5.0))]
+    )
+    (read,) = csv.DictReader(io.StringIO(findings_csv([Place("-web", made)])))
+    assert list(read) == list(COLUMNS)
+    assert (read["name"], read["host"]) == ("'=HYPERLINK(1)", "'-web")
+    assert (read["saving_least"], read["saving_most"], read["currency"]) == ("0.0", "5.0", "USD")
+    assert read["task"].lstrip("\n") == made["findings"][0]["task"]
+
+
+def test_markdown_escapes_what_would_be_markup() -> None:
+    row = volume(1)
+    made = document([row], [], [finding("volume-unattached", "high", row["id"], reason="a|b <img src=x>\n# @team")])
+    text = markdown([Place("a", made)], "My *report*")
+    assert text.startswith("# My \\*report\\*\n")
+    assert "a\\|b \\<img src=x\\>\\\\n\\# \\@team" in text
+
+
+def test_markdown_of_an_empty_account_says_that_nothing_is_found() -> None:
+    text = markdown([Place("a", document([], [], []))], "x")
+    assert "No finding." in text
+    assert "| cost a month | unknown |" in text
