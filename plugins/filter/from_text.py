@@ -32,9 +32,18 @@ RIGHT_VALUES = {
 
 def from_text(value: Any, option: str, kind: str) -> Any:
     """Return the mapping or list, see from_text.yml. Raises AnsibleFilterError for a value of another type."""
+    if kind == "batches":
+        return _batches(value, option)
     example = next((text for ending, text in RIGHT_VALUES.items() if option.endswith(ending)), "")
     try:
         return variables.from_text(value, option, kind, example, _parsed)
+    except SpecError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+def _batches(value: Any, option: str) -> list[int | str]:
+    try:
+        return variables.batches(value, option, _parsed)
     except SpecError as error:
         raise AnsibleFilterError(str(error)) from error
 
