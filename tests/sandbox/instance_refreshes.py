@@ -131,8 +131,11 @@ def settle(world: World) -> None:
     for groups in world.scaling_groups.values():
         for group in groups.values():
             refresh = group.active
-            while refresh is not None and refresh.next <= now and refresh.status in ACTIVE and _step(
-                world, group, refresh, now
+            while (
+                refresh is not None
+                and refresh.next <= now
+                and refresh.status in ACTIVE
+                and _step(world, group, refresh, now)
             ):
                 pass
 
@@ -269,6 +272,8 @@ def start_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
     group = _group(world, entry)
     params = nested(entry.params)
     preferences = _preferences(params.get("Preferences") or {})
+    # The log shows values and structures, as for other services.
+    entry.params = {**params, **({"Preferences": preferences} if "Preferences" in params else {})}
     desired = _desired(world, group, params.get("DesiredConfiguration") or {})
     if preferences.get("AutoRollback") and not _is_reversible(group, desired):
         raise _invalid(
