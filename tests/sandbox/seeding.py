@@ -23,9 +23,9 @@ missing), ``key_name`` (imported when missing), ``user_data`` (text), ``spot`` (
 ``auto_scaling`` (``{group, lifecycle_state}``), ``operator`` (the principal of a managed instance), ``unhealthy``,
 ``launched`` (seconds ago), ``options`` (parameters of RunInstances).
 
-``auto_scaling_group``/``auto_scaling_groups``: ``name``, ``template`` (the id of a launch template), ``version`` ($Default), and
-``instances`` (2; or a list of ``{version, lifecycle, health, protected}``), ``mixed`` (its launch template stands in a mixed
-instances policy), ``health_check`` (EC2) and ``target_groups`` (ARNs).
+``auto_scaling_group``/``auto_scaling_groups``: ``name``, ``template`` (the id of a launch template), ``version``
+($Default), ``instances`` (2; or a list of ``{version, lifecycle, health, protected}``), ``mixed`` (its launch template
+stands in a mixed instances policy), ``health_check`` (EC2) and ``target_groups`` (ARNs).
 
 ``volume``/``volumes``: parameters of CreateVolume with ``name`` and ``tags``; available at once, in the first zone
 unless said.
@@ -86,8 +86,8 @@ DEFAULT_IMAGE = "base"
 DEFAULT_TYPE = "t3.micro"
 _DATA_DEVICES = [f"/dev/sd{letter}" for letter in "fghijklmnop"]
 _KEYS = {
-    "account", "auto_scaling_group", "auto_scaling_groups", "region", "image", "images", "instance", "instances", "volume", "volumes", "snapshots", "recipe",
-    "recipes",
+    "account", "auto_scaling_group", "auto_scaling_groups", "region", "image", "images", "instance", "instances",
+    "volume", "volumes", "snapshots", "recipe", "recipes",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Instance refreshes: states, percentages, cancel, rollback and refusals (Auto Scaling API reference and user guide)."""
+"""Instance refreshes: states, percentages, cancel, rollback, refusals (Auto Scaling API reference and user guide)."""
 
 from __future__ import annotations
 

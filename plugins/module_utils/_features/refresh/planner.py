@@ -58,9 +58,10 @@ def plan(spec: RefreshSpec, state: State, _now: datetime) -> Plan:
     warnings: list[str] = []
     refused: list[StorageError] = []
     for name, group in zip(spec.groups, found, strict=True):
+        if group is None:
+            refused.append(SpecError(f"{name} does not exist in {state.region}. Check the name and the region"))
+            continue
         try:
-            if group is None:
-                raise SpecError(f"{name} does not exist in {state.region}. Check the name and the region")
             stages += _stages(spec, state, group)
             warnings += _warnings(group)
         except (SpecError, UnsafePlan) as error:
@@ -87,10 +88,11 @@ def _refusing(planned: Plan, errors: Sequence[StorageError]) -> Plan:
 def _warnings(group: ScalingGroup) -> list[str]:
     if not group.is_balanced or group.health_check != "EC2":
         return []
-    return [
+    text = (
         f"{group.name} has a load balancer, but its health check type is EC2. The refresh does not see whether the "
         "load balancer's checks pass. Add ELB to the health checks of the group"
-    ]
+    )
+    return [text]
 
 
 def _stages(spec: RefreshSpec, state: State, group: ScalingGroup) -> tuple[Stage, ...]:
