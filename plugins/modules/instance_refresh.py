@@ -14,7 +14,8 @@ description:
     successful and the group serves. All groups are refreshed side by side.
   - Changes nothing if the instances of a group already run the version, and the group names it.
   - Waits for a refresh to the same version that is already under way, for example after an interrupted run. The module
-    refuses a group with a refresh to another version, or with one that is being cancelled or rolled back.
+    refuses a group with a refresh to another version, or with one that is being cancelled. It waits for a rollback that
+    returns the group to the wanted version, and refuses any other.
   - After the refresh, a health gate requires that the group has its desired capacity in service and healthy, all of it
     of the new version.
   - A group that cannot be refreshed is refused, and the module refreshes the others. Then the task fails and names all

@@ -198,7 +198,7 @@ def _begin_rollback(world: World, refresh: Refresh, reason: str, moment: datetim
         "InstancesToUpdateOnRollback": len(refresh.queue) - refresh.replaced,
     }
     refresh.status, refresh.reason = "RollbackInProgress", reason
-    refresh.next = moment + _duration(world, "refresh_step")
+    refresh.next = moment + (_duration(world, "refresh_step") if refresh.replaced else timedelta())
 
 
 def _return_one(world: World, group: Group, refresh: Refresh) -> bool:

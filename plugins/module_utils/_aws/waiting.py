@@ -21,7 +21,7 @@ from .._kernel.failures import CallError, WaitError
 from .._kernel.places import HERE, Place
 from .._kernel.plan import Wait
 from .._kernel.progress import SILENT, Progress, Sight
-from .._kernel.resources import Image, Instance, Resource, Snapshot, view
+from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, view
 from .._kernel.scaling_facts import (
     INSTANCE_REFRESHES,
     SCALING_GROUP,
@@ -179,15 +179,25 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def _progress(resource: Resource | None) -> str:
+    refresh = _refresh_in(resource.value) if isinstance(resource, Fact) else None
+    if refresh is not None:
+        return refresh.progress
     return f", {resource.progress} done" if isinstance(resource, Snapshot) and resource.progress else ""
+
+
+def _refresh_in(value: Any) -> InstanceRefresh | None:
+    """Return the newest refresh if the value of a fact is a group's refreshes, else None."""
+    newest = value[0] if isinstance(value, tuple) and value else None
+    return newest if isinstance(newest, InstanceRefresh) else None
 
 
 def _percent(resource: Resource, value: Any) -> float | None:
     """Return the percentage of the work that is done, for a volume's modification, a snapshot, or a group's refresh."""
     if isinstance(value, Modification):
         return None if value.progress is None else float(value.progress)
-    if isinstance(value, tuple) and value and isinstance(value[0], InstanceRefresh):
-        return float(value[0].percent)
+    refresh = _refresh_in(value)
+    if refresh is not None:
+        return float(refresh.percent)
     found = resource.progress if isinstance(resource, Snapshot) else None
     try:
         return float(str(found).rstrip("%"))

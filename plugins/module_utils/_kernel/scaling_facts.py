@@ -110,10 +110,19 @@ class InstanceRefresh:
         return self.is_under_way or self.status in _ENDING
 
     @property
-    def text(self) -> str:
-        """The state for messages."""
-        done = f", {self.percent}% done" if self.is_active else ""
-        return f"{self.status}{done}{f' ({self.reason})' if self.reason else ''}"
+    def is_going_back(self) -> bool:
+        """EC2 Auto Scaling returns the group to the configuration from before the refresh."""
+        return self.status == "RollbackInProgress"
+
+    @property
+    def state(self) -> str:
+        """The status with its reason."""
+        return f"{self.status} ({self.reason})" if self.reason else self.status
+
+    @property
+    def progress(self) -> str:
+        """The end of a message about a state."""
+        return f", {self.percent}% done" if self.is_active else ""
 
 
 SCALING_GROUP = FactKind[ScalingGroup]("scalingGroup")

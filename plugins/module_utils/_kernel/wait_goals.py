@@ -223,14 +223,14 @@ def _refreshed(_resource: Resource | None, refreshes: tuple[InstanceRefresh, ...
     return Verdict(
         done=newest.status == "Successful",
         failed=not newest.is_active and newest.status != "Successful",
-        seen=newest.text,
+        seen=newest.state,
     )
 
 
 def _refresh_over(_resource: Resource | None, refreshes: tuple[InstanceRefresh, ...] | None, _about: str) -> Verdict:
     """Return done when no refresh of the group is active."""
     active = next((one for one in refreshes or () if one.is_active), None)
-    return Verdict(done=refreshes is not None and active is None, seen=active.text if active else "over")
+    return Verdict(done=refreshes is not None and active is None, seen=active.state if active else "over")
 
 
 def _in_service(_resource: Resource | None, group: ScalingGroup | None, version: str) -> Verdict:

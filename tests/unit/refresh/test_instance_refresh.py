@@ -173,7 +173,7 @@ def test_refresh_that_means_the_same_is_awaited(status: str, version: str | None
         (refresh("InProgress", "3"), "the refresh r-2 to version 3, InProgress, 40% done"),
         (refresh("InProgress"), "to version 1"),
         (refresh("Cancelling", "2"), "Cancelling, 40% done"),
-        (refresh("RollbackInProgress", "2", reason="Manual rollback"), "40% done (Manual rollback)"),
+        (refresh("RollbackInProgress", "2", reason="by hand"), "RollbackInProgress (by hand), 40% done"),
         (refresh("Pending", is_mixed=True), "to another configuration, Pending"),
         (replace(refresh("Pending"), desired=TemplateReference("lt-1", "db", "2")), "to another configuration"),
     ],
@@ -185,6 +185,12 @@ def test_refresh_that_means_something_else_is_refused_by_name(found: InstanceRef
     assert text.startswith("groups: web has the refresh r-2 to ")
     assert words in text
     assert "the task wants version 2 of web. Wait for the end of that refresh, or cancel it" in text
+
+
+def test_rollback_to_the_wanted_version_is_awaited() -> None:
+    found = state(group("1", member("2")), refresh("RollbackInProgress", "2"))
+    made = planned_for(spec(version="1"), found)
+    assert (calls(made), goals(made)) == ([], [("refresh_over", ""), ("in_service", "1")])
 
 
 @pytest.mark.parametrize("status", ["Failed", "Cancelled", "RollbackSuccessful", "RollbackFailed", "Successful"])

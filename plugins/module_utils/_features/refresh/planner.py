@@ -7,7 +7,8 @@
 | the newest refresh | the instances | action |
 |---|---|---|
 | goes to the wanted version | any | wait for it |
-| goes to another version, is cancelled or rolled back now | any | refuse the group |
+| returns the group to its own version, and that one is wanted | any | wait for it |
+| goes to another version, or is cancelled now | any | refuse the group |
 | has ended, or there is none | all run the wanted version, and the group names it | nothing; wait if one is unhealthy |
 | has ended, or there is none | otherwise | start a refresh |
 
@@ -103,6 +104,9 @@ def _stages(spec: RefreshSpec, state: State, group: ScalingGroup) -> tuple[Stage
     active = next((one for one in refreshes if one.is_active), None)
     if REFRESHED_TO.of(state, group.name) == target.number:
         return ()
+    if active is not None and active.is_going_back and not target.desired:
+        over = Wait((group.name,), "refresh_over", final=True)
+        return apart([Stage(waits=(over,)), _serving(spec, group, target)])
     if active is not None:
         _require_same(active, group, target, known)
         following = refreshes[refreshes.index(active) + 1 :]
@@ -123,7 +127,7 @@ def _require_same(active: InstanceRefresh, group: ScalingGroup, target: Target, 
         return
     goal = f"version {meant}" if meant else "another configuration"
     raise UnsafePlan(
-        f"{group.name} has the refresh {active.refresh_id} to {goal}, {active.text}, and the task wants {target.text}. "
+        f"{group.name} has the refresh {active.refresh_id} to {goal}, {active.state}{active.progress}, and the task wants {target.text}. "
         "Wait for the end of that refresh, or cancel it, and run the task again"
     )
 
