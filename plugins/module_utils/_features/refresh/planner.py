@@ -126,8 +126,9 @@ def _require_same(active: InstanceRefresh, group: ScalingGroup, target: Target, 
     if active.is_under_way and meant == target.number:
         return
     goal = f"version {meant}" if meant else "another configuration"
+    seen = f"{active.state}{active.progress}"
     raise UnsafePlan(
-        f"{group.name} has the refresh {active.refresh_id} to {goal}, {active.state}{active.progress}, and the task wants {target.text}. "
+        f"{group.name} has the refresh {active.refresh_id} to {goal}, {seen}, and the task wants {target.text}. "
         "Wait for the end of that refresh, or cancel it, and run the task again"
     )
 
