@@ -18,11 +18,13 @@ from yaml import YAMLError
 RIGHT_VALUES = {
     "_aws": "{region: eu-central-1}",
     "_block_devices": "[{device_name: /dev/xvda, volume_size: 20}]",
+    "_groups": "[web]",
     "_hardware": "{imds_support: v2.0}",
     "_instance_ids": "[i-0123456789abcdef0]",
     "_names": "{vol-0123456789abcdef0: data}",
     "_overrides": "{instance_type: t3.small}",
     "_policies": "[{policy: daily, select: {tags: {backup: daily}}, keep: {daily: 7}}]",
+    "_preferences": "{min_healthy_percentage: 90}",
     "_specs": "[{instance_ids: [i-0123456789abcdef0], volumes: [{name: data, size: 20}]}]",
     "_tags": "{team: shop}",
     "_volume_ids": "[vol-0123456789abcdef0]",
@@ -32,9 +34,18 @@ RIGHT_VALUES = {
 
 def from_text(value: Any, option: str, kind: str) -> Any:
     """Return the mapping or list, see from_text.yml. Raises AnsibleFilterError for a value of another type."""
+    if kind == "batches":
+        return _batches(value, option)
     example = next((text for ending, text in RIGHT_VALUES.items() if option.endswith(ending)), "")
     try:
         return variables.from_text(value, option, kind, example, _parsed)
+    except SpecError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+def _batches(value: Any, option: str) -> list[int | str]:
+    try:
+        return variables.batches(value, option, _parsed)
     except SpecError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -112,6 +112,16 @@ class World:
         data: Any = {"ImageId": "ami-00000001", "InstanceType": "t3.micro"}
         self.ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)
 
+    def group(self) -> None:
+        """A group ``web`` of a launch template whose default version has changed."""
+        self.template()
+        self.ec2.create_launch_template_version(
+            LaunchTemplateName="web", SourceVersion="1", LaunchTemplateData={"ImageId": self.web.image_id}
+        )
+        made = self.ec2.modify_launch_template(LaunchTemplateName="web", DefaultVersion="2")
+        row = {"name": "web", "template": made["LaunchTemplate"]["LaunchTemplateId"], "instances": [{"version": "1"}]}
+        self.sandbox.seed({"region": REGION, "auto_scaling_group": row})
+
     def bake(self, **options: Any) -> None:
         """The image that a task before has baked."""
         ended = run_module(self.sandbox, module=ami_bake, **bake(self, **options))
@@ -406,6 +416,14 @@ CASES = (
         },
         ("CreateVolume",),
         state={"volumes.0.state": "available", "volumes.0.volume_type": "st1"},
+    ),
+    Case(
+        "a group refreshed",
+        "instance_refresh",
+        lambda _world: {"groups": ["web"], "preferences": {"min_healthy_percentage": 0}},
+        ("StartInstanceRefresh",),
+        World.group,
+        {"groups.0.target": "2", "groups.0.version": "$Default"},
     ),
     Case(
         "a volume restored to a zone",

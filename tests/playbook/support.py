@@ -229,7 +229,7 @@ def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
         action = entry["action"]
         if _READ.match(action) or entry["outcome"] != "ok":
             continue
-        action = action.removeprefix("ssm:")
+        action = action.removeprefix("ssm:").removeprefix("autoscaling:")
         parameters = dict(entry["params"])
         if isinstance(parameters.get("UserData"), str):
             # A plan has the hash of the clear text; boto3 sends base64.

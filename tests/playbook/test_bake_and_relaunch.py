@@ -308,6 +308,67 @@ def test_a_group_is_relaunched_from_one_image(sandbox: Sandbox) -> None:
     assert changing_calls(sandbox.log()) == []
 
 
+def test_canary_that_fails_saves_the_other_hosts(sandbox: Sandbox) -> None:
+    members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2", "web3")}
+    inventory = group(sandbox, members)
+    given = {
+        "bake_and_relaunch_hosts": "web",
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        "bake_and_relaunch_hold": True,
+        # As a survey gives it.
+        "bake_and_relaunch_serial": "[1, 100%]",
+        **KEEP,
+    }
+    sandbox.reset_log()
+    away = run_playbook(sandbox, PLAYBOOK, {**given, "bake_and_relaunch_source": "web2"}, inventory=inventory)
+    assert away.status != 0
+    assert "web2, is not in the first batch of bake_and_relaunch_serial" in away.output
+    assert changing_calls(sandbox.log()) == []
+
+    sandbox.refuse("RunInstances")
+    run = run_playbook(sandbox, PLAYBOOK, given, inventory=inventory)
+    assert run.status != 0
+    # The hold of the canary has ended, and no play has begun for the others.
+    for member in members.values():
+        assert described_instance(sandbox, member.instance_id)["State"]["Name"] == "running"
+    tags = described_instance(sandbox, members["web1"].instance_id)["Tags"]
+    assert RESTORE_STATE not in [tag["Key"] for tag in tags]
+    calls = changing_calls(sandbox.log())
+    assert (calls.count("CreateSnapshot"), calls.count("RunInstances")) == (1, 1)
+
+
+def test_batches_are_relaunched_one_after_the_other(sandbox: Sandbox) -> None:
+    members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2")}
+    given = {
+        "bake_and_relaunch_hosts": "web",
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        "bake_and_relaunch_serial": [1, "100%"],
+        "bake_and_relaunch_preflight": True,
+        **KEEP,
+    }
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, given, inventory=group(sandbox, members))
+    assert run.status == 0, run.output
+    (image,) = own_images(sandbox)
+    order = [each for each in changing_calls(sandbox.log()) if each in ("RunInstances", "StopInstances")]
+    # The source stops for the capture. The canary's predecessor stops before the other's successor is launched.
+    assert order[:3] == ["StopInstances", "RunInstances", "StopInstances"]
+    assert order.count("RunInstances") == 2
+    for name in members:
+        new = described_instance(sandbox, run.fact("bake_and_relaunch_result", host=name)["instance_id"])
+        assert (new["State"]["Name"], new["ImageId"]) == ("running", image["ImageId"])
+
+
+def test_wrong_size_of_a_batch_is_refused_without_a_call(sandbox: Sandbox, web: Web) -> None:
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_serial="a few"))
+    assert run.status != 0
+    assert "bake_and_relaunch_serial: 'a few' is no size of a batch" in " ".join(run.output.split())
+    assert sandbox.log() == []
+
+
 def test_a_bake_that_fails_ends_the_play_for_the_whole_group(sandbox: Sandbox) -> None:
     members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2")}
     given = {

@@ -34,6 +34,7 @@ from .regions import region_names
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from .instance_refreshes import Group
     from .moto_side import MotoSide
     from .parameters import Unchecked
     from .world import Region
@@ -272,6 +273,8 @@ class World:
         self._settled: datetime | None = None
         #: The values of image parameters that SSM has not checked yet, see parameters.py.
         self.unchecked: list[Unchecked] = []
+        #: The seeded Auto Scaling groups by account and region, and by name, see instance_refreshes.py.
+        self.scaling_groups: dict[tuple[str, str], dict[str, Group]] = {}
 
     def settle(self) -> None:
         """Let all reads from now on see what there is now."""

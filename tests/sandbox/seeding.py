@@ -24,6 +24,10 @@ missing), ``key_name`` (imported when missing), ``user_data`` (text), ``spot`` (
 ``auto_scaling`` (``{group, lifecycle_state}``), ``operator`` (the principal of a managed instance), ``unhealthy``,
 ``launched`` (seconds ago), ``options`` (parameters of RunInstances).
 
+``auto_scaling_group``/``auto_scaling_groups``: ``name``, ``template`` (the id of a launch template), ``version``
+($Default), ``instances`` (2; or a list of ``{version, lifecycle, health, protected}``), ``mixed`` (its launch template
+stands in a mixed instances policy), ``health_check`` (EC2) and ``target_groups`` (ARNs).
+
 ``volume``/``volumes``: parameters of CreateVolume with ``name`` and ``tags``; available at once, in the first zone
 unless said.
 
@@ -54,6 +58,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from .engine import DEFAULT_ACCOUNT, Request
+from .instance_refreshes import Group, Member, number_of
 from .instances import run_instances
 from .keys import key_arn
 from .snapshots import COPY_VOLUME_ID
@@ -82,8 +87,8 @@ DEFAULT_IMAGE = "base"
 DEFAULT_TYPE = "t3.micro"
 _DATA_DEVICES = [f"/dev/sd{letter}" for letter in "fghijklmnop"]
 _KEYS = {
-    "account", "region", "image", "images", "instance", "instances", "volume", "volumes", "snapshots", "recipe",
-    "recipes",
+    "account", "auto_scaling_group", "auto_scaling_groups", "region", "image", "images", "instance", "instances",
+    "volume", "volumes", "snapshots", "recipe", "recipes",
 }  # fmt: skip
 
 
@@ -135,6 +140,8 @@ class _Seeding:
             self.volume(row)
         for row in _rows(spec, "instance", "instances"):
             self.instance(row)
+        for row in _rows(spec, "auto_scaling_group", "auto_scaling_groups"):
+            self.auto_scaling_group(row)
         snapshots = spec.get("snapshots") or []
         for row in [snapshots] if isinstance(snapshots, Mapping) else snapshots:
             if "count" in row or "times" in row:
@@ -417,6 +424,24 @@ class _Seeding:
             if one.instance.id == instance.id:
                 one.lifecycle_state = row.get("lifecycle_state") or "InService"
         instance.tags["aws:autoscaling:groupName"] = group
+
+    def auto_scaling_group(self, given: Mapping[str, Any]) -> None:
+        """A group whose members are in service."""
+        known = ("name", "template", "version", "instances", "mixed", "health_check", "target_groups")
+        row = self._take(given, "auto_scaling_group", known)
+        template = str(row["template"])
+        found = self.moto("DescribeLaunchTemplates", {"LaunchTemplateIds": [template]})["LaunchTemplates"][0]
+        group = Group(
+            str(row["name"]), template, found["LaunchTemplateName"], str(row.get("version") or "$Default"),
+            self.account, self.region_name, mixed=bool(row.get("mixed")),
+            health_check=row.get("health_check") or "EC2", target_groups=tuple(row.get("target_groups") or ()),
+        )  # fmt: skip
+        members = row.get("instances", 2)
+        for one in [{}] * members if isinstance(members, int) else members:
+            version = str(one.get("version") or number_of(self.world, group, group.version))
+            group.members.append(Member(self.world.new_id("i"), **{**one, "version": version}))
+        self.world.scaling_groups.setdefault((self.account, self.region_name), {})[group.name] = group
+        self.names[group.name] = [one.id for one in group.members]
 
     # --- snapshots ---
 

@@ -57,6 +57,7 @@ from .fact_readers import (
     usage_reports,
     zones,
 )
+from .scaling_readers import NO_GROUP, instance_refreshes, scaling_groups
 
 # Refusals of STS, and this collection's codes for an unreachable endpoint. Some networks only have one for EC2.
 _NO_ACCOUNT = frozenset(
@@ -151,6 +152,8 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeLaunchConfigurations": Listing(launch_configurations, ("MaxRecords", 100)),
     "DescribeAutoScalingGroups": Listing(group_templates, ("MaxRecords", 100)),
     "DescribeAutoScalingInstances": Listing(group_members, ("MaxRecords", 50)),
+    "DescribeAutoScalingGroups": Listing(scaling_groups, ("MaxRecords", 100)),
+    "DescribeInstanceRefreshes": Listing(instance_refreshes, ("MaxRecords", 100), unknown=NO_GROUP),
     "DescribeTargetGroups": Listing(target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
     "DescribeTargetHealth": Listing(target_health),
     # Only in the service elb. elbv2 has another operation of the same name.

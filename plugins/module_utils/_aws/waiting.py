@@ -21,7 +21,14 @@ from .._kernel.failures import CallError, WaitError
 from .._kernel.places import HERE, Place
 from .._kernel.plan import Wait
 from .._kernel.progress import SILENT, Progress, Sight
-from .._kernel.resources import Image, Instance, Resource, Snapshot, view
+from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, view
+from .._kernel.scaling_facts import (
+    INSTANCE_REFRESHES,
+    SCALING_GROUP,
+    InstanceRefresh,
+    group_queries,
+    refresh_queries,
+)
 from .._kernel.state import Query, by_id, images_by_id
 from .._kernel.storage_facts import MODIFICATION, PARAMETER, Modification, modification_queries, parameter_queries
 from .._kernel.wait_goals import GOALS, Verdict, wish
@@ -54,9 +61,17 @@ _NAMED = 10
 """The number of resources that a message names."""
 
 
+_QUERIES: Mapping[str, Callable[[Iterable[str], Place], tuple[Query, ...]]] = {
+    PARAMETER.name: parameter_queries,
+    INSTANCE_REFRESHES.name: lambda names, _place: refresh_queries(names),
+    SCALING_GROUP.name: lambda names, _place: group_queries(names),
+}
+"""The queries for what AWS shows in place of a resource, by the kind of fact."""
+
+
 def resource_queries(kind: str, ids: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:
     """Return the queries for the state of these resources. An answer leaves out a resource that does not exist."""
-    asked = parameter_queries(ids, place) if kind == PARAMETER.name else _ec2_queries(kind, ids)
+    asked = _QUERIES[kind](ids, place) if kind in _QUERIES else _ec2_queries(kind, ids)
     return tuple(dataclasses.replace(query, place=place) for query in asked)
 
 
@@ -164,13 +179,25 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def _progress(resource: Resource | None) -> str:
+    refresh = _refresh_in(resource.value) if isinstance(resource, Fact) else None
+    if refresh is not None:
+        return refresh.progress
     return f", {resource.progress} done" if isinstance(resource, Snapshot) and resource.progress else ""
 
 
+def _refresh_in(value: Any) -> InstanceRefresh | None:
+    """Return the newest refresh if the value of a fact is a group's refreshes, else None."""
+    newest = value[0] if isinstance(value, tuple) and value else None
+    return newest if isinstance(newest, InstanceRefresh) else None
+
+
 def _percent(resource: Resource, value: Any) -> float | None:
-    """Return the percentage of the work on a resource that is done, for a volume's modification or a snapshot."""
+    """Return the percentage of the work that is done, for a volume's modification, a snapshot, or a group's refresh."""
     if isinstance(value, Modification):
         return None if value.progress is None else float(value.progress)
+    refresh = _refresh_in(value)
+    if refresh is not None:
+        return float(refresh.percent)
     found = resource.progress if isinstance(resource, Snapshot) else None
     try:
         return float(str(found).rstrip("%"))

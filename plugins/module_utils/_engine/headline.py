@@ -45,6 +45,9 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "PutParameter": ("parameter", "written"),
     "CreateLaunchTemplateVersion": ("launch template version", "created"),
     "ModifyLaunchTemplate": ("launch template", "given another default version"),
+    "StartInstanceRefresh": ("group", "refreshed"),
+    "CancelInstanceRefresh": ("group", "no longer refreshed"),
+    "RollbackInstanceRefresh": ("group", "rolled back"),
 }
 # Only named when nothing else is done, since tags and attributes accompany most changes.
 _BESIDE: Mapping[str, tuple[str, str]] = {

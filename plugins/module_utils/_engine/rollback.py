@@ -81,7 +81,10 @@ def explained(error: WaitError, outcome: Outcome, *, is_back: bool) -> WaitError
         gone = {
             substitute(change.resource, outcome.bindings) for change in outcome.rolled_back if change.operation.removes
         }
-        if gone.isdisjoint(error.resources):
+        halted = {change.resource for change in outcome.rolled_back if change.operation.halts}
+        if not halted.isdisjoint(error.resources):
+            texts.append("The task has ended the work, and the next run begins anew. Set a longer wait_timeout.")
+        elif gone.isdisjoint(error.resources):
             texts.append("EC2 goes on with the work. Run the task again to continue.")
         elif not is_back:
             texts.append("The rollback is unfinished. Run the task again to finish it.")

@@ -126,6 +126,36 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
     return found
 
 
+def batches(value: Any, option: str, parse: Callable[[str], Any]) -> list[int | str]:
+    """Return the sizes of the batches in which a play takes its hosts, as the keyword ``serial`` takes them.
+
+    A size is a number of hosts, or a percentage of them such as ``25%``. *value* is one size, a list of sizes, or the
+    text of either. Without a value, one batch has all hosts. Raises SpecError, which names *option*, for any other
+    value.
+    """
+    found = ["100%"] if value is None or value in ("", []) else value
+    if isinstance(found, str):
+        try:
+            found = parse(found)
+        except ValueError:
+            raise SpecError(_cut(option, found) if _is_cut(found) else _no_batches(option, found)) from None
+    sizes = list(found) if isinstance(found, (list, tuple)) else [found]
+    wrong = [size for size in sizes if isinstance(size, bool) or not _SIZE.fullmatch(str(size))]
+    if wrong or not sizes:
+        raise SpecError(_no_batches(option, wrong[0] if wrong else value))
+    return [size if isinstance(size, int) else str(size) for size in sizes]
+
+
+_SIZE = re.compile(r"[1-9]\d{0,5}|[1-9]\d?%|100%")
+
+
+def _no_batches(option: str, value: Any) -> str:
+    return (
+        f"{option}: {str(value)[:100]!r} is no size of a batch. Give a number of hosts or a percentage, or a list of "
+        "them such as [1, 100%]."
+    )
+
+
 def joined_connection(options: Mapping[str, Any], playbook: str, named: Mapping[str, Any]) -> dict[str, Any]:
     """Return the connection *options* of *playbook*, together with those that have a variable of their own.
 

@@ -95,7 +95,7 @@ def require_image_name(value: str, option: str = "image_name") -> str:
 # Other people write tags, and a text of theirs may look like a planned id, even like one of the very plan. So planned
 # ids are replaced only where a plan writes them. All other text is carried as it is.
 _TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY})
-_NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource", "DefaultVersion", "version")
+_NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource", "Version", "version")
 _SENTENCES = frozenset({"reason", "reasons", "notes"})
 IMAGE_DATA_TYPE = "aws:ec2:image"
 """The data type of an SSM parameter whose value is the id of an image."""

@@ -58,6 +58,7 @@ class Operation:
     ``retags``: the operation changes only tags.
     ``prepares``: other steps need the resource as the operation leaves it, such as the copy of a shared image.
     ``is_last``: all uses of the resource in a plan come before, such as the copy of a snapshot before its deletion.
+    ``halts``: the operation ends work that is under way on the resource, such as an instance refresh.
     ``at_once``: the number of these operations that EC2 carries out in one place at once, or None without a limit.
     ``service``: the service of AWS that has the operation.
     """
@@ -78,6 +79,7 @@ class Operation:
     retags: bool = False
     prepares: bool = False
     is_last: bool = False
+    halts: bool = False
     at_once: int | None = None
     service: str = "ec2"
 
@@ -136,6 +138,22 @@ OPERATIONS: Mapping[str, Operation] = {
     "PutParameter": Operation(service="ssm"),
     "CreateLaunchTemplateVersion": Operation(creates=("LaunchTemplateVersion", "VersionNumber"), token=True),
     "ModifyLaunchTemplate": Operation("LaunchTemplateId"),
+    # No client token, but a group takes one refresh at a time, and a second one skips what the first has replaced.
+    "StartInstanceRefresh": Operation(
+        "AutoScalingGroupName", already=frozenset({"InstanceRefreshInProgress"}), service="autoscaling"
+    ),
+    "CancelInstanceRefresh": Operation(
+        "AutoScalingGroupName",
+        already=frozenset({"ActiveInstanceRefreshNotFound"}),
+        halts=True,
+        service="autoscaling",
+    ),
+    "RollbackInstanceRefresh": Operation(
+        "AutoScalingGroupName",
+        already=frozenset({"ActiveInstanceRefreshNotFound"}),
+        halts=True,
+        service="autoscaling",
+    ),
     "ModifySnapshotAttribute": Operation("SnapshotId", prepares=True),
     "ModifySnapshotTier": Operation("SnapshotId", is_last=True),
     "LockSnapshot": Operation("SnapshotId"),

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from .facts import STATUS_CHECKS, FactKind, StatusChecks
 from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
+from .scaling_facts import INSTANCE_REFRESHES, SCALING_GROUP, InstanceRefresh, ScalingGroup, newest_refresh
 from .storage_facts import MODIFICATION, PARAMETER, Modification
 
 
@@ -211,6 +212,47 @@ def _published(_resource: Resource | None, value: str | None, image_id: str) -> 
     return Verdict(seen="not visible") if value is None else Verdict(done=value == image_id, seen=value)
 
 
+# --- Auto Scaling ---
+
+
+def _refreshed(_resource: Resource | None, refreshes: tuple[InstanceRefresh, ...] | None, former: str) -> Verdict:
+    """Return done when the newest refresh of the group is successful. *former*: the refresh before it, or nothing."""
+    newest = newest_refresh(refreshes or ())
+    if newest is None or newest.refresh_id == former:
+        return Verdict(seen="not visible")
+    return Verdict(
+        done=newest.status == "Successful",
+        failed=not newest.is_active and newest.status != "Successful",
+        seen=newest.state,
+    )
+
+
+def _refresh_over(_resource: Resource | None, refreshes: tuple[InstanceRefresh, ...] | None, _about: str) -> Verdict:
+    """Return done when no refresh of the group is active."""
+    active = next((one for one in refreshes or () if one.is_active), None)
+    return Verdict(done=refreshes is not None and active is None, seen=active.state if active else "over")
+
+
+def _in_service(_resource: Resource | None, group: ScalingGroup | None, version: str) -> Verdict:
+    """Return done when the group has its capacity in service and healthy, all of it of this version of its template.
+
+    Instances that are protected from scale-in or in Standby may have another version, since a refresh may ignore them.
+    """
+    if group is None:
+        return Verdict(seen="not visible")
+    there = [one for one in group.members if not one.is_leaving]
+    serving = [one for one in there if one.is_serving]
+    other = [
+        one
+        for one in there
+        if not (one.is_protected or one.is_standby) and (one.template is None or one.template.version != version)
+    ]
+    seen = f"{len(serving)} of {group.capacity} in service and healthy"
+    if other:
+        seen += f", {len(other)} of another version than {version}"
+    return Verdict(done=len(serving) >= group.capacity and not other, seen=seen)
+
+
 @dataclass(frozen=True)
 class Goal:
     """The ``kind`` of resource, and its ``verdict``.
@@ -250,6 +292,13 @@ GOALS: Mapping[str, Goal] = {
     "modified": Goal(Volume.kind, _modified, fact=MODIFICATION),
     "modifiable": Goal(Volume.kind, _modifiable, fact=MODIFICATION),
     "deleted": Goal(Volume.kind, _deleted),
+    "refreshed": Goal(INSTANCE_REFRESHES.name, _refreshed, fact=INSTANCE_REFRESHES, wish="refreshed"),
+    "refresh_over": Goal(
+        INSTANCE_REFRESHES.name, _refresh_over, fact=INSTANCE_REFRESHES, wish="without an active refresh"
+    ),
+    "in_service": Goal(
+        SCALING_GROUP.name, _in_service, fact=SCALING_GROUP, wish="in service with version {about} of its template"
+    ),
     "published": Goal(
         PARAMETER.name,
         _published,

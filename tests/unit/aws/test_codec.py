@@ -56,6 +56,14 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     from_view,
     view,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.scaling_facts import (
+    INSTANCE_REFRESHES,
+    SCALING_GROUP,
+    GroupMember,
+    InstanceRefresh,
+    ScalingGroup,
+    TemplateReference,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
     ALL_REPORTS_QUERY,
@@ -284,6 +292,90 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         Query("DescribeAutoScalingInstances", (), (("InstanceIds", ("i-1", "i-2")),), "autoscaling"),
         {"AutoScalingInstances": [{"InstanceId": "i-1", "AutoScalingGroupName": "web", "LifecycleState": "InService"}]},
         [MEMBERSHIP.fact("i-1", Membership("web", "InService"))],
+    ),
+    (
+        Query("DescribeAutoScalingGroups", (), (("AutoScalingGroupNames", ("web",)),), "autoscaling"),
+        {
+            "AutoScalingGroups": [
+                {
+                    "AutoScalingGroupName": "web",
+                    "DesiredCapacity": 1,
+                    "HealthCheckType": "ELB",
+                    "TargetGroupARNs": ["arn:t"],
+                    "MixedInstancesPolicy": {
+                        "LaunchTemplate": {
+                            "LaunchTemplateSpecification": {"LaunchTemplateId": "lt-1", "LaunchTemplateName": "web"}
+                        }
+                    },
+                    "Instances": [
+                        {
+                            "InstanceId": "i-1",
+                            "LifecycleState": "InService",
+                            "HealthStatus": "Healthy",
+                            "ProtectedFromScaleIn": True,
+                            "LaunchTemplate": {"LaunchTemplateId": "lt-1", "LaunchTemplateName": "web", "Version": "2"},
+                        },
+                        {"InstanceId": "i-2", "LifecycleState": "Pending", "HealthStatus": "Healthy"},
+                    ],
+                },
+                {"AutoScalingGroupName": "old", "LaunchConfigurationName": "old"},
+            ]
+        },
+        [
+            SCALING_GROUP.fact(
+                "web",
+                ScalingGroup(
+                    "web",
+                    TemplateReference("lt-1", "web", "$Default"),
+                    True,
+                    1,
+                    "ELB",
+                    True,
+                    (
+                        GroupMember("i-1", "InService", "Healthy", TemplateReference("lt-1", "web", "2"), True),
+                        GroupMember("i-2", "Pending", "Healthy"),
+                    ),
+                ),
+            ),
+            SCALING_GROUP.fact("old", ScalingGroup("old")),
+        ],
+    ),
+    (
+        Query("DescribeInstanceRefreshes", (), (("AutoScalingGroupName", "web"),), "autoscaling"),
+        {
+            "InstanceRefreshes": [
+                {
+                    "InstanceRefreshId": "r-2",
+                    "Status": "InProgress",
+                    "StatusReason": "Waiting",
+                    "PercentageComplete": 50,
+                    "StartTime": datetime(2026, 11, 24, tzinfo=UTC),
+                    "DesiredConfiguration": {"LaunchTemplate": {"LaunchTemplateId": "lt-1", "Version": "2"}},
+                },
+                {
+                    "InstanceRefreshId": "r-1",
+                    "Status": "Pending",
+                    "DesiredConfiguration": {"MixedInstancesPolicy": {"LaunchTemplate": {}}},
+                },
+            ]
+        },
+        [
+            INSTANCE_REFRESHES.fact(
+                "web",
+                (
+                    InstanceRefresh(
+                        "r-2",
+                        "InProgress",
+                        50,
+                        "Waiting",
+                        datetime(2026, 11, 24, tzinfo=UTC),
+                        None,
+                        TemplateReference("lt-1", "", "2"),
+                    ),
+                    InstanceRefresh("r-1", "Pending", is_mixed=True),
+                ),
+            )
+        ],
     ),
     (
         Query("DescribeImageReferences", (), (("ImageIds", ("ami-1", "ami-2")), ("IncludeAllResourceTypes", True))),

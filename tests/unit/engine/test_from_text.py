@@ -90,3 +90,32 @@ def test_text_cut_at_a_space_is_refused_with_the_reason(kind: str, value: str) -
     with pytest.raises(SpecError) as refusal:
         from_text(value, "x_list", kind)
     assert str(refusal.value) == f"x_list: {value!r} is cut at a space. Quote the value, or give it as JSON."
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (None, ["100%"]),
+        ("", ["100%"]),
+        ([], ["100%"]),
+        (1, [1]),
+        ("1", [1]),
+        ("25%", ["25%"]),
+        ([1, "50%", "100%"], [1, "50%", "100%"]),
+        ("[1, 100%]", [1, "100%"]),
+        (["2"], ["2"]),
+    ],
+)
+def test_batches_are_read_from_numbers_lists_and_text(value: Any, found: list[int | str]) -> None:
+    assert variables.batches(value, "x_serial", parsed) == found
+
+
+@pytest.mark.parametrize("value", [0, -1, "0%", "101%", "a few", True, 1.5, [1, None], {"first": 1}, "[1, 100%]]"])
+def test_value_that_is_no_size_of_a_batch_is_refused(value: Any) -> None:
+    with pytest.raises(SpecError, match=r"^x_serial: .* is no size of a batch\. Give a number of hosts"):
+        variables.batches(value, "x_serial", parsed)
+
+
+def test_batches_that_a_space_cut_are_refused() -> None:
+    with pytest.raises(SpecError, match="x_serial: '\\[1,' is cut at a space"):
+        variables.batches("[1,", "x_serial", parsed)

@@ -63,7 +63,8 @@ def test_each_state_has_its_verdict(goal: str, state: str) -> None:
 
 
 def test_all_goals_are_in_the_table() -> None:
-    assert set(GOALS) == {*TABLE, "healthy", "published"}
+    of_groups = {"refreshed", "refresh_over", "in_service"}
+    assert set(GOALS) == {*TABLE, "healthy", "published", *of_groups}
     assert all(GOALS[goal].kind == cls.kind for goal, (cls, *_rest) in TABLE.items())
 
 

@@ -119,7 +119,7 @@ def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
     found = []
     for entry in sandbox.log(after=after):
         action, parameters = entry["action"], dict(entry["params"])
-        action, name = action.removeprefix("ssm:"), action.rpartition(":")[2]
+        action, name = action.removeprefix("ssm:").removeprefix("autoscaling:"), action.rpartition(":")[2]
         if name.startswith(("Describe", "Get")) or action.startswith(("kms:", "sts:")) or entry["outcome"] != "ok":
             continue
         found += [

@@ -1,0 +1,89 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Read EC2 Auto Scaling's answers about groups and instance refreshes as facts.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .._kernel.resources import Fact
+from .._kernel.scaling_facts import (
+    DEFAULT_VERSION,
+    INSTANCE_REFRESHES,
+    SCALING_GROUP,
+    GroupMember,
+    InstanceRefresh,
+    ScalingGroup,
+    TemplateReference,
+)
+from .._kernel.state import Query
+from .decoding import UNKNOWN, Answer, utc_of
+
+NO_GROUP = frozenset({"ValidationError"})
+"""The code of DescribeInstanceRefreshes for a group that does not exist."""
+
+
+def scaling_groups(_query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield Auto Scaling groups with their members."""
+    for item in page.get("AutoScalingGroups") or ():
+        policy = item.get("MixedInstancesPolicy")
+        value = ScalingGroup(
+            item["AutoScalingGroupName"],
+            _template(_of_policy(policy) if policy else item.get("LaunchTemplate")),
+            bool(policy),
+            int(item.get("DesiredCapacity") or 0),
+            item.get("HealthCheckType") or "",
+            bool(item.get("TargetGroupARNs") or item.get("LoadBalancerNames")),
+            tuple(_member(one) for one in item.get("Instances") or ()),
+        )
+        yield SCALING_GROUP.fact(value.name, value)
+
+
+def instance_refreshes(query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield the refreshes of a group as one fact, the newest first. A group that does not exist has no such fact."""
+    if UNKNOWN in page:
+        return
+    found = tuple(_refresh(item) for item in page.get("InstanceRefreshes") or ())
+    yield INSTANCE_REFRESHES.fact(dict(query.arguments)["AutoScalingGroupName"], found)
+
+
+def _refresh(item: Mapping[str, Any]) -> InstanceRefresh:
+    desired = item.get("DesiredConfiguration") or {}
+    return InstanceRefresh(
+        item["InstanceRefreshId"],
+        item.get("Status") or "",
+        int(item.get("PercentageComplete") or 0),
+        item.get("StatusReason") or None,
+        utc_of(item.get("StartTime")),
+        utc_of(item.get("EndTime")),
+        _template(desired.get("LaunchTemplate")),
+        bool(desired.get("MixedInstancesPolicy")),
+    )
+
+
+def _member(item: Mapping[str, Any]) -> GroupMember:
+    return GroupMember(
+        item["InstanceId"],
+        item.get("LifecycleState") or "",
+        item.get("HealthStatus") or "",
+        _template(item.get("LaunchTemplate")),
+        bool(item.get("ProtectedFromScaleIn")),
+    )
+
+
+def _of_policy(policy: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return (policy.get("LaunchTemplate") or {}).get("LaunchTemplateSpecification")
+
+
+def _template(item: Mapping[str, Any] | None) -> TemplateReference | None:
+    if not item:
+        return None
+    return TemplateReference(
+        item.get("LaunchTemplateId") or "", item.get("LaunchTemplateName") or "", item.get("Version") or DEFAULT_VERSION
+    )

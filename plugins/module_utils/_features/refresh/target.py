@@ -1,0 +1,164 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The version that a group should run, the instances that do, and the meaning of a refresh that is under way.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..._kernel.errors import SpecError, UnsafePlan
+from ..._kernel.scaling_facts import (
+    ALIASES,
+    DEFAULT_VERSION,
+    LATEST_VERSION,
+    GroupMember,
+    InstanceRefresh,
+    ScalingGroup,
+    TemplateReference,
+)
+from ..._kernel.storage_facts import TemplateVersion
+from .spec import RefreshSpec
+
+_FROM_PARAMETER = "resolve:ssm:"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The version that a group should run.
+
+    ``number``: its number, or a planned id. ``desired``: the version of the refresh's desired configuration, which
+    becomes the group's own after the refresh. Empty if the group names the version itself. ``reversible``: EC2 Auto
+    Scaling can roll the refresh back.
+    """
+
+    template: TemplateReference
+    number: str
+    desired: str = ""
+    reversible: bool = False
+
+    @property
+    def text(self) -> str:
+        """The version for messages."""
+        name = self.template.name or self.template.template_id
+        return f"{self.number} of {name}" if self.number.startswith("(") else f"version {self.number} of {name}"
+
+
+def template_of(group: ScalingGroup) -> TemplateReference:
+    """Return the launch template of a group. Raises UnsafePlan for a group without one."""
+    if group.template is None:
+        raise UnsafePlan(
+            f"{group.name} uses a launch configuration, which has no versions. Give the group a launch template."
+        )
+    return group.template
+
+
+def target_of(spec: RefreshSpec, group: ScalingGroup, versions: Iterable[TemplateVersion]) -> Target:
+    """Return the version that *group* should run. Raises SpecError and UnsafePlan with the group's name."""
+    template = template_of(group)
+    known = numbers(versions)
+    own = known.get(template.version)
+    if own is None:
+        raise SpecError(f"{group.name} names version {template.version} of {template.name}, which does not exist.")
+    if spec.version is None:
+        return Target(template, own.version)
+    if spec.is_planned:
+        # The new version becomes the default one, and is the latest one in any case.
+        if template.is_alias:
+            return Target(template, spec.version)
+        found, image = spec.version, ""
+    else:
+        wanted = known.get(spec.version)
+        if wanted is None:
+            raise SpecError(f"{group.name}: {template.name} has no version {spec.version}.")
+        found, image = wanted.version, own.image
+        if spec.version == template.version or (not _is_alias(spec.version) and found == own.version):
+            return Target(template, found)
+    if group.is_mixed:
+        raise UnsafePlan(
+            f"{group.name} has a mixed instances policy with version {template.version} of {template.name}, and the "
+            "module does not change such a policy. Set the version in the policy, and leave version out here"
+        )
+    fixed = not _is_alias(spec.version) and not template.is_alias and not image.startswith(_FROM_PARAMETER)
+    return Target(template, found, spec.version, fixed)
+
+
+def _is_alias(version: str) -> bool:
+    return version in ALIASES
+
+
+@dataclass(frozen=True)
+class Known:
+    """A version of a launch template: its number, and its image."""
+
+    version: str
+    image: str
+
+
+def numbers(versions: Iterable[TemplateVersion]) -> Mapping[str, Known]:
+    """Return the versions of a launch template by their numbers and by both aliases."""
+    ordered = sorted(versions, key=lambda one: one.number)
+    found = {str(one.number): Known(str(one.number), str(one.data.get("ImageId") or "")) for one in ordered}
+    if ordered:
+        found[LATEST_VERSION] = found[str(ordered[-1].number)]
+    for one in ordered:
+        if one.is_default:
+            found[DEFAULT_VERSION] = found[str(one.number)]
+    return found
+
+
+# --- the instances ---------------------------------------------------------------------------------------------------
+
+
+def counted_members(spec: RefreshSpec, group: ScalingGroup) -> list[GroupMember]:
+    """Return the instances that a refresh replaces if they have another version."""
+    return [
+        one
+        for one in group.members
+        if not one.is_leaving
+        and not (one.is_protected and spec.ignores_protected)
+        and not (one.is_standby and spec.ignores_standby)
+    ]
+
+
+def runs(member: GroupMember, target: Target) -> bool:
+    """Return whether an instance was launched from the version."""
+    template = member.template
+    return template is not None and (template.template_id, template.version) == (
+        target.template.template_id,
+        target.number,
+    )
+
+
+def versions_in_use(group: ScalingGroup) -> dict[str, int]:
+    """Return the number of instances by the version that they were launched from, ``other`` for another launch."""
+    own = group.template.template_id if group.template is not None else ""
+    return dict(
+        sorted(
+            Counter(
+                one.template.version if one.template is not None and one.template.template_id == own else "other"
+                for one in group.members
+                if not one.is_leaving
+            ).items()
+        )
+    )
+
+
+# --- a refresh -------------------------------------------------------------------------------------------------------
+
+
+def means(refresh: InstanceRefresh, group: ScalingGroup, versions: Mapping[str, Known]) -> str:
+    """Return the number of the version to which a refresh goes, or an empty text for another configuration."""
+    template = template_of(group)
+    wanted = refresh.desired or template
+    same = wanted.template_id == template.template_id or (not wanted.template_id and wanted.name == template.name)
+    if refresh.is_mixed or not same:
+        return ""
+    found = versions.get(wanted.version)
+    return "" if found is None else found.version
