@@ -18,6 +18,9 @@ from yaml import YAMLError
 RIGHT_VALUES = {
     "_aws": "{region: eu-central-1}",
     "_block_devices": "[{device_name: /dev/xvda, volume_size: 20}]",
+    "_devices": "[/dev/xvda]",
+    "_distribution": "{copies: [{region: eu-west-1}]}",
+    "_expected_plans": "{daily: 3f0c9a}",
     "_groups": "[web]",
     "_hardware": "{imds_support: v2.0}",
     "_instance_ids": "[i-0123456789abcdef0]",

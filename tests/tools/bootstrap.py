@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets up all that development needs inside the checkout: ``.venv``, amazon.aws and a home for ansible-test.
+"""Sets up all that development needs inside the checkout: ``.venv``, amazon.aws, awx.awx and a home for ansible-test.
 
 Run it with the Python that shall be used. It needs the standard library and PyPI, and returns at once when what it
 made before is still right.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ INPUTS = (
     "requirements-collections.txt",
     "constraints.txt",
     "tests/tools/locks/uv.txt",
+    "tests/tools/locks/awx.txt",
     "tests/tools/bootstrap.py",
     "tests/tools/get_pip.py",
 )
@@ -43,6 +45,7 @@ def ready(wanted: str) -> bool:
         STAMP.is_file()
         and STAMP.read_text(encoding="utf-8") == wanted
         and (WORK / "tree" / "ansible_collections" / "amazon" / "aws").is_dir()
+        and (WORK / "awx" / "ansible_collections" / "awx" / "awx").is_dir()
     )
 
 
@@ -83,16 +86,23 @@ def set_up(wanted: str) -> None:
     print("Unpacking amazon.aws.", flush=True)
     download = WORK / "download"
     shutil.rmtree(download, ignore_errors=True)
-    wanted_package = ROOT / "requirements-collections.txt"
-    chosen = ("--require-hashes", "--requirement", wanted_package)
-    run(python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", download, *chosen)
-    (wheel,) = download.glob("ansible-*.whl")
     (site_packages,) = VENV.glob("lib/python*/site-packages")
-    with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name.startswith("ansible_collections/amazon/aws/")]
-        for place in (site_packages, WORK / "tree"):
-            shutil.rmtree(place / "ansible_collections" / "amazon", ignore_errors=True)
-            archive.extractall(place, names)
+
+    def unpack(requirements: str, collection: str, places: Sequence[Path]) -> None:
+        """Unpacks a collection, such as amazon/aws, from the wheel of `ansible` that *requirements* pins."""
+        chosen = ("--require-hashes", "--requirement", ROOT / requirements)
+        folder = download / collection
+        run(python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, *chosen)
+        (wheel,) = folder.glob("ansible-*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if name.startswith(f"ansible_collections/{collection}/")]
+            for place in places:
+                shutil.rmtree(place / "ansible_collections" / collection, ignore_errors=True)
+                archive.extractall(place, names)
+
+    unpack("requirements-collections.txt", "amazon/aws", (site_packages, WORK / "tree"))
+    # Apart from the others: only the tests of extensions/patterns read it.
+    unpack("tests/tools/locks/awx.txt", "awx/awx", (WORK / "awx",))
     shutil.rmtree(download)
 
     # `sandbox` and `tools` are imported from tests/ by name.

@@ -11,14 +11,19 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ec2ops.storage.plugins.filter.connection import connection
 
+NO_KEYS = {"access_key": "", "secret_key": "", "session_token": ""}
+"""amazon.aws refuses a profile beside the keys of the environment, which AWX's own credential sets."""
+
 
 @pytest.mark.parametrize(
     ("aws", "region", "profile", "joined"),
     [
         ("", "", "", {}),
         (None, None, None, {}),
-        ("", "eu-central-1", "shop", {"region": "eu-central-1", "profile": "shop"}),
-        ({"region": "eu-central-1"}, "", "shop", {"region": "eu-central-1", "profile": "shop"}),
+        ("", "eu-central-1", "shop", {"region": "eu-central-1", "profile": "shop", **NO_KEYS}),
+        ({"region": "eu-central-1"}, "", "shop", {"region": "eu-central-1", "profile": "shop", **NO_KEYS}),
+        ({"profile": "shop"}, "", "", {"profile": "shop", **NO_KEYS}),
+        ({"profile": "shop", "access_key": "k"}, "", "", {"profile": "shop", **NO_KEYS, "access_key": "k"}),
         ("region: eu-central-1", "eu-central-1", "", {"region": "eu-central-1"}),
         ({"access_key": "k"}, "eu-central-1", "", {"access_key": "k", "region": "eu-central-1"}),
     ],

@@ -160,7 +160,8 @@ def joined_connection(options: Mapping[str, Any], playbook: str, named: Mapping[
     """Return the connection *options* of *playbook*, together with those that have a variable of their own.
 
     *named*: the values by option, from variables such as ``rotate_snapshots_region``. Null and an empty text count as
-    no value. Raises SpecError if both ways give different values.
+    no value. With a profile, empty keys keep the keys of the environment away, since amazon.aws refuses a profile
+    beside them. Raises SpecError if both ways give different values.
     """
     joined = dict(options)
     for name, value in named.items():
@@ -169,6 +170,8 @@ def joined_connection(options: Mapping[str, Any], playbook: str, named: Mapping[
         if joined.get(name, value) != value:
             raise SpecError(f"{playbook}_{name}: {value!r} differs from {name} in {playbook}_aws. Set one of them.")
         joined[name] = value
+    if joined.get("profile"):
+        joined = {**dict.fromkeys(_KEYS, ""), **joined}
     return joined
 
 
@@ -185,6 +188,8 @@ def _is_cut(text: str) -> bool:
 def _is_list(value: Any, item: type) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(each, item) for each in value)
 
+
+_KEYS = ("access_key", "secret_key", "session_token")
 
 _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "mapping": lambda value: isinstance(value, Mapping),

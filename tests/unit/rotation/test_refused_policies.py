@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.policies import refused_policies
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.policies import (
+    approved_policies,
+    refused_policies,
+)
 
 DAILY = {"policy": "daily", "keep": {"daily": 7}}
 
@@ -28,3 +31,18 @@ DAILY = {"policy": "daily", "keep": {"daily": 7}}
 )
 def test_each_mistake_has_a_sentence(policies: list[dict[str, Any]], refused: list[str]) -> None:
     assert refused_policies(policies, "all") == refused
+
+
+@pytest.mark.parametrize(
+    ("plans", "expected"),
+    [
+        ({"daily": "a1b2"}, ["a1b2", "missing"]),
+        ({"daily": None, "7": "c3d4"}, ["missing", "c3d4"]),
+        ({}, ["missing", "missing"]),
+    ],
+)
+def test_a_policy_without_an_approved_plan_expects_one_that_is_missing(
+    plans: dict[str, Any], expected: list[str]
+) -> None:
+    policies = [DAILY, {**DAILY, "policy": 7, "expected_plan": "e5f6"}]
+    assert [policy["expected_plan"] for policy in approved_policies(policies, plans)] == expected

@@ -42,3 +42,12 @@ def refused_policies(policies: Sequence[Mapping[str, Any]], named: str) -> list[
         if number > 1
     ]
     return refused
+
+
+NOT_APPROVED = "missing"
+"""An ``expected_plan`` that no plan has, since hashes are longer."""
+
+
+def approved_policies(policies: Sequence[Mapping[str, Any]], plans: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return *policies*, each with its hash in *plans* as ``expected_plan``, or with `NOT_APPROVED`."""
+    return [{**policy, "expected_plan": plans.get(str(policy.get("policy"))) or NOT_APPROVED} for policy in policies]
