@@ -31,7 +31,7 @@ PLANNERS := $(addprefix tests/unit/,domain image kernel power relaunch restore r
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
 .PHONY: help demo test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
-    setup clean lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package
+    setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -83,6 +83,9 @@ interruption-tests: tree  ## playbooks that are killed, meet faults, or run twic
 core-tests: tree  ## a playbook of each kind with the oldest ansible-core, and with the newest where there is a Python for it
 	@for core in $(CORES); do \
 	    $(RUN) python tests/tools/cores.py $(CORE_OPTIONS) "$$core" -n 3 --dist worksteal $(CORE_TESTS); done
+
+iam: setup  ## write the IAM policies of docs/iam from their table
+	@$(RUN) python tests/tools/iam.py
 
 lint-python: setup  ## ruff, rules and format
 	@$(RUN) ruff check --quiet
