@@ -31,7 +31,7 @@ PLANNERS := $(addprefix tests/unit/,domain image kernel power relaunch restore r
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
 .PHONY: help demo test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
-    setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package
+    setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package lint-license release
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -41,7 +41,7 @@ demo: tree  ## bake an image from a running instance and relaunch it, on the san
 	@$(RUN) python tests/demo/demo.py
 
 test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and playbooks
-	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-spelling lint-changelog
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-spelling lint-changelog lint-license
 	@$(PYTEST) $(TESTS)
 
 # Without the sandbox the tests never wait: one process for each core. The tests of failures run the engine, too.
@@ -57,7 +57,7 @@ sanity: tree  ## ansible-test sanity, without an ignore file
 	    --python "$$($(VENV_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 lint: tree  ## all the lint-... below
-	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-spelling lint-changelog
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-spelling lint-changelog lint-license
 
 # In the tree, so that a file has the one name that it is imported by.
 types: tree  ## mypy, strict, on the plugins and the sandbox
@@ -116,6 +116,12 @@ lint-changelog: tree  ## antsibull-changelog
 
 lint-package: tree  ## build the collection, look what is in it, import it as Galaxy does
 	@$(RUN) python tests/tools/package.py
+
+release: tree  ## make release VERSION=1.0.0: a release in a copy of the checkout, as a dry run
+	@$(RUN) python tests/tools/release.py $${VERSION:?make release VERSION=1.0.0}
+
+lint-license: setup  ## reuse: every file has a copyright and a license
+	@$(RUN) reuse lint --quiet || $(RUN) reuse lint
 
 tree: setup  ## bring .work/tree, the copy of the collection that is run and tested, up to date
 	@$(RUN) python tests/tools/tree.py
