@@ -31,7 +31,8 @@ PLANNERS := $(addprefix tests/unit/,domain image kernel power relaunch restore r
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
 .PHONY: help demo test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
-    setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package lint-license release
+    setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package \
+    lint-license release docs sandbox
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -39,6 +40,9 @@ help:  ## list the targets
 
 demo: tree  ## bake an image from a running instance and relaunch it, on the sandbox: check, run, run again
 	@$(RUN) python tests/demo/demo.py
+
+sandbox: tree  ## a simulated EC2 for your shell, for eight hours: eval "$(make --silent sandbox)"
+	@$(RUN) python tests/tools/sandbox_shell.py
 
 test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and playbooks
 	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-spelling lint-changelog lint-license
@@ -116,6 +120,9 @@ lint-changelog: tree  ## antsibull-changelog
 
 lint-package: tree  ## build the collection, look what is in it, import it as Galaxy does
 	@$(RUN) python tests/tools/package.py
+
+docs: tree  ## the documentation site, in .work/docs/html
+	@$(RUN) python tests/tools/docs.py
 
 release: tree  ## make release VERSION=1.0.0: a release in a copy of the checkout, as a dry run
 	@$(RUN) python tests/tools/release.py $${VERSION:?make release VERSION=1.0.0}

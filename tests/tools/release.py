@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -71,7 +71,7 @@ def prepare(folder: Path, version: str) -> None:
     if count != 1:
         sys.exit("galaxy.yml has no line with the version.")
     galaxy.write_text(text, encoding="utf-8")
-    command = ["antsibull-changelog", "release", "--version", version, "--date", date.today().isoformat()]
+    command = ["antsibull-changelog", "release", "--version", version, "--date", f"{datetime.now(tz=UTC):%Y-%m-%d}"]
     done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
