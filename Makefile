@@ -32,7 +32,7 @@ TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUP
 
 .PHONY: help demo test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
     setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package \
-    lint-license release docs sandbox
+    lint-license release docs sandbox integration
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -120,6 +120,9 @@ lint-changelog: tree  ## antsibull-changelog
 
 lint-package: tree  ## build the collection, look what is in it, import it as Galaxy does
 	@$(RUN) python tests/tools/package.py
+
+integration: tree  ## ansible-test integration, on the sandbox; one target: TARGETS=ebs_volume_spec
+	@$(RUN) python tests/tools/integration.py $(TARGETS)
 
 docs: tree  ## the documentation site, in .work/docs/html
 	@$(RUN) python tests/tools/docs.py
