@@ -31,8 +31,8 @@ PLANNERS := $(addprefix tests/unit/,domain image kernel power relaunch restore r
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
 .PHONY: help demo demo-report test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests \
-    core-tests browser-tests tree setup clean lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs \
-    lint-changelog lint-package
+    core-tests browser-tests tree setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs \
+    lint-changelog lint-package lint-license release docs sandbox integration
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -44,8 +44,11 @@ demo: tree  ## bake an image from a running instance and relaunch it, on the san
 demo-report: tree  ## make a storage report of two regions with a history, on the sandbox
 	@$(RUN) python tests/demo/report.py
 
+sandbox: tree  ## a simulated EC2 for your shell, for eight hours: eval "$(make --silent sandbox)"
+	@$(RUN) python tests/tools/sandbox_shell.py
+
 test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and playbooks
-	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-spelling lint-changelog
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-spelling lint-changelog lint-license
 	@$(PYTEST) $(TESTS)
 
 # Without the sandbox the tests never wait: one process for each core. The tests of failures run the engine, too.
@@ -61,7 +64,7 @@ sanity: tree  ## ansible-test sanity, without an ignore file
 	    --python "$$($(VENV_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 lint: tree  ## all the lint-... below
-	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-spelling lint-changelog
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-spelling lint-changelog lint-license
 
 # In the tree, so that a file has the one name that it is imported by.
 types: tree  ## mypy, strict, on the plugins and the sandbox
@@ -92,6 +95,9 @@ core-tests: tree  ## a playbook of each kind with the oldest ansible-core, and w
 	@for core in $(CORES); do \
 	    $(RUN) python tests/tools/cores.py $(CORE_OPTIONS) "$$core" -n 3 --dist worksteal $(CORE_TESTS); done
 
+iam: setup  ## write the IAM policies of docs/iam from their table
+	@$(RUN) python tests/tools/iam.py
+
 lint-python: setup  ## ruff, rules and format
 	@$(RUN) ruff check --quiet
 	@$(RUN) ruff format --check --quiet || { echo 'Not formatted as `ruff format` does it:'; $(RUN) ruff format --check; }
@@ -121,6 +127,18 @@ lint-changelog: tree  ## antsibull-changelog
 
 lint-package: tree  ## build the collection, look what is in it, import it as Galaxy does
 	@$(RUN) python tests/tools/package.py
+
+integration: tree  ## ansible-test integration, on the sandbox; one target: TARGETS=ebs_volume_spec
+	@$(RUN) python tests/tools/integration.py $(TARGETS)
+
+docs: tree  ## the documentation site, in .work/docs/html
+	@$(RUN) python tests/tools/docs.py
+
+release: tree  ## make release VERSION=1.0.0: a release in a copy of the checkout, as a dry run
+	@$(RUN) python tests/tools/release.py $${VERSION:?make release VERSION=1.0.0}
+
+lint-license: setup  ## reuse: every file has a copyright and a license
+	@$(RUN) reuse lint --quiet || $(RUN) reuse lint
 
 tree: setup  ## bring .work/tree, the copy of the collection that is run and tested, up to date
 	@$(RUN) python tests/tools/tree.py

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--speed", default=1.0, type=float, help="sandbox seconds per real second (default: 1)")
     cli.add_argument("--start", type=moment, help="the sandbox's time at the start, ISO 8601 (default: the real time)")
     cli.add_argument("--buckets", action="store_true", help="throttle with EC2's published token buckets")
+    cli.add_argument("--lifetime", type=float, help="exit after so many real seconds (default: serve until a signal)")
     cli.add_argument("--parent-pid", type=int, help="exit when this process is gone")
     return cli
 
@@ -109,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
         warming = threading.Thread(target=warm_up, args=(world,), daemon=True)
         warming.start()
         with contextlib.suppress(KeyboardInterrupt):
-            stopped.wait()
+            stopped.wait(options.lifetime)
         world.faults.clear()
         server.shutdown()
         warming.join()

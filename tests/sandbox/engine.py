@@ -260,6 +260,8 @@ class World:
         self.log = Log()
         self.faults = Faults()
         self.lock = threading.RLock()
+        #: The id of the next resource by its prefix, for a seed that names ids.
+        self.chosen_ids: dict[str, str] = {}
         self.seed = seed
         self._moto: MotoSide | None = None
         self._start()
@@ -320,7 +322,7 @@ class World:
     def new_id(self, prefix: str) -> str:
         """A resource id such as `vol-0` and sixteen more hexadecimal digits; the same ones for the same seed."""
         with self.lock:
-            return f"{prefix}-0{self._random.getrandbits(64):016x}"
+            return self.chosen_ids.pop(prefix, "") or f"{prefix}-0{self._random.getrandbits(64):016x}"
 
     def reset(self) -> None:
         """A new, empty world, moto's included: no resources, faults, log or tokens. The clock and settings stay."""

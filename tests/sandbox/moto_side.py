@@ -9,7 +9,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlencode
@@ -72,6 +73,20 @@ class MotoSide:
             from moto.moto_api._internal import mock_random
 
             mock_random.seed(seed)
+
+    @staticmethod
+    @contextmanager
+    def instance_id(chosen: str | None) -> Iterator[None]:
+        """Inside, a launched instance gets the chosen id; None leaves the choice to moto."""
+        from moto.ec2.models import instances
+
+        own = instances.random_instance_id
+        if chosen:
+            instances.random_instance_id = lambda: chosen
+        try:
+            yield
+        finally:
+            instances.random_instance_id = own
 
     @staticmethod
     def account_of(access_key: str) -> str:

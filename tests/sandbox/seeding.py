@@ -45,6 +45,8 @@ take ``encrypted``, ``kms_key_id``, ``shared_with`` (accounts, or all), ``state`
 ``restored`` (days, from now), ``lock`` (``{mode, days, cool_off, age}``: hours, and seconds since it was locked) and
 ``fast_restore`` (zones in which it is enabled).
 
+An image, an instance and a volume take ``id``: the id that it gets. Nothing else may have it.
+
 Returns ids by name: ``web``, ``web/root``, ``web/data1``, ``web/elastic_ip`` (the address), ``image`` names, and for
 bulk snapshots ``snapshots`` (their number) and ``snapshot_volumes`` (the ids of their source volumes). Raises
 ValueError for what it does not know, and Ec2Error where EC2 would refuse.
@@ -76,6 +78,7 @@ from .world import (
     Snapshot,
     Tiering,
     Volume,
+    is_id,
     stamp,
 )
 
@@ -158,6 +161,13 @@ class _Seeding:
             )
         return dict(row)
 
+    def _choose(self, prefix: str, row: Mapping[str, Any]) -> None:
+        """Let the next resource have the row's id, if it names one."""
+        if row.get("id"):
+            if not is_id(prefix, str(row["id"])):
+                raise ValueError(f"seed: {row['id']} is no id of the kind {prefix}-")
+            self.world.chosen_ids[prefix] = str(row["id"])
+
     # --- images ---
 
     def image(self, given: Mapping[str, Any]) -> Image:
@@ -174,6 +184,7 @@ class _Seeding:
             ebs = {key: value for key, value in one.items() if key != "device"}
             mappings.append(self._mapping(one["device"], ebs, name, made, codes, row))
         facts = {"EnaSupport": True, "SriovNetSupport": "simple", **(row.get("facts") or {})}
+        self._choose("ami", row)
         image = Image(
             id=self.world.new_id("ami"),
             name=name,
@@ -259,6 +270,8 @@ class _Seeding:
         """A volume that is available now, holding one mark."""
         row = dict(given)
         name, tags = row.pop("name", None), row.pop("tags", None) or {}
+        self._choose("vol", row)
+        row.pop("id", None)
         request = self.request("CreateVolume", row)
         if "AvailabilityZone" not in row and "AvailabilityZoneId" not in row:
             row["AvailabilityZone"] = next(iter(zone_names(request)))
@@ -284,18 +297,15 @@ class _Seeding:
         image_id = self._image_id(row.get("image"))
         options = dict(row.get("options") or {})
         options |= self._options(row)
-        answer = run_instances(
-            self.request(
-                "RunInstances",
-                {
-                    "ImageId": image_id,
-                    "InstanceType": row.get("instance_type") or DEFAULT_TYPE,
-                    "MinCount": 1,
-                    "MaxCount": 1,
-                    **options,
-                },
-            )
-        )
+        parameters = {
+            "ImageId": image_id,
+            "InstanceType": row.get("instance_type") or DEFAULT_TYPE,
+            "MinCount": 1,
+            "MaxCount": 1,
+            **options,
+        }
+        with self.world.moto.instance_id(row.get("id")):
+            answer = run_instances(self.request("RunInstances", parameters))
         instance = self.home.instances[str((answer or {})["Instances"][0]["InstanceId"])]
         instance.tags |= {"Name": name, **(row.get("tags") or {})}
         instance.operator = row.get("operator") or ""
@@ -581,14 +591,14 @@ _SNAPSHOT_KEYS = (
     "archived", "restored", "lock", "fast_restore",
 )  # fmt: skip
 _IMAGE_KEYS = (
-    "name", "architecture", "virtualization", "root_device_name", "root", "devices", "facts", "platform",
+    "id", "name", "architecture", "virtualization", "root_device_name", "root", "devices", "facts", "platform",
     "platform_details", "usage_operation", "product_codes", "uefi_data", "tags", "description", "root_device_type",
     "public", "deprecated", "unhealthy", "launch_failure", "encrypted", "kms_key_id", "age", "launched",
     "snapshot_tags", "snapshot_description",
 )  # fmt: skip
 _INSTANCE_KEYS = (
-    "name", "image", "state", "instance_type", "data_volumes", "tags", "volume_tags", "elastic_ip", "instance_profile",
-    "key_name", "user_data", "spot", "auto_scaling", "operator", "unhealthy", "launched", "options",
+    "id", "name", "image", "state", "instance_type", "data_volumes", "tags", "volume_tags", "elastic_ip",
+    "instance_profile", "key_name", "user_data", "spot", "auto_scaling", "operator", "unhealthy", "launched", "options",
 )  # fmt: skip
 _STOPPED = {
     "Code": "Client.UserInitiatedShutdown",

@@ -90,6 +90,13 @@ def test_signal_ends_the_sandbox_cleanly(number: signal.Signals) -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
+def test_sandbox_ends_after_its_lifetime() -> None:
+    command = [sys.executable, "-m", "sandbox", "--lifetime", "0.1"]
+    ended = subprocess.run(command, cwd=HOME, check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["url"].startswith("http://127.0.0.1:")
+
+
 def test_sandbox_ends_with_its_parent() -> None:
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[1])\n"

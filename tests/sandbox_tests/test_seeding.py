@@ -270,3 +270,25 @@ def test_pending_snapshots_count_against_their_volume(world: World, sandbox: San
 def test_unknown_seed_key_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
     with pytest.raises(SandboxError, match="seed"):
         sandbox.seed(wrong)
+
+
+def test_chosen_ids_are_those_of_the_resources(sandbox: Sandbox) -> None:
+    image, instance, volume = "ami-0123456789abcdef0", "i-0123456789abcdef0", "vol-0123456789abcdef0"
+    names = sandbox.seed(
+        {
+            "image": {"id": image, "name": "web"},
+            "instances": [{"id": instance, "name": "web"}, {"name": "other"}],
+            "volume": {"id": volume, "name": "data", "Size": 1},
+        }
+    )
+    assert (names["web"], names["data"]) == (instance, volume)
+    assert names["other"] not in (instance, None)
+    ec2 = sandbox.client()
+    assert ec2.describe_images(ImageIds=[image])["Images"][0]["Name"] == "web"
+    assert ec2.describe_instances(InstanceIds=[instance])["Reservations"]
+    assert ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]["Size"] == 1
+
+
+def test_malformed_chosen_id_is_refused(sandbox: Sandbox) -> None:
+    with pytest.raises(SandboxError, match="vol-1 is no id"):
+        sandbox.seed({"volume": {"id": "vol-1", "Size": 1}})

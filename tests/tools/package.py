@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 from tools.environment import COLLECTION, WORK
 
@@ -24,12 +25,21 @@ FOLDERS = {"changelogs", "docs", "extensions", "meta", "playbooks", "plugins", "
 def main() -> None:
     """Exits with a message if something is wrong."""
     shutil.rmtree(DIST, ignore_errors=True)
-    build = ["ansible-galaxy", "collection", "build", "--output-path", str(DIST)]
-    built = subprocess.run(build, cwd=COLLECTION, check=False, capture_output=True, text=True)
-    if built.returncode:
-        sys.exit(built.stdout + built.stderr)
-    (package,) = DIST.glob("*.tar.gz")
+    examine(built(COLLECTION, DIST))
 
+
+def built(folder: Path, into: Path) -> Path:
+    """Returns the package that ansible-galaxy makes of the folder. Exits with its message if it makes none."""
+    build = ["ansible-galaxy", "collection", "build", "--force", "--output-path", str(into)]
+    done = subprocess.run(build, cwd=folder, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    (package,) = into.glob("*.tar.gz")
+    return package
+
+
+def examine(package: Path) -> set[str]:
+    """Returns the names of the package's files. Exits if it holds others than users need, or Galaxy would complain."""
     with tarfile.open(package) as archive:
         names = {member.name for member in archive.getmembers() if member.isfile()}
     strangers = sorted(
@@ -40,13 +50,14 @@ def main() -> None:
 
     # The importer ends with 0 whatever it finds; what it logs is what Galaxy would show.
     command = [sys.executable, "-m", "galaxy_importer.main", package.name]
-    imported = subprocess.run(command, cwd=DIST, check=False, capture_output=True, text=True)
+    imported = subprocess.run(command, cwd=package.parent, check=False, capture_output=True, text=True)
     log = imported.stdout + imported.stderr
-    (DIST / "importer.log").write_text(log, encoding="utf-8")
+    (package.parent / "importer.log").write_text(log, encoding="utf-8")
     problems = [line for line in log.splitlines() if re.match(r"(ERROR|WARNING|CRITICAL|FATAL)\b", line)]
     if imported.returncode or problems or "Importer processing completed successfully" not in log:
         sys.exit("\n".join(problems or [log]))
     print(f"{package.name}: {len(names)} files, imported without a complaint")
+    return names
 
 
 if __name__ == "__main__":

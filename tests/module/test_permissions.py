@@ -1,0 +1,385 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The policies of docs/iam against the request logs: nothing is missing, and nothing is without a source.
+
+The cases of the matrix run here in this process. Then each action of a case is refused once.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
+
+from in_process import Ended
+from in_process import run as run_module
+from module.test_matrix import BY_CRON, CASES, DATA, DISTRIBUTION, Case, World, bake, declare, rotate, rotated
+from playbook.seeds import seed_web
+from playbook.support import REGION
+from sandbox.client import Sandbox, SandboxError
+from tools import iam
+from tools.environment import ROOT
+from worlds import sandbox_gateway
+
+SPEED = 20.0
+OTHER_ACCOUNT = "111122223333"
+DELETED = {"DeleteSnapshot": "SnapshotId", "DeleteVolume": "VolumeId", "DeregisterImage": "ImageId"}
+MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("[a-z]*.py"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    with Sandbox.start(speed=SPEED) as sandbox:
+        instant = ("volume_", "snapshot_", "image_", "instance_", "status_ok")
+        names = [name for name in sandbox.configure()["durations"] if name.startswith(instant)]
+        sandbox.configure(durations=dict.fromkeys(names, 0.0), read_lag=0)
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(server: Sandbox) -> Sandbox:
+    server.refuse()
+    return server
+
+
+def key(world: World, region: str = REGION, account: str | None = None) -> str:
+    made = world.sandbox.client("kms", region, account=account).create_key()
+    return str(made["KeyMetadata"]["Arn"])
+
+
+MORE = (
+    Case(
+        "absent",
+        "ami_bake",
+        lambda world: {"name": "web", "version": "1", "state": "absent"},
+        (),
+        lambda world: (world.stop(), world.bake(launch_permissions=DISTRIBUTION["launch_permissions"])),
+    ),
+    Case(
+        "protected",
+        "ami_bake",
+        lambda world: bake(world, deregistration_protection="enabled"),
+        (),
+        lambda world: (world.stop(), world.bake()),
+    ),
+    Case(
+        "copied to another account",
+        "ami_bake",
+        lambda world: bake(world, copies=[{"region": "eu-west-1", "profile": OTHER_ACCOUNT}]),
+        (),
+        World.stop,
+    ),
+    Case(
+        "copied with a key",
+        "ami_bake",
+        lambda world: bake(world, copies=[{"region": "eu-west-2", "kms_key_id": key(world, "eu-west-2")}]),
+        (),
+        World.stop,
+    ),
+    Case(
+        "a volume with a key",
+        "ebs_volume_spec",
+        lambda world: declare(world, {"name": "log", "size": 10, "encrypted": True, "kms_key_id": key(world)}),
+        (),
+    ),
+    Case(
+        "copied to another account",
+        "snapshot_rotate",
+        lambda world: rotate(
+            world, copies=[{"region": "eu-west-1", "profile": OTHER_ACCOUNT, "keep": {"last": 1}, "wait": True}]
+        ),
+        (),
+    ),
+    Case(
+        "copied with a key",
+        "snapshot_rotate",
+        lambda world: rotate(
+            world,
+            copies=[
+                {"region": "eu-west-1", "kms_key_id": key(world, "eu-west-1"), "keep": {"last": 1}, "wait": True},
+            ],
+        ),
+        (),
+    ),
+    Case(
+        "replace by an image of all devices",
+        "instance_relaunch",
+        lambda world: {
+            "instance_id": world.web.instance_id,
+            "image_id": world.ec2.describe_images(Filters=[{"Name": "name", "Values": ["web-1"]}])["Images"][0][
+                "ImageId"
+            ],
+            "data_volumes": "keep",
+        },
+        (),
+        lambda world: (world.stop(), world.bake(devices="all")),
+    ),
+    Case(
+        "a new and a changed volume",
+        "ebs_volume_spec",
+        lambda world: declare(world, {"name": "log", "size": 10}, {**DATA, "size": 30}),
+        (),
+    ),
+    Case(
+        "a snapshot that is due, and others that no rule keeps",
+        "snapshot_rotate",
+        lambda world: rotate(world, keep={"last": 1}, adopt={"tags": BY_CRON}),
+        (),
+        lambda world: world.snapshots(3),
+    ),
+    Case(
+        "drill",
+        "snapshot_restore",
+        lambda world: {"source_volume_ids": [world.web.data_volume_id], "drill": True, "drill_id": "0a1b2c3d"},
+        (),
+        lambda world: world.snapshots(1),
+    ),
+)
+
+
+def of(module: str) -> list[Case]:
+    # The excluded case begins with a run of ansible-playbook, and makes no call of its own.
+    return [case for case in (*CASES, *MORE) if case.module == module and case.before is not rotated]
+
+
+def program(name: str) -> Any:
+    return importlib.import_module(f"ansible_collections.ec2ops.storage.plugins.modules.{name}")
+
+
+class Watching:
+    """The real gateway. ``tags`` has the tags of each resource right before its deletion."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._gateway = sandbox_gateway(sandbox, REGION)
+        self.tags: dict[str, Mapping[str, str]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gateway, name)
+
+    def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
+        for change in changes:
+            if change.action in DELETED:
+                with suppress(SandboxError):
+                    self.tags[change.resource] = self._sandbox.inspect(change.resource).get("tags") or {}
+        return self._gateway.perform(changes, generation)
+
+
+def started(sandbox: Sandbox, case: Case) -> Callable[..., Ended]:
+    """The case's task, to be run with or without check mode, in the world that it begins in."""
+    sandbox.refuse()
+    sandbox.reset()
+    world = World(sandbox, seed_web(sandbox, REGION))
+    case.before(world)
+    options = case.options(world)
+    sandbox.reset_log()
+    return lambda **given: run_module(sandbox, module=program(case.module), alone=False, **options, **given)
+
+
+def full(action: str) -> str:
+    return action if ":" in action else f"ec2:{action}"
+
+
+def calls(sandbox: Sandbox) -> list[dict[str, Any]]:
+    return [entry for entry in sandbox.log() if entry["action"]]
+
+
+# --- what a policy allows -------------------------------------------------------------------------------------------
+
+
+def allows(policy: Mapping[str, Any], action: str, facts: Mapping[str, Any]) -> bool:
+    """Whether a statement allows the action. ``facts``: the condition keys of the request."""
+    return any(
+        any(fnmatch.fnmatchcase(action, pattern) for pattern in row["Action"])
+        and all(
+            holds(operator, name, wanted, facts)
+            for operator, rules in row.get("Condition", {}).items()
+            for name, wanted in rules.items()
+        )
+        for row in policy["Statement"]
+    )
+
+
+def holds(operator: str, name: str, wanted: Any, facts: Mapping[str, Any]) -> bool:
+    if operator == "Null":
+        return (not facts.get(name)) == (wanted == "true")
+    if operator == "StringEquals":
+        return facts.get(name) in wanted
+    if operator == "ForAllValues:StringEquals":
+        return set(facts.get(name, ())) <= set(wanted)
+    raise AssertionError(f"{operator}: these tests do not know this operator")
+
+
+def denied(policy: Mapping[str, Any], entries: list[dict[str, Any]], tags: Mapping[str, Any]) -> set[str]:
+    """The actions of the calls that the policy does not allow, with the facts that it was asked about."""
+    found = set()
+    for entry in entries:
+        action, params = full(entry["action"]), entry["params"]
+        resource = params.get(DELETED.get(entry["action"], ""), "")
+        facts: dict[str, Any] = {"aws:TagKeys": [tag["Key"] for tag in params.get("Tags") or ()]}
+        facts |= {f"aws:ResourceTag/{tag}": value for tag, value in tags.get(resource, {}).items()}
+        if not allows(policy, action, facts):
+            found.add(f"{action} {resource} {facts}")
+        created = {"ec2:CreateAction": entry["action"]}
+        if params.get("TagSpecifications") and not allows(policy, "ec2:CreateTags", created):
+            found.add(f"ec2:CreateTags at {entry['action']}")
+    return found
+
+
+# --- the flows of a module ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Flows:
+    """All cases of a module. ``shortest``: for each action the case with the fewest calls that makes it.
+
+    ``denied``: what the module's policies do not allow.
+    """
+
+    shortest: Mapping[str, Case]
+    denied: frozenset[str]
+
+
+RECORDED: dict[str, Flows] = {}
+"""By module, for all tests that this process runs."""
+
+
+def recorded(sandbox: Sandbox, module: str) -> Flows:
+    if module not in RECORDED:
+        assert of(module), f"tests/module has no case of {module}"
+        RECORDED[module] = flows_of(sandbox, module)
+    return RECORDED[module]
+
+
+def flows_of(sandbox: Sandbox, module: str) -> Flows:
+    """Check and run each case."""
+    need = iam.needs(module)
+    policies = iam.policy(need.in_check_mode()), iam.policy(need)
+    found: dict[str, tuple[int, Case]] = {}
+    refused: set[str] = set()
+    for case in of(module):
+        run = started(sandbox, case)
+        for check, policy in zip((True, False), policies, strict=True):
+            sandbox.reset_log()
+            gateway = Watching(sandbox)
+            ended = run(check=check, gateway=gateway)
+            assert not ended.failed, f"{case.name}: {ended.failed}"
+            refused |= {f"{case.name}: {each}" for each in denied(policy, calls(sandbox), gateway.tags)}
+        made = calls(sandbox)
+        actions = {full(entry["action"]) for entry in made}
+        actions |= {"ec2:CreateTags"} if any(entry["params"].get("TagSpecifications") for entry in made) else set()
+        for action in actions:
+            if action not in found or len(made) < found[action][0]:
+                found[action] = (len(made), case)
+    return Flows({action: case for action, (_calls, case) in found.items()}, frozenset(refused))
+
+
+# --- the tests ------------------------------------------------------------------------------------------------------
+
+
+def test_every_module_role_and_playbook_has_a_policy() -> None:
+    assert sorted(iam.table()["modules"]) == MODULES, "docs/iam/actions.yml needs an entry for each module"
+    assert sorted(iam.table()["roles"]) == sorted(path.name for path in (ROOT / "roles").iterdir())
+    assert sorted(iam.table()["playbooks"]) == sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
+
+
+def test_policies_are_those_of_the_table() -> None:
+    kept = {path: path.read_text(encoding="utf-8") for path in iam.FOLDER.glob("*.json")}
+    assert kept == iam.files(), "run `make iam`"
+    for path, text in kept.items():
+        assert len(re.sub(r"\s", "", text)) <= iam.LARGEST, f"{path.name} is too large for a managed policy"
+        sids = [row["Sid"] for row in json.loads(text)["Statement"]]
+        assert len(sids) == len(set(sids)) and all(re.fullmatch("[A-Za-z0-9]+", sid) for sid in sids)
+
+
+def test_roles_and_playbooks_name_the_modules_that_they_run() -> None:
+    for kind, folder in (("roles", ROOT / "roles"), ("playbooks", ROOT / "playbooks")):
+        for name, modules in iam.table()[kind].items():
+            paths = [folder / f"{name}.yml"] if kind == "playbooks" else [*(folder / name).rglob("*.yml")]
+            texts = [path.read_text(encoding="utf-8") for path in paths]
+            included = re.findall(r"(?:include|import)_tasks: (?:\S*/)?tasks/(\S+)", "".join(texts))
+            texts += [(folder / "tasks" / path).read_text(encoding="utf-8") for path in included if kind == "playbooks"]
+            text = "".join(texts)
+            roles = re.findall(r"(?:name|role): ec2ops\.storage\.(\w+)", text)
+            used = {module for role in roles for module in iam.table()["roles"].get(role, ())}
+            called = re.findall(r"^\s*(?:- )?(?:action: )?ec2ops\.storage\.(\w+)(?=:|$)", text, re.MULTILINE)
+            used |= set(called) & set(MODULES)
+            assert used == set(modules), name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_documentation_has_the_actions_of_the_table(module: str) -> None:
+    page = (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## {module}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert section, f"docs/permissions.md has no section {module}"
+    named = set(re.findall(r"`((?:ec2|kms|iam|sts|ssm|autoscaling|elasticloadbalancing):\w+\*?)`", section[1]))
+    row = iam.table()["modules"][module]
+    # The managed policy of AWS has the other actions behind DescribeImageReferences.
+    told = {name for name, source in row["actions"].items() if source != "behind: DescribeImageReferences"}
+    assert named == told
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_request_logs_hold_the_actions_of_the_policy(sandbox: Sandbox, module: str) -> None:
+    flows = recorded(sandbox, module)
+    assert not flows.denied
+    own = iam.table()["modules"][module]["actions"]
+    assert {name for name, source in own.items() if source == "run"} <= set(flows.shortest), "no case makes these calls"
+    for name, source in own.items():
+        kind, _colon, behind = source.partition(": ")
+        if kind == "behind":
+            assert iam.table()["behind"][behind].startswith("https://docs.aws.amazon.com/"), name
+            assert f"ec2:{behind}" in own
+        elif source != "run":
+            assert name.partition(":")[2] in (ROOT / source).read_text(encoding="utf-8"), f"{source}: no {name}"
+
+
+# --- one action at a time -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_missing_permission_is_named_and_each_change_accounted_for(sandbox: Sandbox, module: str) -> None:
+    for action, case in sorted(recorded(sandbox, module).shortest.items()):
+        run = started(sandbox, case)
+        sandbox.refuse(action)
+        ended = run()
+        named = [text for text in (ended.failed, *ended.warnings) if action in text]
+        silent = action in iam.table()["modules"][module].get("optional", ())
+        assert named or silent, f"{case.name}, {action}: {ended.failed or ended.warnings}"
+        if not ended.failed or not ended.result.get("plan"):
+            continue
+        told = [*ended.result["done"], *ended.result["failed_changes"], *ended.result["not_tried"]]
+        assert len(told) == len(ended.result["plan"]), f"{case.name}, {action}: {ended.failed}"
+        for entry in ended.result["not_tried"]:
+            rehearsed = "The call was a DryRun. Nothing was changed." in ended.failed
+            assert rehearsed or entry["depends_on"], f"{case.name}, {action}: {entry}"
+
+
+@pytest.mark.parametrize(
+    ("name", "refused", "done"),
+    [
+        ("a new and a changed volume", "CreateVolume", {"ModifyVolume"}),
+        ("a new and a changed volume", "ModifyVolume", {"CreateVolume", "AttachVolume"}),
+        ("a snapshot that is due, and others that no rule keeps", "CreateSnapshot", {"CreateTags", "DeleteSnapshot"}),
+        ("snapshots that are copied, locked and quick to restore", "LockSnapshot", {"CreateSnapshot", "CopySnapshot"}),
+        ("volumes restored on an instance", "AttachVolume", {"CreateVolume"}),
+    ],
+)
+def test_work_that_does_not_need_the_permission_is_done(
+    sandbox: Sandbox, name: str, refused: str, done: set[str]
+) -> None:
+    (case,) = [case for case in (*CASES, *MORE) if case.name == name]
+    run = started(sandbox, case)
+    sandbox.refuse(refused)
+    ended = run()
+    assert f"Allow ec2:{refused}" in ended.failed.replace("allow", "Allow")
+    assert {entry["action"] for entry in ended.result["done"]} >= done, ended.failed
