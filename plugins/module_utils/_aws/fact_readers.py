@@ -44,7 +44,6 @@ from .._kernel.state import Query
 from .._kernel.storage_facts import (
     CURRENT_VERSIONS,
     FAST_RESTORES,
-    GROUP_TEMPLATES,
     IS_PUBLIC,
     IS_REPORT_PENDING,
     LAUNCH_CONFIGURATIONS,
@@ -59,7 +58,6 @@ from .._kernel.storage_facts import (
     USERS,
     VOLUME_PERMISSIONS,
     FastRestoreZone,
-    GroupTemplate,
     LaunchConfiguration,
     Modification,
     Performance,
@@ -346,21 +344,6 @@ def launch_configurations(_query: Query, page: Answer) -> Iterable[Fact]:
         for item in page.get("LaunchConfigurations") or ()
     )
     yield LAUNCH_CONFIGURATIONS.fact(found)
-
-
-def group_templates(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the launch templates of all Auto Scaling groups as one fact, also those of mixed instances."""
-    found: list[GroupTemplate] = []
-    for group in page.get("AutoScalingGroups") or ():
-        mixed = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
-        named = [group.get("LaunchTemplate"), mixed.get("LaunchTemplateSpecification")]
-        named += [one.get("LaunchTemplateSpecification") for one in mixed.get("Overrides") or ()]
-        found += [
-            GroupTemplate(group["AutoScalingGroupName"], one["LaunchTemplateId"], one.get("Version") or "$Default")
-            for one in named
-            if one and one.get("LaunchTemplateId")
-        ]
-    yield GROUP_TEMPLATES.fact(tuple(found))
 
 
 # --- names of images -------------------------------------------------------------------------------------------------

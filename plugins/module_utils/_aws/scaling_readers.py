@@ -23,6 +23,7 @@ from .._kernel.scaling_facts import (
     TemplateReference,
 )
 from .._kernel.state import Query
+from .._kernel.storage_facts import GROUP_TEMPLATES, GroupTemplate
 from .decoding import UNKNOWN, Answer, utc_of
 
 NO_GROUP = frozenset({"ValidationError"})
@@ -30,7 +31,8 @@ NO_GROUP = frozenset({"ValidationError"})
 
 
 def scaling_groups(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield Auto Scaling groups with their members."""
+    """Yield Auto Scaling groups with their members, and the launch templates of all of them as one fact."""
+    yield _group_templates(page)
     for item in page.get("AutoScalingGroups") or ():
         policy = item.get("MixedInstancesPolicy")
         value = ScalingGroup(
@@ -43,6 +45,21 @@ def scaling_groups(_query: Query, page: Answer) -> Iterable[Fact]:
             tuple(_member(one) for one in item.get("Instances") or ()),
         )
         yield SCALING_GROUP.fact(value.name, value)
+
+
+def _group_templates(page: Answer) -> Fact:
+    """Return the launch templates of all Auto Scaling groups as one fact, also those of mixed instances."""
+    found: list[GroupTemplate] = []
+    for group in page.get("AutoScalingGroups") or ():
+        mixed = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+        named = [group.get("LaunchTemplate"), mixed.get("LaunchTemplateSpecification")]
+        named += [one.get("LaunchTemplateSpecification") for one in mixed.get("Overrides") or ()]
+        found += [
+            GroupTemplate(group["AutoScalingGroupName"], one["LaunchTemplateId"], one.get("Version") or "$Default")
+            for one in named
+            if one and one.get("LaunchTemplateId")
+        ]
+    return GROUP_TEMPLATES.fact(tuple(found))
 
 
 def instance_refreshes(query: Query, page: Answer) -> Iterable[Fact]:

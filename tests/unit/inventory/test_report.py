@@ -23,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures im
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import LOCKS_QUERY, USERS
+from test_findings import CASES
 
 from inventory_world import (
     DAY,
@@ -47,7 +48,6 @@ from inventory_world import (
     vol,
     volume,
 )
-from test_findings import CASES
 
 EXACT = {"exact": True, "basis": "price"}
 

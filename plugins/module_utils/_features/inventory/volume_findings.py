@@ -20,8 +20,8 @@ from ..._kernel.times import age_text
 from . import remedies
 from .finding import Finding
 from .leftover_findings import volume_leftovers
-from .recovery import VolumeRecovery
 from .reading import is_answered
+from .recovery import VolumeRecovery
 from .spec import seconds
 from .stock import Inventory, amount_of, name_of
 
