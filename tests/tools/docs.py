@@ -58,7 +58,7 @@ def main() -> None:
     built = subprocess.run([*command, str(SOURCE), str(HTML)], check=False, env=environment)
     if built.returncode:
         sys.exit(built.returncode)
-    print(f"{HTML.relative_to(ROOT) / 'index.html'}: {sum(1 for _ in HTML.rglob('*.html'))} pages")
+    print(f"{HTML.relative_to(ROOT) / 'index.html'}: {len([*HTML.rglob('*.html')])} pages")
 
 
 def plugins() -> None:
