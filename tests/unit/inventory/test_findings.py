@@ -220,7 +220,11 @@ CASES: list[tuple[str, str, list[Resource], list[Resource], dict[str, Any]]] = [
         "image-unused",
         ami(2),
         [image(2, 2), snapshot(2, age=200 * DAY)],
-        [image(2, 2), snapshot(2, age=200 * DAY), USERS.fact(ami(2), ("arn:aws:ec2:us-east-1:1:launch-template/lt-1",))],
+        [
+            image(2, 2),
+            snapshot(2, age=200 * DAY),
+            USERS.fact(ami(2), ("arn:aws:ec2:us-east-1:1:launch-template/lt-1",)),
+        ],
         {},
     ),
     (
@@ -300,7 +304,9 @@ CASES: list[tuple[str, str, list[Resource], list[Resource], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(
-    ("finding", "resource", "there", "near", "options"), CASES, ids=[f"{number}-{case[0]}" for number, case in enumerate(CASES)]
+    ("finding", "resource", "there", "near", "options"),
+    CASES,
+    ids=[f"{number}-{case[0]}" for number, case in enumerate(CASES)],
 )
 def test_finding_appears_where_it_should_and_not_in_its_near_miss(
     finding: str, resource: str, there: list[Resource], near: list[Resource], options: dict[str, Any]

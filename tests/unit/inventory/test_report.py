@@ -23,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures im
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import LOCKS_QUERY, USERS
+from test_findings import CASES
 
 from inventory_world import (
     DAY,
@@ -47,7 +48,6 @@ from inventory_world import (
     vol,
     volume,
 )
-from test_findings import CASES
 
 EXACT = {"exact": True, "basis": "price"}
 
@@ -220,7 +220,9 @@ def test_missing_permission_removes_one_part_and_the_report_names_it() -> None:
     (part,) = document["partial"]
     assert (part["part"], part["permission"], part["code"]) == ("images", "ec2:DescribeImages", "UnauthorizedOperation")
     (warning,) = planner.plan(spec_of(), refused(there, "DescribeImages"), NOW).warnings
-    assert warning.endswith("DescribeImages failed: UnauthorizedOperation: You are not authorized. Allow ec2:DescribeImages.")
+    assert warning.endswith(
+        "DescribeImages failed: UnauthorizedOperation: You are not authorized. Allow ec2:DescribeImages."
+    )
 
 
 def test_volumes_without_an_answer_about_snapshots_are_not_called_unprotected() -> None:
@@ -274,7 +276,7 @@ def test_file_has_the_whole_report_and_only_its_owner_reads_it(tmp_path: Path) -
 
 
 def test_file_that_cannot_be_written_is_refused_before_the_first_call(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="result_file: .* is no folder in which the task can write"):
+    with pytest.raises(SpecError, match=r"result_file: .* is no folder in which the task can write"):
         result_file.require_place(str(tmp_path / "none" / "report.json"))
     with pytest.raises(SpecError, match="is a folder"):
         result_file.require_place(str(tmp_path))
@@ -324,7 +326,9 @@ def test_name_from_a_tag_stays_a_text_in_the_task(name: str) -> None:
 
 def test_users_of_an_image_are_rows_and_relations() -> None:
     arns = ("arn:aws:ec2:us-east-1:1:launch-template/lt-1", "arn:aws:ec2:us-east-1:1:instance/i-1")
-    document = report(image(1, 1), snapshot(1), USERS.fact(ami(1), (*arns, "arn:aws:ssm:us-east-1:1:parameter/web/ami")))
+    document = report(
+        image(1, 1), snapshot(1), USERS.fact(ami(1), (*arns, "arn:aws:ssm:us-east-1:1:parameter/web/ami"))
+    )
     assert [(one["id"], one["kind"]) for one in document["holders"]] == [
         ("/web/ami", "parameter"),
         ("lt-1", "launch template"),

@@ -149,7 +149,9 @@ def _swap(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     if tag_names.SWAP not in volume.tags or tag_names.REPLACED_BY in volume.tags:
         return
     spec = visible(volume.tags.get(tag_names.SPEC, ""))
-    reason = f"A swap has made {volume.volume_id}, and was not finished. Run the task with the declaration {spec} again."
+    reason = (
+        f"A swap has made {volume.volume_id}, and was not finished. Run the task with the declaration {spec} again."
+    )
     yield _made(inventory, volume, "leftover-swap", reason)
 
 

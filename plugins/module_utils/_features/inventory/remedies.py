@@ -10,8 +10,13 @@ Private to this collection.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+_PLAIN = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*")
+"""An id, a region or a word, which YAML reads as text."""
+_NOT_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
 
 
 def tasks(*several: tuple[str, str, Mapping[str, Any]], region: str) -> str:
@@ -46,10 +51,8 @@ def _lines(key: str, value: Any) -> list[str]:
 def _scalar(value: Any) -> str:
     if not isinstance(value, str):
         return json.dumps(value)
-    if value.isascii() and value and all(part.isalnum() for part in value.replace("_", "-").split("-") if part):
-        # An id, a region or a word. A number or a word such as yes would change its type.
-        if value[0].isalpha() and value.lower() not in ("yes", "no", "on", "off", "true", "false", "null", "y", "n"):
-            return value
+    if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
+        return value
     quoted = json.dumps(value)
     return f"!unsafe {quoted}" if any(mark in value for mark in ("{{", "{%", "{#")) else quoted
 
@@ -76,9 +79,7 @@ def deletion(volume_id: str, region: str) -> str:
 
 def snapshot_deletion(snapshot_id: str, region: str) -> str:
     """Return the task that deletes a snapshot."""
-    return tasks(
-        (f"Delete {snapshot_id}", SNAPSHOT, {"snapshot_id": snapshot_id, "state": "absent"}), region=region
-    )
+    return tasks((f"Delete {snapshot_id}", SNAPSHOT, {"snapshot_id": snapshot_id, "state": "absent"}), region=region)
 
 
 def modification(volume_id: str, region: str, kind: str, iops: int | None = None, mibps: int | None = None) -> str:

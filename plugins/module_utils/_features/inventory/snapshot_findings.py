@@ -154,7 +154,9 @@ def image_findings(inventory: Inventory, image: Image) -> Iterator[Finding]:
             ),
             region=state.region,
         )
-        reason = f"Nothing in the account uses {_named(image)}, which is {age_text(seconds(_idle(inventory, image)))} old."
+        reason = (
+            f"Nothing in the account uses {_named(image)}, which is {age_text(seconds(_idle(inventory, image)))} old."
+        )
         if image.facts.get("LastLaunchedTime"):
             reason = f"Nothing in the account uses {_named(image)}, which was launched last at {_last(image)}."
         cost = image_cost(inventory, image)

@@ -45,9 +45,7 @@ class Ignore:
 
     def fits(self, finding: str, resource: str, tags: Mapping[str, str]) -> bool:
         """Return whether the rule is about this finding of a resource with these tags."""
-        return (
-            fnmatchcase(resource, self.resource) and fnmatchcase(finding, self.finding) and has_tags(tags, self.tags)
-        )
+        return fnmatchcase(resource, self.resource) and fnmatchcase(finding, self.finding) and has_tags(tags, self.tags)
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,6 @@ class InventorySpec:
     unused_after: timedelta = timedelta(days=90)
     copy_regions: tuple[str, ...] = ()
     permissions: bool = False
-    metrics: bool = False
     trusted_accounts: frozenset[str] = frozenset()
     ignore: tuple[Ignore, ...] = ()
     report: str = "findings"
@@ -113,7 +110,6 @@ def parse(params: Mapping[str, Any], region: str) -> InventorySpec:
         every=dict(_policies(params.get("policies") or ())),
         copy_regions=tuple(_regions(params.get("copy_regions") or (), region)),
         permissions=bool(params.get("permissions")),
-        metrics=bool(params.get("metrics")),
         trusted_accounts=frozenset(_accounts(params.get("trusted_accounts") or ())),
         ignore=tuple(_ignores(params.get("ignore") or ())),
         report=params.get("report") or "findings",
@@ -123,7 +119,9 @@ def parse(params: Mapping[str, Any], region: str) -> InventorySpec:
 
 def _selection(tags: Mapping[Any, Any], option: str) -> dict[str, str | None]:
     """Return tags for a selection. Null stands for any value."""
-    valued = require_selector_text({key: value for key, value in tags.items() if value is not None}, option, numbers=True)
+    valued = require_selector_text(
+        {key: value for key, value in tags.items() if value is not None}, option, numbers=True
+    )
     anything = require_selector_text({key: "" for key, value in tags.items() if value is None}, option, numbers=True)
     return {**valued, **dict.fromkeys(anything)}
 
