@@ -161,7 +161,7 @@ def _encryption(inventory: Inventory, volume: Volume) -> str:
 
 
 def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterator[Finding]:
-    """Yield the findings about the recovery of one attached volume. Without an answer about snapshots there are none."""
+    """Yield the findings about the recovery of one attached volume, none without an answer about snapshots."""
     volume = recovery.volume
     if not is_answered(inventory.state, "snapshots") or not volume.attachments:
         return
