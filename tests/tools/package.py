@@ -19,7 +19,7 @@ DIST = WORK / "dist"
 # The files and folders that a built collection may have at its top.
 FILES = {"COPYING", "FILES.json", "MANIFEST.json", "requirements.txt"}
 FILES |= {"CHANGELOG.rst", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"}
-FOLDERS = {"changelogs", "docs", "extensions", "meta", "playbooks", "plugins", "roles"}
+FOLDERS = {"changelogs", "docs", "meta", "playbooks", "plugins", "roles"}
 
 
 def main() -> None:

@@ -137,7 +137,7 @@ def test_the_modules_accept_the_options(job: str) -> None:
     assert {"project", "inventory", "inventory_source", "credential", "job_template", "notification_template"} <= seen
 
 
-@pytest.mark.parametrize("wrong", [{"nam": "x"}, {"name": "x", "forks": "many"}, {"name": "x", "job_type": "scan"}])
+@pytest.mark.parametrize("wrong", [{"title": "x"}, {"name": "x", "forks": "many"}, {"name": "x", "job_type": "scan"}])
 def test_wrong_options_are_found(wrong: dict[str, Any]) -> None:
     assert ArgumentSpecValidator(argument_spec("job_template")).validate(wrong).error_messages
 
