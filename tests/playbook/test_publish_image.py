@@ -148,5 +148,6 @@ def test_late_refresh_takes_template_and_groups_back(sandbox: Sandbox, fleet: Fl
     text = " ".join(run.output.split())
     assert "a should become refreshed but is still InProgress" in text
     assert "The launch template is back at version 1." in text
+    assert '"version": "1"' in text
     assert fleet.default() == ("1", fleet.image_id)
     assert fleet.versions() == {"a": ("$Default", ["1", "1"]), "b": ("1", ["1", "1"])}
