@@ -74,6 +74,7 @@ options:
       - Make the volumes, wait until they are available, and delete them again. RV(volumes) has the times. A drill that
         fails deletes all volumes that it has made. A drill of several volumes measures those that EC2 can make. A drill
         of an instance ends at its first failure.
+      - The tag C(ec2ops:drilled) of each snapshot whose volume became available records the time of the drill.
       - The module also deletes volumes of interrupted drills, after a completed final snapshot that RV(notes) names. By
         EC2's clock, these volumes must be older than twice O(wait_timeout) for each volume of this drill.
     type: bool

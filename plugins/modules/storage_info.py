@@ -10,10 +10,11 @@ module: storage_info
 short_description: Report the volumes, snapshots and images of a region, with their costs, risks and waste
 version_added: 0.1.0
 description:
-  - Reads the EBS volumes, snapshots and images of a region, and reports what they cost, which volumes cannot be restored
-    and which resources nobody needs. The module changes nothing. Check mode and run return the same report.
-  - A finding names one resource, a severity, the reason, the monthly cost and the saving. It has the task that mends it,
-    ready to paste, if a task can.
+  - Reads the EBS volumes, snapshots and images of a region, and reports their costs, the volumes that cannot be
+    restored, and the resources that nobody needs. The module changes nothing. Check mode and run return the same
+    report.
+  - A finding names one resource, a severity, the reason, the monthly cost and the saving. If a task can mend it, the
+    finding has this task, ready to paste.
   - The number of calls depends on the pages of EC2's answers, and on the images, ten of which share a call.
   - If the user may not read a part, the report lacks this part. RV(partial) and a warning name the part and the
     permission.
@@ -87,8 +88,8 @@ options:
     default: []
   permissions:
     description:
-      - Read also with which accounts each snapshot and image is shared. EC2 has no bulk read, so this takes one call for
-        each of them. The report shows public ones in any case.
+      - Also read the accounts with which each snapshot and image is shared. EC2 has no bulk read, so this takes one
+        call for each of them. The report shows public ones in any case.
     type: bool
     default: false
   trusted_accounts:
@@ -143,8 +144,8 @@ options:
 notes:
   - The user needs C(ec2:DescribeVolumes), C(ec2:DescribeInstances), C(ec2:DescribeSnapshots), C(ec2:DescribeImages),
     C(ec2:DescribeLockedSnapshots), C(autoscaling:DescribeLaunchConfigurations), and C(ec2:DescribeImageReferences) with
-    the managed policy C(AmazonEC2ImageReferencesAccessPolicy). O(permissions=true) needs C(ec2:DescribeSnapshotAttribute)
-    and C(ec2:DescribeImageAttribute).
+    the managed policy C(AmazonEC2ImageReferencesAccessPolicy). O(permissions=true) needs
+    C(ec2:DescribeSnapshotAttribute) and C(ec2:DescribeImageAttribute).
   - The findings and the form of the report are described in the collection's docs/storage_info.md.
 seealso:
   - module: ec2ops.storage.snapshot_rotate
@@ -299,7 +300,7 @@ findings:
       description: A sentence.
       type: str
     cost:
-      description: The monthly cost of the resource, with C(least), C(most), C(exact) and C(basis). Null without a price.
+      description: The monthly cost of the resource, with C(least), C(most), C(exact) and C(basis), or null.
       type: dict
     saving:
       description: The part of the cost that the task saves. Null if it saves nothing, and without a price.

@@ -9,8 +9,8 @@ Private to this collection.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -27,7 +27,7 @@ class ResultFile:
     def __init__(self, arguments: Mapping[str, Any], is_here: bool, resolved: Callable[[str], str]) -> None:
         self._arguments, self._is_here = arguments, is_here
         given = str(arguments.get("result_file") or "")
-        self._path = given if given in ("", result_file.PACKED) else resolved(os.path.expanduser(given))
+        self._path = given if given in ("", result_file.PACKED) else resolved(str(Path(given).expanduser()))
 
     @property
     def is_wanted(self) -> bool:

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`storage_info` as a user runs it: in the controller's process and in its own, in check mode and not, with its file."""
+"""`storage_info` as a user runs it: in both processes, in check mode and not, with its file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def world(sandbox: Sandbox) -> Sandbox:
 
 
 def play(folder: Path) -> Path:
-    """A check and a run in the controller's process, a run in a process of its own, and one that returns its document."""
+    """A check and a run in the controller's process, a run in its own, and one that returns the document."""
     tasks = []
     for name, more in (
         ("check", {"check_mode": True}),

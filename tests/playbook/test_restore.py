@@ -255,7 +255,9 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     assert run.status == 0, run.output
     # A volume made by hand cannot be told from one that an interrupted drill left: its content is kept. The drill and
     # that volume do not wait for each other.
-    assert sorted(changing_calls(sandbox.log())) == ["CreateSnapshot", "CreateTags", "CreateVolume"] + ["DeleteVolume"] * 2
+    assert (
+        sorted(changing_calls(sandbox.log())) == ["CreateSnapshot", "CreateTags", "CreateVolume"] + ["DeleteVolume"] * 2
+    )
     foreseen, result = check.fact(RESULT), run.fact(RESULT)
     assert_done_as_planned(result["plan"], sandbox.log(), run.planned_ids)
     # Each run has a name of its own.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from .._kernel.errors import SpecError
@@ -30,15 +31,14 @@ def price_file() -> str:
     if not path:
         return ""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{VARIABLE}: {path} cannot be read: {error}. Name a file of prices in JSON.") from error
 
 
 def estimate(changes: Iterable[Change], state: State, prices: Prices) -> dict[str, Any] | None:
-    """Return the monthly difference of the volumes' cost, and the same as a text. Return None without a price, and if no
-    volume changes its size, type or performance.
+    """Return the monthly difference of the volumes' cost, also as a text. Return None without a price, and without a
+    change that creates, modifies or deletes a volume.
 
     *state*: EC2's answers before the plan, which show the cost of the volumes that the plan deletes.
     """

@@ -16,6 +16,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from .._kernel.errors import SpecError, StorageError
@@ -28,10 +29,10 @@ KEY = "document"
 
 def require_place(path: str) -> None:
     """Raise SpecError unless the folder of *path* takes a new file."""
-    folder = os.path.dirname(path) or "."
     if path == PACKED:
         return
-    if os.path.isdir(path):
+    folder = Path(path).parent
+    if Path(path).is_dir():
         raise SpecError(f"result_file: {path} is a folder. Name a file.")
     if not os.access(folder, os.W_OK):
         raise SpecError(f"result_file: {folder} is no folder in which the task can write. Make it first.")
@@ -45,16 +46,16 @@ def write(path: str, texts: Iterable[str]) -> None:
     part = ""
     try:
         # The mode of such a file is 0600.
-        handle, part = tempfile.mkstemp(prefix=".ec2ops-", dir=os.path.dirname(path) or ".")
+        handle, part = tempfile.mkstemp(prefix=".ec2ops-", dir=Path(path).parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.writelines(texts)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        Path(part).replace(path)
     except OSError as error:
         if part:
             with suppress(OSError):
-                os.unlink(part)
+                Path(part).unlink()
         raise StorageError(f"result_file: {path} cannot be written: {error.strerror or error}.") from error
 
 

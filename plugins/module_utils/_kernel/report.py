@@ -25,7 +25,7 @@ class Withdrawal:
 
 
 class Rows:
-    """A list of a result that is made row by row while it is read, so that a large one is never in memory as a whole."""
+    """A list of a result that is made row by row while it is read. A large one is never in memory as a whole."""
 
     def __init__(self, items: Sequence[Any], row: Callable[[Any], Any]) -> None:
         self._items, self._row = items, row

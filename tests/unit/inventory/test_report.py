@@ -23,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures im
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import LOCKS_QUERY, USERS
+from test_findings import CASES
 
 from inventory_world import (
     DAY,
@@ -47,7 +48,6 @@ from inventory_world import (
     vol,
     volume,
 )
-from test_findings import CASES
 
 EXACT = {"exact": True, "basis": "price"}
 
@@ -276,7 +276,7 @@ def test_file_has_the_whole_report_and_only_its_owner_reads_it(tmp_path: Path) -
 
 
 def test_file_that_cannot_be_written_is_refused_before_the_first_call(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="result_file: .* is no folder in which the task can write"):
+    with pytest.raises(SpecError, match=r"result_file: .* is no folder in which the task can write"):
         result_file.require_place(str(tmp_path / "none" / "report.json"))
     with pytest.raises(SpecError, match="is a folder"):
         result_file.require_place(str(tmp_path))

@@ -291,7 +291,14 @@ def test_final_snapshot_of_an_interrupted_deletion_is_taken_anew(sandbox: Sandbo
     )["SnapshotId"]
     done = restore(sandbox, source_volume_ids=[source], drill=True, wait_timeout=600)
     assert done.failed == ""
-    assert done.actions == ["CreateVolume", "CreateTags", "DeleteVolume", "CreateSnapshot", "DeleteVolume", "DeleteSnapshot"]
+    assert done.actions == [
+        "CreateVolume",
+        "CreateTags",
+        "DeleteVolume",
+        "CreateSnapshot",
+        "DeleteVolume",
+        "DeleteSnapshot",
+    ]
     assert earlier not in snapshots(sandbox)
     (final,) = set(snapshots(sandbox)) - before
     assert snapshots(sandbox)[final]["State"] == "completed"

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.inventory import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.inventory.spec import InventorySpec, parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import capture_description, copy_description
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.report import Rows
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
@@ -23,7 +24,6 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
     VolumeAttachment,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State, resource_key
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import USERS
 from ansible_collections.ec2ops.storage.plugins.modules import storage_info

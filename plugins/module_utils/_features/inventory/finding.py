@@ -23,7 +23,6 @@ IDS: Mapping[str, str] = {
     "volume-gp2": "low",
     "volume-io1": "info",
     "volume-iops-within-gp3": "medium",
-    "volume-iops-unused": "medium",
     "volume-unencrypted": "medium",
     "volume-without-policy": "medium",
     "volume-without-recovery-point": "high",
@@ -46,6 +45,7 @@ IDS: Mapping[str, str] = {
     "lock-outlasts-policy": "low",
 }
 """The id of every finding, and its severity."""
+_PLACES = {finding: place for place, finding in enumerate(IDS)}
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class Finding:
         return IDS[self.id]
 
     @property
-    def order(self) -> tuple[int, float, str, str]:
-        """The key for sorting: the most severe first, then the largest saving."""
+    def order(self) -> tuple[int, float, int, str]:
+        """The key for sorting: the most severe first, then the largest saving, then the order of `IDS`."""
         saving = self.saving.most if self.saving is not None else 0.0
-        return SEVERITIES.index(self.severity), -saving, self.resource, self.id
+        return SEVERITIES.index(self.severity), -saving, _PLACES[self.id], self.resource
 
     def view(self, region: str, account: str | None) -> dict[str, Any]:
         """Return the finding as plain data."""

@@ -19,7 +19,7 @@ from ..._kernel.prices import total
 from ..._kernel.report import Rows
 from ..._kernel.resources import Image, Volume
 from ..._kernel.state import State
-from ..._kernel.times import age_text, format_moment
+from ..._kernel.times import EARLIEST, age_text, format_moment
 from .finding import Finding
 from .leftover_findings import instance_leftovers
 from .reading import account_of, is_answered, partial, read, warnings
@@ -54,7 +54,7 @@ def plan(spec: InventorySpec, state: State, _now: datetime) -> Plan:
 
 def result(spec: InventorySpec, state: State) -> dict[str, Any]:
     """Return the whole report. Its lists of rows are made while they are read."""
-    inventory = Inventory(spec, state, state.now or datetime.min)
+    inventory = Inventory(spec, state, state.now or EARLIEST)
     volumes = [item for item in chosen(inventory, "volumes") if isinstance(item, Volume)]
     points = [item for item in chosen(inventory, "snapshots") if isinstance(item, Point)]
     images = [item for item in chosen(inventory, "images") if isinstance(item, Image)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from ..._kernel import tags as tag_names
@@ -132,7 +133,8 @@ def read(spec: InventorySpec, state: State) -> None:
 def account_of(state: State) -> str | None:
     """Return the account. Every resource names its owner, so an account with resources needs no call to STS."""
     here = state.here()
-    owners = (item.owner_id for cls in (Snapshot, Instance, Image) for item in here.all(cls) if item.owner_id)
+    owned: Iterator[Snapshot | Instance | Image] = chain(here.all(Snapshot), here.all(Instance), here.all(Image))
+    owners = (item.owner_id for item in owned if item.owner_id)
     identity = CALLER_IDENTITY.of(state)
     return next(owners, None) or (None if identity is None else identity.account)
 

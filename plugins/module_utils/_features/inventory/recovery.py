@@ -155,7 +155,7 @@ def _instance_view(inventory: Inventory, instance: Instance, parts: Sequence[Vol
     """Return the recovery of all volumes together: the oldest of their newest points counts."""
     moments = [one.newest.moment for one in parts if one.newest is not None]
     oldest = min(moments) if len(moments) == len(parts) else None
-    lates = [one.is_late for one in parts]
+    verdicts = [one.is_late for one in parts]
     drills = [one.drilled for one in parts]
     return {
         "instance_id": instance.instance_id,
@@ -168,7 +168,7 @@ def _instance_view(inventory: Inventory, instance: Instance, parts: Sequence[Vol
         "age": None if oldest is None else seconds(inventory.age(oldest)),
         "whole": _whole(inventory, parts),
         "drilled": format_moment(min(one for one in drills if one)) if all(drills) and drills else None,
-        "late": any(lates) if any(late is not None for late in lates) else None,
+        "late": any(verdicts) if any(one is not None for one in verdicts) else None,
     }
 
 

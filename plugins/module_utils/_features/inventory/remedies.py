@@ -10,8 +10,13 @@ Private to this collection.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+_PLAIN = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*")
+"""An id, a region or a word, which YAML reads as text."""
+_NOT_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
 
 
 def tasks(*several: tuple[str, str, Mapping[str, Any]], region: str) -> str:
@@ -46,10 +51,8 @@ def _lines(key: str, value: Any) -> list[str]:
 def _scalar(value: Any) -> str:
     if not isinstance(value, str):
         return json.dumps(value)
-    if value.isascii() and value and all(part.isalnum() for part in value.replace("_", "-").split("-") if part):
-        # An id, a region or a word. A number or a word such as yes would change its type.
-        if value[0].isalpha() and value.lower() not in ("yes", "no", "on", "off", "true", "false", "null", "y", "n"):
-            return value
+    if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
+        return value
     quoted = json.dumps(value)
     return f"!unsafe {quoted}" if any(mark in value for mark in ("{{", "{%", "{#")) else quoted
 

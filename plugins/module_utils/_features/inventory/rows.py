@@ -168,10 +168,8 @@ def relations(
     inventory: Inventory, volumes: Iterable[Volume], points: Iterable[Point], images: Iterable[Image]
 ) -> Iterator[list[str]]:
     """Yield the relations of the shown resources as [from, kind, to]."""
-    known = list(images)
     for volume in volumes:
-        for link in volume.attachments:
-            yield [link.instance_id, "has", volume.volume_id]
+        yield from ([link.instance_id, "has", volume.volume_id] for link in volume.attachments)
         if volume.snapshot_id:
             yield [volume.volume_id, "from", volume.snapshot_id]
     for point in points:
@@ -180,12 +178,15 @@ def relations(
             yield [point.id, "copy of", record.original]
         if point.source:
             yield [point.id, "of", point.source]
-    for image in known:
-        for snapshot_id in image.snapshot_ids:
-            yield [image.image_id, "made of", snapshot_id]
-    shown = {image.image_id for image in known}
+    yield from _of_images(inventory, list(images))
+
+
+def _of_images(inventory: Inventory, images: list[Image]) -> Iterator[list[str]]:
+    for image in images:
+        yield from ([image.image_id, "made of", snapshot_id] for snapshot_id in image.snapshot_ids)
+    shown = {image.image_id for image in images}
     for instance in inventory.instances.values():
         if instance.image_id in shown:
             yield [instance.instance_id, "launched from", instance.image_id]
-    for image_id, holder, _kind in _holders(inventory, known):
+    for image_id, holder, _kind in _holders(inventory, images):
         yield [holder, "names", image_id]

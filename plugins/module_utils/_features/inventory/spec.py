@@ -67,7 +67,6 @@ class InventorySpec:
     unused_after: timedelta = timedelta(days=90)
     copy_regions: tuple[str, ...] = ()
     permissions: bool = False
-    metrics: bool = False
     trusted_accounts: frozenset[str] = frozenset()
     ignore: tuple[Ignore, ...] = ()
     report: str = "findings"
@@ -111,7 +110,6 @@ def parse(params: Mapping[str, Any], region: str) -> InventorySpec:
         every=dict(_policies(params.get("policies") or ())),
         copy_regions=tuple(_regions(params.get("copy_regions") or (), region)),
         permissions=bool(params.get("permissions")),
-        metrics=bool(params.get("metrics")),
         trusted_accounts=frozenset(_accounts(params.get("trusted_accounts") or ())),
         ignore=tuple(_ignores(params.get("ignore") or ())),
         report=params.get("report") or "findings",

@@ -20,8 +20,8 @@ from ..._kernel.times import age_text
 from . import remedies
 from .finding import Finding
 from .leftover_findings import volume_leftovers
-from .recovery import VolumeRecovery
 from .reading import is_answered
+from .recovery import VolumeRecovery
 from .spec import seconds
 from .stock import Inventory, amount_of, name_of
 
@@ -161,7 +161,7 @@ def _encryption(inventory: Inventory, volume: Volume) -> str:
 
 
 def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterator[Finding]:
-    """Yield the findings about the recovery of one attached volume. Without an answer about snapshots there are none."""
+    """Yield the findings about the recovery of one attached volume, none without an answer about snapshots."""
     volume = recovery.volume
     if not is_answered(inventory.state, "snapshots") or not volume.attachments:
         return
