@@ -35,6 +35,7 @@ options:
   dest:
     description:
       - The folder for the files, on the controller. If there is none, the task makes it with the mode 0700.
+      - A relative path begins at the folder in which Ansible was started.
     type: path
     required: true
   title:

@@ -155,6 +155,7 @@ def test_100000_snapshots_stay_responsive(open_report: Open, capsys: pytest.Capt
     times = {"first paint": paint}
     steps = {
         "first search of the snapshots": ("#snapshots-table input", "shop-12", "input"),
+        "search of a snapshot": ("#snapshots-table input", "snap-0", "input"),
         "next search of the snapshots": ("#snapshots-table input", "shop-126", "input"),
         "filter of the snapshots": ("#snapshots-table select", "weekly", "change"),
         "search of the findings": ("#findings-table input", "snap-0f", "input"),
@@ -197,3 +198,21 @@ def test_printed_page_has_its_charts_and_no_controls(open_report: Open, tmp_path
     page.pdf(path=tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     shutil.copy(tmp_path / "report.pdf", SCREENSHOTS / "printed.pdf") if SCREENSHOTS.is_dir() else None
+
+
+def test_search_of_the_snapshots_looks_at_ids_volumes_policies_and_remarks(open_report: Open) -> None:
+    source = small()
+    source["snapshots"][0]["tier"] = "archive"
+    page = open_report([source]).page
+    box = page.locator("#snapshots-table input")
+    expected = {
+        "snap-00000000000000064": 1,
+        "DB-data": 20,
+        "web-daily vol-00000000000000001": 14,
+        "archived": 1,
+        "x": 0,
+    }
+    for words, number in expected.items():
+        box.fill(words)
+        status = page.locator("#snapshots-table p[role=status]").inner_text()
+        assert f"of {number} snapshot" in status, words

@@ -130,10 +130,19 @@ function volumesTable() {
 function snapshotsTable() {
   const { ids, total, group, moment, until, gib, sources, places, policy, policies, flags, stored } = SNAPSHOTS;
   const names = new Map(VOLUMES.map((volume) => [volume[V.id], volume[V.name]]));
-  const told = (row) => [[ARCHIVED, "archived"], [UNENCRYPTED, "not encrypted"], [DRILLED, "drilled"], [COPY, "copy"], [SHARED, "shared"]].filter(([bit]) => flags[row] & bit).map(([, text]) => text).join(", ");
+  const remarks = (bits) => [[ARCHIVED, "archived"], [UNENCRYPTED, "not encrypted"], [DRILLED, "drilled"], [COPY, "copy"], [SHARED, "shared"]].filter(([bit]) => bits & bit).map(([, text]) => text).join(", ");
+  const told = (row) => remarks(flags[row]);
   tables.snapshots = new DataTable(byId("snapshots-table"), {
     name: "Snapshots", noun: "snapshot", total, leftOut: DATA.snapshots.left_out, where: "report.json", empty: "No snapshot.",
-    search: (row) => `snap-${ids[row]} ${sources[group[row]]} ${names.get(sources[group[row]]) || ""} ${policies[policy[row]]} ${told(row)}`,
+    // Many snapshots share a volume, a policy and remarks, so a word is looked for once in each of these.
+    matcher: (word) => {
+      const has = (text) => text.toLowerCase().includes(word);
+      const inSource = sources.map((source) => has(`${source} ${names.get(source) || ""}`));
+      const inPolicy = policies.map(has);
+      const inRemarks = Array.from({ length: 64 }, (_none, bits) => has(remarks(bits)));
+      const id = word.startsWith("snap-") ? word.slice(5) : word;
+      return (row) => inSource[group[row]] || inPolicy[policy[row]] || inRemarks[flags[row]] || ids[row].includes(id);
+    },
     filters: [
       { key: "policy", label: "Policy", of: (row) => policies[policy[row]] || NO_POLICY, options: optionsOf(total, (row) => policies[policy[row]] || NO_POLICY) },
       { key: "use", label: "Recovery point", of: (row) => (flags[row] & GOOD ? "yes" : "no"), options: ["yes", "no"] },

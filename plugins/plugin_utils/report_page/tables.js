@@ -9,11 +9,11 @@ const PAGE = 25;
  * A table over the rows 0 to `total` - 1.
  * columns: { label, value(row) to sort by, cell(row) for other contents, kind: "number", "id" or "text" }
  * filters: { key, label, of(row), options, text(option) }; a row passes if of(row) equals the option
- * search(row): the text that the search box looks through
+ * search(row): the text that the search box looks through; or matcher(word): a function that tells whether a row has the word
  */
 class DataTable {
-  constructor(home, { name, noun, total, columns, filters, search, empty, leftOut = 0, where = "" }) {
-    Object.assign(this, { home, name, noun, total, columns, filters, search, empty, leftOut, where });
+  constructor(home, { name, noun, total, columns, filters, search = null, matcher = null, empty, leftOut = 0, where = "" }) {
+    Object.assign(this, { home, name, noun, total, columns, filters, search, matcher, empty, leftOut, where });
     this.chosen = {};
     this.words = [];
     this.sort = null;
@@ -71,15 +71,19 @@ class DataTable {
 
   filter() {
     const tests = this.filters.filter((filter) => this.chosen[filter.key]).map((filter) => [filter.of, this.chosen[filter.key]]);
-    const { words } = this;
-    if (words.length && !this.texts) this.texts = Array.from({ length: this.total }, (_none, row) => this.search(row).toLowerCase());
+    const matches = this.words.map((word) => (this.matcher || this.textMatcher).call(this, word));
     const found = [];
     for (let row = 0; row < this.total; row += 1) {
-      if (tests.every(([of, option]) => String(of(row)) === option) && words.every((word) => this.texts[row].includes(word))) found.push(row);
+      if (tests.every(([of, option]) => String(of(row)) === option) && matches.every((matching) => matching(row))) found.push(row);
     }
     this.found = found;
     this.order();
     this.render();
+  }
+
+  textMatcher(word) {
+    if (!this.texts) this.texts = Array.from({ length: this.total }, (_none, row) => this.search(row).toLowerCase());
+    return (row) => this.texts[row].includes(word);
   }
 
   sortBy(index) {
