@@ -99,7 +99,7 @@ def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: W
     [
         ("data_volumes", "move", "the predecessor keeps its data volumes"),
         ("old_instance", "delete", "Value of bake_and_relaunch_old_instance must be one of"),
-        ("strategy", "replace_root_volume", "Value of bake_and_relaunch_strategy must be one of"),
+        ("strategy", "replace_volume", "Value of bake_and_relaunch_strategy must be one of"),
         ("health_timeout", "abc", "bake_and_relaunch_health_timeout"),
         ("overrides", {"instance_typ": "t3.small"}, "instance_typ"),
         ("overrides", {"user_data": "replace"}, "user_data_content needs"),

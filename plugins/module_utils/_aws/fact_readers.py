@@ -234,7 +234,6 @@ def read_root_task(item: Answer) -> RootTask:
         _moment(item.get("StartTime")),
         _moment(item.get("CompleteTime")),
         {tag["Key"]: tag.get("Value") or "" for tag in item.get("Tags") or ()},
-        bool(item.get("DeleteReplacedRootVolume")),
     )
 
 

@@ -29,7 +29,6 @@ class RootTask:
     """A task that replaces the root volume of an instance.
 
     ``state``: EC2's word. ``image_id`` and ``snapshot_id``: the source of the new root volume, None for a given volume.
-    ``deletes_former``: EC2 deletes the former root volume at the end.
     """
 
     task_id: str
@@ -39,7 +38,6 @@ class RootTask:
     started: datetime | None = None
     completed: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    deletes_former: bool = False
 
     @property
     def is_under_way(self) -> bool:

@@ -236,7 +236,6 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                         datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
                         datetime(2026, 11, 23, 12, 1, tzinfo=UTC),
                         {"a": "b"},
-                        deletes_former=True,
                     ),
                 ),
             ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws import fact_readers
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_relaunch
 
 from in_process import REGION, Ended, Killed, KillingGateway, Machine, machine, run, snapshots, texts, volumes
@@ -109,16 +110,39 @@ def test_unhealthy_root_volume_is_rolled_back(pet: Pet, fate: str) -> None:
     pet.sandbox.configure(options={"unhealthy_launches": True})
     ended = pet.relaunch(old_root_volume=fate)
     assert "healthy" in ended.failed
-    assert [entry["action"] for entry in ended.result["rolled_back"]][0] == "CreateReplaceRootVolumeTask"
-    assert (pet.root == pet.web.root_volume_id) is (fate == "keep")
+    assert [entry["action"] for entry in ended.result["rolled_back"]] == ["CreateReplaceRootVolumeTask"]
+    assert pet.root == pet.web.root_volume_id
     assert any("late" in text for text in texts(pet.sandbox, pet.root))
     assert all(one["State"] == "in-use" for one in volumes(pet.sandbox).values())
-    assert [one for one in snapshots(pet.sandbox).values() if "before" in one["Description"]] == []
     pet.sandbox.configure(options={"unhealthy_launches": False})
     again = pet.relaunch(old_root_volume=fate)
     assert not again.failed
     assert pet.tags()["ec2ops:version"] == "1"
     assert (pet.web.root_volume_id in volumes(pet.sandbox)) is (fate == "keep")
+    assert pet.relaunch(old_root_volume=fate).actions == []
+
+
+def test_interrupted_run_is_rolled_back_by_the_next_one(pet: Pet) -> None:
+    pet.sandbox.configure(options={"unhealthy_launches": True})
+    pet.kill(3)
+    pet.sandbox.move_clock(60)
+    ended = pet.relaunch()
+    assert "healthy" in ended.failed
+    assert [entry["action"] for entry in ended.result["rolled_back"]] == ["CreateReplaceRootVolumeTask"]
+    assert pet.root == pet.web.root_volume_id
+
+
+def test_old_botocore_rolls_back_from_a_snapshot(pet: Pet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fact_readers, "_FIRST_WITH_VOLUME", (99,))
+    pet.sandbox.add_mark(pet.web.root_volume_id, "late")
+    pet.sandbox.configure(options={"unhealthy_launches": True})
+    assert "healthy" in pet.relaunch().failed
+    assert (pet.root == pet.web.root_volume_id, pet.tags()[ROOT_OF]) == (False, pet.web.instance_id)
+    assert any("late" in text for text in texts(pet.sandbox, pet.root))
+    pet.sandbox.configure(options={"unhealthy_launches": False})
+    assert "bake another version" in pet.relaunch().failed
+    assert not pet.relaunch(pet.bake("2")).failed
+    assert pet.tags()["ec2ops:version"] == "2"
     assert [one for one in snapshots(pet.sandbox).values() if "before" in one["Description"]] == []
 
 

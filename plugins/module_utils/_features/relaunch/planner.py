@@ -153,7 +153,7 @@ def _plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
         require_outrun_settled(spec, state, current)
     spec, choice = chosen(spec, state, current)
     if spec.strategy == REPLACE_ROOT_VOLUME:
-        return with_choice(plan_root_volume(spec, state, current), choice)
+        return with_choice(plan_root_volume(spec, state, current, now), choice)
     made, ends = together(partial(_branch, spec, state, current, now), partial(_ends, spec, state, current, now))
     made = with_choice(made, choice)
     if made.refused is not None:

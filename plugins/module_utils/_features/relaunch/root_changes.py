@@ -72,35 +72,34 @@ def replacement_stage(
     tags: Mapping[str, str],
     *,
     former: RootTask | None,
-    deletes: bool,
     on_failure: tuple[Stage, ...] = (),
+    rehearsed: bool = True,
 ) -> Stage:
     """Return the stage with the task that attaches a root volume of the image.
 
     The client token stands for the instance, the image, and *former*, the newest task before. So the same run may
-    repeat the call, and a run after another task begins a new one. *tags*: of the task.
+    repeat the call, and a run after another task begins a new one. *tags*: of the task. EC2 keeps the former root
+    volume, since a rollback needs it.
     """
     parameters: dict[str, Any] = {
         "InstanceId": current.instance_id,
         "ImageId": image.image_id,
-        "DeleteReplacedRootVolume": deletes,
+        "DeleteReplacedRootVolume": False,
     }
     if tags:
         parameters["TagSpecifications"] = [specification(_TASK, tags)]
-    fate = "delete" if deletes else "keep"
     change = Change(
         "CreateReplaceRootVolumeTask",
         task_name(current),
         state.region,
         parameters,
-        f"boot {current.instance_id} from {image.image_id}: replace the root volume {current.root_volume_id}, and "
-        f"{fate} it; the instance reboots",
+        f"boot {current.instance_id} from {image.image_id}: replace the root volume {current.root_volume_id}",
         None,
         {"instance": with_new_root(current, new_root(current), spec.image_id)},
         disruptive=True,
         identity=root_task_queries([current.instance_id])[0],
         token=("replace-root", current.instance_id, image.image_id, former.task_id if former else ""),
-        rehearsed=current.state == "running" and image.state == "available",
+        rehearsed=rehearsed and current.state == "running" and image.state == "available",
     )
     return Stage(
         (change,),
@@ -197,6 +196,18 @@ def record_stage(
     after = {**made, **(change.after or {})}
     stage = Change(change.action, volume_id, state.region, change.parameters, change.reason, change.before, after)
     return (Stage((stage,)),)
+
+
+def discard_stages(spec: RelaunchSpec, state: State, root: Volume) -> tuple[Stage, ...]:
+    """Return the stages that delete the former root volume, if the task asks for it."""
+    if spec.old_root_volume != "delete":
+        return ()
+    reason = "delete the former root volume: the instance is healthy (old_root_volume: delete)"
+    change = Change("DeleteVolume", root.volume_id, state.region, {}, reason, {"state": "available"}, disruptive=True)
+    return (
+        Stage(waits=(Wait((root.volume_id,), "detached"),)),
+        Stage((change,), (Wait((root.volume_id,), "deleted", final=True),)),
+    )
 
 
 def rollback(

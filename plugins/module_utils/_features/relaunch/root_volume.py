@@ -24,8 +24,8 @@ after a rollback                root as before                    begin another 
 The mark is the tag `tags.ROOT_OF` on the root volume. Only the facts of `root_facts` decide whether the root volume is
 that of the image. The mark only says that an earlier run has found the instance healthy.
 
-Nothing proves which volume was the root before a task that an earlier run has begun. So only the run that begins a task
-rolls it back, and no later run attaches or deletes a former root volume.
+A run that finds the task of an earlier run must prove which volume was the root before: see `_former_root`. Without
+that proof, it neither rolls back nor deletes the former root volume, and a warning says so.
 
 Private to this collection.
 """
@@ -33,6 +33,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from ..._domain.hold import forget, hold_of, wants_start
 from ..._domain.power_cycle import NO_CAPACITY, running_waits
@@ -40,15 +41,18 @@ from ..._domain.succession_guards import require_no_rollback, require_settled, s
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError, UnsafePlan, listed
 from ..._kernel.ids import is_planned
+from ..._kernel.instance_proofs import LONGEST_TRIAL
 from ..._kernel.plan import Change, Plan, Stage, Wait
+from ..._kernel.proofs import is_taken_of
 from ..._kernel.resources import Image, Instance, Volume
-from ..._kernel.state import Query, State, tag_filters
+from ..._kernel.state import Query, State, by_id, tag_filters
 from ..._kernel.storage_facts import RootTask, root_tasks
 from .left_behind import data_volumes
 from .obstacles import refuse, usable_image
 from .options import RelaunchSpec
 from .retirement import health_wait
 from .root_changes import (
+    discard_stages,
     new_root,
     preparation,
     record_stage,
@@ -61,13 +65,13 @@ from .root_changes import (
     rollback,
     root_tags,
 )
-from .root_facts import is_current, last_replacement, root_of, root_queries
+from .root_facts import is_current, last_replacement, root_of, root_queries, root_snapshot
 from .strategies import OBSTACLES_TO_A_ROOT_VOLUME, needs_snapshot, root_volume_queries
 
 _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
 
 
-def plan_root_volume(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
+def plan_root_volume(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
     """Return the plan for the root volume of *current*. Raises SpecError, UnsafePlan."""
     if is_planned(current.instance_id):
         raise SpecError(
@@ -84,7 +88,7 @@ def plan_root_volume(spec: RelaunchSpec, state: State, current: Instance) -> Pla
     if root is None:
         raise UnsafePlan(_rootless(state, current, newest))
     if is_current(spec, state, current):
-        return _finished(spec, state, current, root)
+        return _finished(spec, state, current, root, now)
     return _replaced(spec, state, current, root, newest)
 
 
@@ -96,15 +100,60 @@ def _continued(spec: RelaunchSpec, state: State, current: Instance, task: RootTa
             f"{task.image_id or task.snapshot_id or 'a volume'}, {task.state}). Run the task again once it is over"
         )
     image = usable_image(spec, state)
-    deletes = task.deletes_former
-    stage = replacement_stage(spec, state, current, image, task.tags, former=former, deletes=deletes)
-    health = Stage(waits=(health_wait(spec, current.instance_id),))
+    stage = replacement_stage(spec, state, current, image, task.tags, former=former, rehearsed=False)
     record = record_stage(state, current, new_root(current), {}, task.tags, image)
-    warning = (
-        f"an earlier run began to replace the root volume of {current.instance_id} ({task.task_id}). This run does not "
-        "roll it back, since nothing proves which volume was the root before"
+    root = root_of(state, current)
+    if root is None or root.snapshot_id == root_snapshot(image):
+        root = _former_root(state, current, image)
+    proof, discard, warnings = _proof(spec, state, current, root, task, in_time=True)
+    return Plan((stage, proof, *discard, *record), warnings)
+
+
+def _former_root(state: State, current: Instance, image: Image) -> Volume | None:
+    """Return the volume that was the root before an earlier run's task, or None if no fact proves it.
+
+    The tag `tags.ROOT_OF` points to it. EC2 must show that the image was captured from that very volume, and that
+    nothing has it now.
+    """
+    wanted = root_snapshot(image)
+    state.require(
+        Query("DescribeVolumes", tag_filters({tag_names.ROOT_OF: current.instance_id})),
+        *(by_id("DescribeSnapshots", "snapshot-id", [wanted]) if wanted else ()),
     )
-    return Plan((stage, health, *record), (warning,))
+    part = state.snapshot(wanted)
+    if part is None:
+        return None
+    found = [
+        item
+        for item in state.all(Volume)
+        if item.tags.get(tag_names.ROOT_OF) == current.instance_id
+        and is_taken_of(part, item.volume_id)
+        and item.state == "available"
+        and item.availability_zone == current.availability_zone
+    ]
+    return found[0] if found else None
+
+
+def _proof(
+    spec: RelaunchSpec, state: State, current: Instance, root: Volume | None, task: RootTask, *, in_time: bool
+) -> tuple[Stage, tuple[Stage, ...], tuple[str, ...]]:
+    """Return the wait for health with its rollback, the end of the former root volume, and warnings.
+
+    *root*: the former root volume, if it is proven. *in_time*: the task is not older than `LONGEST_TRIAL`. An older
+    rollback would lose what the instance has written since.
+    """
+    wait = (health_wait(spec, current.instance_id),)
+    if root is None or not in_time:
+        why = "its former root volume is not proven" if root is None else "it began more than a day ago"
+        warning = (
+            f"an earlier run replaced the root volume of {current.instance_id} ({task.task_id}). This run neither "
+            f"rolls it back nor deletes the former root volume, since {why}"
+        )
+        return Stage(waits=wait), (), (warning,)
+    by_snapshot = needs_snapshot(spec, state)
+    back = () if by_snapshot else rollback(spec, state, current, root, former=task, by_snapshot=False)
+    rollback_on = _ROLLBACK_ON if back else frozenset[str]()
+    return Stage(waits=wait, on_failure=back, rollback_on=rollback_on), discard_stages(spec, state, root), ()
 
 
 def _rootless(state: State, current: Instance, newest: RootTask | None) -> str:
@@ -120,7 +169,7 @@ def _rootless(state: State, current: Instance, newest: RootTask | None) -> str:
     )
 
 
-def _finished(spec: RelaunchSpec, state: State, current: Instance, root: Volume) -> Plan:
+def _finished(spec: RelaunchSpec, state: State, current: Instance, root: Volume, now: datetime) -> Plan:
     """Return the plan for a root volume that is from the image: what an interrupted run has left to do."""
     state.require(*_rescue_queries(spec, state, current))
     left = [item.snapshot_id for item in rescues(state, current, spec.image_id)] if needs_snapshot(spec, state) else []
@@ -129,20 +178,12 @@ def _finished(spec: RelaunchSpec, state: State, current: Instance, root: Volume)
     task = last_replacement(state, current)
     if task is None or tag_names.ROOT_OF in root.tags:
         return Plan((*held, *ends))
-    state.require(Query("DescribeVolumes", tag_filters({tag_names.ROOT_OF: current.instance_id})))
-    kept = sorted(
-        item.volume_id
-        for item in state.all(Volume)
-        if item.tags.get(tag_names.ROOT_OF) == current.instance_id and item.state == "available"
-    )
     image = state.image(spec.image_id) or Image(spec.image_id)
+    former = _former_root(state, current, image)
+    in_time = task.completed is None or now - task.completed <= LONGEST_TRIAL
+    proof, discard, warnings = _proof(spec, state, current, former, task, in_time=in_time)
     record = record_stage(state, current, root.volume_id, root.tags, task.tags, image)
-    named = f" A tag says that it was {listed(kept)}." if kept else ""
-    warning = (
-        f"an earlier run replaced the root volume of {current.instance_id} ({task.task_id}). This run does not roll it "
-        f"back, since nothing proves which volume was the root before.{named}"
-    )
-    return Plan((*held, Stage(waits=(health_wait(spec, current.instance_id),)), *record, *ends), (warning,))
+    return Plan((*held, proof, *discard, *record, *ends), warnings)
 
 
 def _rescue_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
@@ -194,7 +235,6 @@ def _replaced(spec: RelaunchSpec, state: State, current: Instance, root: Volume,
         image,
         tags,
         former=newest,
-        deletes=spec.old_root_volume == "delete",
         on_failure=(rescue_end(state, [rescue_name(root)], "delete: the root volume is unchanged"),)
         if by_snapshot
         else (),
@@ -211,6 +251,7 @@ def _replaced(spec: RelaunchSpec, state: State, current: Instance, root: Volume,
         *rescue,
         task,
         proof,
+        *discard_stages(spec, state, root),
         *record_stage(state, current, new_root(current), {}, tags, image),
         *rescued,
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..._domain.hold import hold_of, wants_start
-from ..._domain.instance_facts import AUTOSCALING_GROUP, relaunch_troubles
+from ..._domain.instance_facts import relaunch_troubles, root_volume_troubles
 from ..._domain.load_balancers import balancer_queries
 from ..._domain.succession import on_trial_for
 from ..._kernel.errors import UnsafePlan
@@ -124,13 +124,7 @@ def _later_writes(spec: RelaunchSpec, _state: State, old: Instance, _image: Imag
 
 
 def _managed(_spec: RelaunchSpec, _state: State, old: Instance, _image: Image) -> Iterator[str]:
-    group = old.tags.get(AUTOSCALING_GROUP)
-    if group is not None:
-        yield f"{old.instance_id} belongs to the Auto Scaling group {group}, which may replace it while it boots"
-    if old.operator is not None:
-        yield f"{old.instance_id} is managed by {old.operator}, which alone may change it"
-    if old.root_device_type != "ebs":
-        yield f"the root of {old.instance_id} is on {old.root_device_type}, and EC2 only replaces EBS volumes"
+    return (f"{old.instance_id}: {trouble}" for trouble in root_volume_troubles(old))
 
 
 def _unlike(_spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterator[str]:
@@ -152,15 +146,14 @@ def _unlike(_spec: RelaunchSpec, state: State, old: Instance, image: Image) -> I
 
 def _without_way_back(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterator[str]:
     """Yield the refusal if only a snapshot of the former root volume leads back, and EC2 would not take it."""
-    if spec.on_failure != "rollback" or not needs_snapshot(spec, state):
+    if not needs_snapshot(spec, state):
         return
     part = state.snapshot(root_snapshot(image))
     if part is None or not is_taken_of(part, old.root_volume_id or ""):
-        why = "old_root_volume: delete" if spec.old_root_volume == "delete" else "this botocore"
         yield (
-            f"{why}: a rollback would need a snapshot of {old.root_volume_id}, and EC2 only takes one of the same "
-            f"lineage. {image.image_id} was not captured from {old.root_volume_id}. Use old_root_volume: keep with "
-            "botocore 1.43.106 or newer, or on_failure: keep"
+            f"with this botocore, a rollback needs a snapshot of {old.root_volume_id}, and EC2 only takes one of the "
+            f"same lineage. {image.image_id} was not captured from {old.root_volume_id}. Install botocore 1.43.106 or "
+            "newer, bake another version, or use on_failure: keep"
         )
 
 
@@ -177,21 +170,19 @@ OBSTACLES_TO_A_ROOT_VOLUME: tuple[Obstacles, ...] = (
 
 
 def needs_snapshot(spec: RelaunchSpec, state: State) -> bool:
-    """Return whether the plan takes a snapshot of the former root volume before the task, since a rollback cannot name
-    the volume itself.
+    """Return whether the plan takes a snapshot of the former root volume before the task, since the installed botocore
+    cannot name the volume in a rollback.
     """
-    return spec.on_failure == "rollback" and (
-        spec.old_root_volume == "delete" or TAKES_ROOT_VOLUME.of(state) is not True
-    )
+    return spec.on_failure == "rollback" and TAKES_ROOT_VOLUME.of(state) is not True
 
 
 def root_volume_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
     """Return the queries for a new root volume, and for the obstacles to it."""
-    wanted = root_snapshot(state.image(spec.image_id))
+    wanted = root_snapshot(state.image(spec.image_id)) if needs_snapshot(spec, state) else None
     return (
         *root_queries(spec, current),
         *type_queries(current.instance_type),
-        *(by_id("DescribeSnapshots", "snapshot-id", [wanted]) if wanted and needs_snapshot(spec, state) else ()),
+        *(by_id("DescribeSnapshots", "snapshot-id", [wanted]) if wanted else ()),
     )
 
 
