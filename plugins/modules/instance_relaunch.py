@@ -143,7 +143,8 @@ options:
     description:
       - V(keep) leaves data volumes with the predecessor. The module refuses V(move) in this version.
       - Required for a launch if the predecessor has data volumes that O(image_id) has no snapshots of. With
-        O(strategy=auto), such volumes are an obstacle to V(replace_instance) instead. The successor gets copies of all other data volumes as of the capture.
+        O(strategy=auto), such volumes are an obstacle to V(replace_instance) instead.
+      - The successor gets copies of all other data volumes as of the capture.
       - A snapshot counts only if EC2 shows that it was taken of that very volume. A snapshot of another volume at the
         same device name does not count, and neither does a copy of a snapshot.
     type: str

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from . import tags as tag_names
 from .facts import STATUS_CHECKS, FactKind, StatusChecks
 from .instance_proofs import attached_since
 from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
@@ -93,7 +94,7 @@ def _root_replaced(resource: Resource | None, tasks: tuple[RootTask, ...] | None
     if task.state == "failed-detached":
         remedy = (
             f"{resource.instance_id} has no root volume attached. Stop it, attach its former root volume (tag "
-            f"ec2ops:root-of) as {resource.root_device_name}, and start it"
+            f"{tag_names.ROOT_OF}) as {resource.root_device_name}, and start it"
         )
         return Verdict(failed=True, seen=f"{seen}: {remedy}")
     if task.state == "failed":

@@ -162,7 +162,11 @@ def test_remains_of_a_run_are_finished(
 ) -> None:
     plan = made(spec(), *there, TAKEN, tasks=tasks)
     assert actions(plan) == wanted
-    assert actions(made(spec(strategy="auto"), *there, TAKEN, tasks=tasks)) == wanted
+    tagged = [
+        dataclasses.replace(item, tags={**item.tags, LAUNCH_IMAGE: BASE}) if isinstance(item, Instance) else item
+        for item in there
+    ]
+    assert actions(made(spec(strategy="auto"), *tagged, TAKEN, tasks=tasks)) == wanted
 
 
 def test_a_repeated_call_has_the_token_and_the_tags_of_the_task_under_way() -> None:

@@ -221,41 +221,43 @@ def _replaced(spec: RelaunchSpec, state: State, current: Instance, root: Volume,
     require_no_rollback(state, current, spec.instance_id, "instance_id")
     image = usable_image(spec, state)
     refuse(text for kind in OBSTACLES_TO_A_ROOT_VOLUME for text in kind(spec, state, current, image))
-    by_snapshot, tags = needs_snapshot(spec, state), root_tags(image, root)
     prepared, warnings = preparation(state, current, root)
-    back = rollback(spec, state, current, root, former=newest, by_snapshot=by_snapshot)
-    rescue = (rescue_stage(state, current, root, spec.image_id),) if by_snapshot else ()
-    old = [item.snapshot_id for item in rescues(state, current, spec.image_id)] if by_snapshot else []
-    done = "delete: the instance is healthy"
-    rescued = (rescue_end(state, [rescue_name(root), *old], done),) if by_snapshot else ()
-    task = replacement_stage(
-        spec,
-        state,
-        current,
-        image,
-        tags,
-        former=newest,
-        on_failure=(rescue_end(state, [rescue_name(root)], "delete: the root volume is unchanged"),)
-        if by_snapshot
-        else (),
+    stages = (
+        *((Stage(waits=(Wait((image.image_id,), "available"),)),) if image.state == "pending" else ()),
+        *power_stages(state, current),
+        *prepared,
+        *_exchange(spec, state, current, root, image, newest),
     )
+    return Plan(stages, (*warnings, *_warnings(spec, current, root, image)))
+
+
+def _exchange(
+    spec: RelaunchSpec, state: State, current: Instance, root: Volume, image: Image, newest: RootTask | None
+) -> tuple[Stage, ...]:
+    """Return the stages of the task, its proof, and the end of the former root volume."""
+    by_snapshot, tags = needs_snapshot(spec, state), root_tags(image, root)
+    rescue: tuple[Stage, ...] = ()
+    unchanged: tuple[Stage, ...] = ()
+    rescued: tuple[Stage, ...] = ()
+    if by_snapshot:
+        left = [item.snapshot_id for item in rescues(state, current, spec.image_id)]
+        rescue = (rescue_stage(state, current, root, spec.image_id),)
+        unchanged = (rescue_end(state, [rescue_name(root)], "delete: the root volume is unchanged"),)
+        rescued = (rescue_end(state, [rescue_name(root), *left], "delete: the instance is healthy"),)
+    back = rollback(spec, state, current, root, former=newest, by_snapshot=by_snapshot)
     proof = Stage(
         waits=(health_wait(spec, current.instance_id),),
         on_failure=back,
         rollback_on=_ROLLBACK_ON if back else frozenset(),
     )
-    stages = (
-        *((Stage(waits=(Wait((image.image_id,), "available"),)),) if image.state == "pending" else ()),
-        *power_stages(state, current),
-        *prepared,
+    return (
         *rescue,
-        task,
+        replacement_stage(spec, state, current, image, tags, former=newest, on_failure=unchanged),
         proof,
         *discard_stages(spec, state, root),
         *record_stage(state, current, new_root(current), {}, tags, image),
         *rescued,
     )
-    return Plan(stages, (*warnings, *_warnings(spec, current, root, image)))
 
 
 def _warnings(spec: RelaunchSpec, current: Instance, root: Volume, image: Image) -> Iterable[str]:

@@ -20,6 +20,7 @@ from ..._domain.hold import hold_of, wants_start
 from ..._domain.instance_facts import relaunch_troubles, root_volume_troubles
 from ..._domain.load_balancers import balancer_queries
 from ..._domain.succession import on_trial_for
+from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan
 from ..._kernel.facts import (
     SHUTDOWN_BEHAVIOR,
@@ -34,7 +35,7 @@ from ..._kernel.ids import is_planned
 from ..._kernel.plan import Plan
 from ..._kernel.proofs import is_taken_of
 from ..._kernel.resources import Image, Instance
-from ..._kernel.state import Query, State, by_id, images_by_id, together
+from ..._kernel.state import Query, State, by_id, images_by_id
 from ..._kernel.storage_facts import TAKES_ROOT_VOLUME, root_tasks
 from .left_behind import origin_queries, unsaid_troubles
 from .obstacles import architecture_troubles, hardware_troubles, usable_image, write_troubles
@@ -216,14 +217,22 @@ def chosen(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Relaunc
     if is_planned(current.instance_id):
         choice = Choice(REPLACE_INSTANCE, f"{current.instance_id} is only planned")
         return dataclasses.replace(spec, strategy=choice.strategy), choice
-    state.require(*root_queries(spec, current))
     choice = _continued(spec, state, current) or _free_of_obstacles(spec, state, current)
     unsaid = spec.unsaid - MOVED_BY_AUTO if choice.strategy == REPLACE_INSTANCE else spec.unsaid
     return dataclasses.replace(spec, strategy=choice.strategy, unsaid=unsaid), choice
 
 
 def _continued(spec: RelaunchSpec, state: State, current: Instance) -> Choice | None:
-    """Return the strategy of an earlier run with this image, or None."""
+    """Return the strategy of an earlier run with this image, or None.
+
+    A run writes the tag `tags.LAUNCH_IMAGE` before it begins a task. So an instance without it needs no query.
+    """
+    if tag_names.LAUNCH_IMAGE not in current.tags:
+        if on_trial_for(state, current.instance_id):
+            return Choice(REPLACE_INSTANCE, "it continues an earlier run")
+        is_there = current.image_id == spec.image_id
+        return Choice(REPLACE_INSTANCE, f"{current.instance_id} runs from it already") if is_there else None
+    state.require(*root_queries(spec, current))
     tasks = root_tasks(state, current.instance_id)
     last = last_replacement(state, current)
     if tasks and (tasks[-1].is_under_way or tasks[-1].state == "failed-detached"):
@@ -234,24 +243,18 @@ def _continued(spec: RelaunchSpec, state: State, current: Instance) -> Choice | 
         return None
     if last is not None or current.image_id != spec.image_id:
         return Choice(REPLACE_ROOT_VOLUME, f"{current.instance_id} has the root volume of {spec.image_id}")
-    return Choice(REPLACE_INSTANCE, f"{current.instance_id} runs from {spec.image_id} already")
+    return Choice(REPLACE_INSTANCE, f"{current.instance_id} runs from it already")
 
 
 def _free_of_obstacles(spec: RelaunchSpec, state: State, current: Instance) -> Choice:
     """Return the first strategy without an obstacle. Raises UnsafePlan with the obstacles to both."""
-
-    def ask(*queries: Query) -> None:
-        state.require(*queries)
-
-    together(
-        lambda: ask(*successor_queries(spec, state, current)),
-        lambda: ask(*root_volume_queries(spec, state, current)),
-    )
+    state.require(*successor_queries(spec, state, current))
     image = usable_image(spec, state)
     moving = dataclasses.replace(spec, unsaid=spec.unsaid - MOVED_BY_AUTO)
     to_successor = [text for kind in OBSTACLES_TO_A_SUCCESSOR for text in kind(moving, state, current, image)]
     if not to_successor:
         return Choice(REPLACE_INSTANCE, f"a successor can take over everything of {current.instance_id}")
+    state.require(*root_volume_queries(spec, state, current))
     to_root = [text for kind in OBSTACLES_TO_A_ROOT_VOLUME for text in kind(spec, state, current, image)]
     if not to_root:
         return Choice(REPLACE_ROOT_VOLUME, f"a successor cannot take over everything: {'; '.join(to_successor)}")
