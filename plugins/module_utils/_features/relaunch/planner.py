@@ -425,7 +425,8 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     """Return the instance of the given id or its successor, with its predecessor as ``replaced``."""
-    state = recognized(spec, state)
+    # The result comes from the state as it is.
+    state = dataclasses.replace(recognized(spec, state), open=False)
     current = _current(dataclasses.replace(spec, follow_successor=True), state)
     if current is None:
         # The task names it by its own id, and its launch was rolled back.
