@@ -131,6 +131,15 @@ def _unfit_for_root(params: Mapping[str, Any]) -> tuple[str, ...]:
         "it, or use strategy: replace_instance"
         for name in names
     ]
+    health = params.get("health") or {}
+    found += [
+        f"health: {name}: strategy: replace_root_volume only waits for status checks. Remove it, or use strategy: "
+        "replace_instance"
+        for name in ("url", "tcp_port")
+        if health.get(name) is not None
+    ]
+    if params.get("stage") not in (None, "all"):
+        found.append("stage: strategy: replace_root_volume has no successor to verify. Use strategy: replace_instance")
     if params["old_instance"]:
         found.append(
             f"old_instance: {params['old_instance']}: strategy: replace_root_volume has no predecessor. Remove the "
