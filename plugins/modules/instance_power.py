@@ -61,6 +61,13 @@ options:
         facts, such as a second network interface. So no instance is stopped in vain.
     type: bool
     default: false
+  relaunch_strategy:
+    description:
+      - With O(for_relaunch=true), the O(ec2ops.storage.instance_relaunch#module:strategy) of that relaunch. Fewer facts
+        hinder V(replace_root_volume) and V(auto) than V(replace_instance).
+    type: str
+    choices: [replace_instance, replace_root_volume, auto]
+    default: replace_instance
   older_than:
     description:
       - With O(state=restored) and without O(instance_ids), restore the instances whose hold ended longer than this ago.
@@ -257,6 +264,11 @@ ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["stopped", "running", "restored"], "required": True},
     "remember": {"type": "bool", "default": False},
     "for_relaunch": {"type": "bool", "default": False},
+    "relaunch_strategy": {
+        "type": "str",
+        "choices": ["replace_instance", "replace_root_volume", "auto"],
+        "default": "replace_instance",
+    },
     "older_than": {"type": "str", "default": "1h"},
     "force": {"type": "bool", "default": False},
     "hibernate": {"type": "bool", "default": False},

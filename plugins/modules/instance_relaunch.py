@@ -56,10 +56,26 @@ options:
     type: bool
     default: true
   strategy:
-    description: The method of the relaunch. V(replace_instance) launches a successor.
+    description:
+      - The method of the relaunch.
+      - V(replace_instance) launches a successor.
+      - V(replace_root_volume) gives the running instance a new root volume from the AMI, and EC2 reboots the instance.
+        The instance keeps its id, its network interfaces and addresses, and its data volumes. The AMI must have the
+        product codes, billing, architecture and virtualization of the instance. The module refuses O(overrides) and
+        O(old_instance), which this method cannot fulfil.
+      - V(auto) takes V(replace_instance) if nothing hinders it, else V(replace_root_volume). It refuses an instance
+        that neither method can relaunch, and names every obstacle. RV(strategy_reason) and RV(msg) have the reason.
     type: str
-    choices: [replace_instance]
+    choices: [replace_instance, replace_root_volume, auto]
     default: replace_instance
+  old_root_volume:
+    description:
+      - With O(strategy=replace_root_volume) or O(strategy=auto), the action on the former root volume once the instance
+        is healthy. V(keep) leaves it available, with the tag C(ec2ops:root-of). V(delete) deletes it.
+      - No later run deletes a kept volume.
+      - The default is V(keep).
+    type: str
+    choices: [keep, delete]
   overrides:
     description:
       - The facts that differ in the successor. They apply at its launch. The module does not change an instance that
@@ -126,8 +142,9 @@ options:
   data_volumes:
     description:
       - V(keep) leaves data volumes with the predecessor. The module refuses V(move) in this version.
-      - Required for a launch if the predecessor has data volumes that O(image_id) has no snapshots of. The successor
-        gets copies of all other data volumes as of the capture.
+      - Required for a launch if the predecessor has data volumes that O(image_id) has no snapshots of. With
+        O(strategy=auto), such volumes are an obstacle to V(replace_instance) instead.
+      - The successor gets copies of all other data volumes as of the capture.
       - A snapshot counts only if EC2 shows that it was taken of that very volume. A snapshot of another volume at the
         same device name does not count, and neither does a copy of a snapshot.
     type: str
@@ -135,7 +152,8 @@ options:
   elastic_ip:
     description:
       - V(keep) leaves an Elastic IP with the predecessor. The module refuses V(move) in this version.
-      - Required for a launch if the predecessor has an Elastic IP.
+      - Required for a launch if the predecessor has an Elastic IP. With O(strategy=auto), it is an obstacle to
+        V(replace_instance) instead.
     type: str
     choices: [keep, move]
   target_groups:
@@ -143,7 +161,8 @@ options:
       - V(keep) leaves the predecessor registered with its load balancers. The module refuses V(move) in this version.
         Load balancers are Classic Load Balancers, and target groups that have the instance or one of its private
         addresses as a target.
-      - Required for a launch if the predecessor is registered with a load balancer.
+      - Required for a launch if the predecessor is registered with a load balancer. With O(strategy=auto), that is an
+        obstacle to V(replace_instance) instead.
     type: str
     choices: [keep, move]
   health:
@@ -160,7 +179,8 @@ options:
         default: 600
   old_instance:
     description:
-      - The action on the predecessor once its successor is healthy.
+      - The action on the predecessor once its successor is healthy. The default is V(stop).
+      - The module refuses any value with O(strategy=replace_root_volume), which has no predecessor.
       - The module refuses V(terminate) if EC2 would delete a data volume that stays with the predecessor, or if the
         predecessor has termination protection.
       - The module refuses V(stop) and V(terminate) if the predecessor has stop protection.
@@ -170,11 +190,12 @@ options:
         and a warning names both. Stop or terminate it yourself.
     type: str
     choices: [stop, terminate, keep]
-    default: stop
   on_failure:
     description:
       - The reaction to a failed launch, or to a successor that does not become healthy.
-      - V(rollback) terminates the successor, and starts a predecessor with a hold again.
+      - V(rollback) terminates the successor, and starts a predecessor with a hold again. With
+        O(strategy=replace_root_volume), it gives the instance its former root volume back. Before botocore 1.43.106, it
+        restores that volume from a snapshot that the module takes before the task.
       - V(keep) leaves both instances as they are, for inspection.
     type: str
     choices: [rollback, keep]
@@ -208,7 +229,9 @@ notes:
     C(ec2:CreateTags), C(ec2:DeleteTags), C(iam:PassRole) (instance profiles), and C(ec2:StopInstances) or
     C(ec2:TerminateInstances). The rollback needs C(ec2:TerminateInstances), C(ec2:ModifyInstanceAttribute) (protected
     instances) and C(ec2:StartInstances). Launching and starting instances with volumes that a customer managed KMS key
-    encrypts needs C(kms:CreateGrant) on that key.
+    encrypts needs C(kms:CreateGrant) on that key. O(strategy=replace_root_volume) and O(strategy=auto) also need
+    C(ec2:DescribeReplaceRootVolumeTasks) and C(ec2:CreateReplaceRootVolumeTask), V(delete) needs C(ec2:DeleteVolume),
+    and a botocore before 1.43.106 needs C(ec2:CreateSnapshot) and C(ec2:DeleteSnapshot).
   - The successor gets new private addresses of the same subnet. It gets a new public address if the predecessor has a
     non-elastic one. A predecessor that M(ec2ops.storage.instance_power) stopped with C(remember=true) counts as it was
     before that stop. For any other stopped predecessor, the subnet decides.
@@ -255,6 +278,14 @@ EXAMPLES = r"""
       ansible.builtin.debug:
         msg: "{{ web.instance_id }} serves from {{ web.image_id }} in place of {{ web.replaced }}"
 
+- name: Give a server with several addresses the new version, as a root volume
+  ec2ops.storage.instance_relaunch:
+    instance_id: i-0123456789abcdef0
+    image_id: ami-0123456789abcdef0
+    strategy: replace_root_volume
+    old_root_volume: delete
+    region: eu-central-1
+
 - name: Plan a relaunch from an image that an earlier task only plans
   ec2ops.storage.instance_relaunch:
     instance_id: i-0123456789abcdef0
@@ -297,6 +328,16 @@ image_id:
   returned: success
   type: str
   sample: ami-0123456789abcdef0
+strategy:
+  description: The method of the relaunch. With O(strategy=auto), the one that the module has chosen.
+  returned: success
+  type: str
+  sample: replace_instance
+strategy_reason:
+  description: The reason for RV(strategy).
+  returned: success
+  type: str
+  sample: a successor can take over everything of i-0123456789abcdef0
 plan:
   description:
     - The planned changes in order, the same in check mode. One entry per resource. The hash of the user data stands in
@@ -406,13 +447,18 @@ ARGUMENT_SPEC = {
     "instance_id": {"type": "str", "required": True},
     "image_id": {"type": "str", "required": True},
     "follow_successor": {"type": "bool", "default": True},
-    "strategy": {"type": "str", "choices": ["replace_instance"], "default": "replace_instance"},
+    "strategy": {
+        "type": "str",
+        "choices": ["replace_instance", "replace_root_volume", "auto"],
+        "default": "replace_instance",
+    },
+    "old_root_volume": {"type": "str", "choices": ["keep", "delete"]},
     "overrides": {"type": "dict", "options": OVERRIDES},
     "data_volumes": {"type": "str", "choices": ["keep", "move"]},
     "elastic_ip": {"type": "str", "choices": ["keep", "move"]},
     "target_groups": {"type": "str", "choices": ["keep", "move"]},
     "health": {"type": "dict", "options": HEALTH},
-    "old_instance": {"type": "str", "choices": ["stop", "terminate", "keep"], "default": "stop"},
+    "old_instance": {"type": "str", "choices": ["stop", "terminate", "keep"]},
     "on_failure": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
     "lose_instance_store": {"type": "bool", "default": False},
     "lose_writes": {"type": "bool", "default": True},

@@ -99,7 +99,7 @@ def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: W
     [
         ("data_volumes", "move", "the predecessor keeps its data volumes"),
         ("old_instance", "delete", "Value of bake_and_relaunch_old_instance must be one of"),
-        ("strategy", "replace_root_volume", "Value of bake_and_relaunch_strategy must be one of"),
+        ("strategy", "replace_volume", "Value of bake_and_relaunch_strategy must be one of"),
         ("health_timeout", "abc", "bake_and_relaunch_health_timeout"),
         ("overrides", {"instance_typ": "t3.small"}, "instance_typ"),
         ("overrides", {"user_data": "replace"}, "user_data_content needs"),
@@ -421,6 +421,7 @@ def test_restore_power_takes_named_instances_at_once(sandbox: Sandbox, web: Web)
 
 def test_an_attachment_without_a_choice_is_refused_before_the_source_is_stopped(sandbox: Sandbox, web: Web) -> None:
     given = {name: value for name, value in variables(web).items() if name not in KEEP}
+    given["bake_and_relaunch_strategy"] = "replace_instance"
     for check in (True, False):
         sandbox.reset_log()
         run = run_playbook(sandbox, PLAYBOOK, given, check=check)
@@ -431,6 +432,19 @@ def test_an_attachment_without_a_choice_is_refused_before_the_source_is_stopped(
         assert "Set data_volumes: keep" in run.failures[0]
         assert changing_calls(sandbox.log()) == []
     assert sandbox.marks(web.instance_id)["gaps"] == []
+
+
+def test_auto_gives_a_source_with_attachments_a_new_root_volume(sandbox: Sandbox, web: Web) -> None:
+    given = {name: value for name, value in variables(web).items() if name not in KEEP}
+    run = check_then_run(sandbox, given)
+    result = run.fact("bake_and_relaunch_result")
+    assert (result["instance_id"], result["replaced"]) == (web.instance_id, None)
+    assert "strategy replace_root_volume: a successor cannot take over everything" in " ".join(run.output.split())
+    new = described_instance(sandbox, web.instance_id)
+    devices = {device["DeviceName"]: device["Ebs"]["VolumeId"] for device in new["BlockDeviceMappings"]}
+    assert (devices[DATA_DEVICE], devices[ROOT_DEVICE] == web.root_volume_id) == (web.data_volume_id, False)
+    marks = sandbox.marks(devices[ROOT_DEVICE])["marks"]
+    assert [mark["text"] for mark in marks if mark["writer"] == web.instance_id][-1] in ("tick", "start", "stop")
 
 
 def test_without_attachments_nothing_has_to_be_chosen(sandbox: Sandbox, web: Web) -> None:

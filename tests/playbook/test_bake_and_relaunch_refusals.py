@@ -32,7 +32,7 @@ def seeded(sandbox: Sandbox, billing: dict[str, Any], **row: Any) -> dict[str, A
 
 @pytest.mark.parametrize("check", [True, False], ids=["check", "run"])
 def test_data_volume_of_a_source_for_create_image_is_refused_before_the_stop(sandbox: Sandbox, check: bool) -> None:
-    given = seeded(sandbox, RHEL, data_volumes=1)
+    given = {**seeded(sandbox, RHEL, data_volumes=1), "bake_and_relaunch_strategy": "replace_instance"}
     sandbox.reset_log()
     run = run_playbook(sandbox, PLAYBOOK, given, check=check)
     assert run.status != 0

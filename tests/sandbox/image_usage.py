@@ -114,7 +114,7 @@ def _instances(request: Request, account: str, states: list[str]) -> Iterator[tu
     for instance in home.instances.values():
         state = instance.state(request.now)
         if state in states and not (state == "terminated" and _ended(instance, request) + gone <= request.now):
-            yield instance.image_id, f"arn:aws:ec2:{request.region}:{account}:instance/{instance.id}"
+            yield instance.image_at(request.now), f"arn:aws:ec2:{request.region}:{account}:instance/{instance.id}"
 
 
 def _ended(instance: Any, request: Request) -> Any:

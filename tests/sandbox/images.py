@@ -260,7 +260,7 @@ def create_image(request: Request) -> Shape:
     tags = tag_specifications(request, "image", "snapshot")
     given = params.get("BlockDeviceMappings") or []
     _unique_devices(given)
-    source = _known_anywhere(request, instance.image_id)
+    source = _known_anywhere(request, instance.image_at(request.now))
     plans = _image_devices(request, instance, given)
     for volume, _mapping in plans:
         if volume is not None:
@@ -308,7 +308,7 @@ def create_image(request: Request) -> Shape:
         failure=failures[0] if failures else "",
         snapshots_made=home.moment("image_snapshots", now),
         source_instance_id=instance.id,
-        source_image_id=instance.image_id,
+        source_image_id=instance.image_at(request.now),
         source_image_region=request.region,
     )
     if params.get("BootModeOverride"):

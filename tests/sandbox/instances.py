@@ -640,7 +640,7 @@ def instance_row(request: Request, instance: Instance, network: Network) -> Shap
     last = instance.latest(request.now)
     row: Shape = {
         "InstanceId": instance.id,
-        "ImageId": instance.image_id,
+        "ImageId": instance.image_at(now),
         "InstanceType": instance.type,
         "State": state_row(shown_state(request, instance)),
         "LaunchTime": instance.launched.replace(microsecond=0),
@@ -784,7 +784,7 @@ def _fields(request: Request, network: Network) -> dict[str, Any]:
             "Arn"
         ),
         "iam-instance-profile.id": lambda one: (network.rows.get(one.id, {}).get("IamInstanceProfile") or {}).get("Id"),
-        "image-id": lambda one: one.image_id,
+        "image-id": lambda one: one.image_at(now),
         "instance-id": lambda one: one.id,
         "instance-lifecycle": lambda one: "spot" if one.spot else None,
         "instance-state-code": lambda one: STATE_CODES[shown_state(request, one)],

@@ -22,6 +22,7 @@ from .errors import Ec2Error
 
 if TYPE_CHECKING:
     from .engine import World
+    from .root_tasks import RootTask
 
 Shape = dict[str, Any]
 """A value in the shape in which boto3 takes or gives it."""
@@ -568,6 +569,12 @@ class Instance:
     spot: Shape = field(default_factory=dict)
     checked: datetime | None = None
     gone: datetime | None = None
+    replaced_images: list[tuple[datetime, str]] = field(default_factory=list)
+    """The images of later root volumes, each with the moment from which EC2 shows it."""
+
+    def image_at(self, now: datetime) -> str:
+        """ImageId: that of the launch, or of the latest root volume."""
+        return next((image for moment, image in reversed(self.replaced_images) if moment <= now), self.image_id)
 
     def latest(self, now: datetime) -> Power:
         """The change of power that counts at ``now``: a read of the past does not know what was asked after it."""
@@ -656,6 +663,9 @@ class Region:
         """Image Builder's, seeded: type of resource, id of the parent image, ARN."""
         self.usage_reports: dict[str, UsageReport] = {}
         self.instances: dict[str, Instance] = {}
+        self.root_tasks: dict[str, RootTask] = {}
+        self.root_health: dict[str, bool] = {}
+        """By former root volume: whether what boots from it fails its status checks."""
         self.encryption_by_default = False
         self.default_kms_key_id: str | None = None
         self.last_snapshot_of: dict[str, datetime] = {}

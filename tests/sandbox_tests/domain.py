@@ -22,6 +22,7 @@ TRANSITIONS = (
     "fast_restore_optimizing", "fast_restore_disabling",
     "image_registering", "image_snapshots", "image_pending", "image_copying", "image_usage_report",
     "instance_pending", "instance_stopping", "instance_shutting_down", "instance_rebooting", "status_ok",
+    "root_task_pending", "root_task_replacing",
 )  # fmt: skip
 
 

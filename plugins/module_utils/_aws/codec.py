@@ -43,7 +43,9 @@ from .fact_readers import (
     modifications,
     parameters,
     permissions,
+    read_root_task,
     references,
+    root_volume_tasks,
     snapshots,
     spot_requests,
     statuses,
@@ -133,6 +135,7 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeInstanceTypes": Listing(instance_types, ("MaxResults", 100), unless="InstanceTypes"),
     "DescribeInstanceCreditSpecifications": Listing(credit_specifications, ("MaxResults", 1000), unless="InstanceIds"),
     "DescribeSpotInstanceRequests": Listing(spot_requests, ("MaxResults", 1000), unless="SpotInstanceRequestIds"),
+    "DescribeReplaceRootVolumeTasks": Listing(root_volume_tasks, ("MaxResults", 50)),
     "DescribeVolumesModifications": Listing(modifications, ("MaxResults", 500), unless="VolumeIds"),
     "GetEbsEncryptionByDefault": Listing(encryption_by_default),
     "GetEbsDefaultKmsKeyId": Listing(default_key),
@@ -270,4 +273,7 @@ def token_spent(change: Change, answer: Answer) -> str:
             return f"EC2 answered with {volume.volume_id}, which is {volume.state}"
         if not change.own_tags.items() <= volume.tags.items():
             return f"EC2 answered with {volume.volume_id}, whose tags have changed since"
+    if change.action == "CreateReplaceRootVolumeTask":
+        task = read_root_task(answer.get("ReplaceRootVolumeTask") or {})
+        return f"EC2 answered with {task.task_id}, which is {task.state}" if task.has_failed else ""
     return ""

@@ -11,6 +11,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+
+with suppress(ImportError):  # AnsibleAWSModule reports the missing library
+    import botocore
 
 from .._kernel.facts import (
     ATTRIBUTES,
@@ -51,6 +56,8 @@ from .._kernel.storage_facts import (
     LOCK,
     MODIFICATION,
     PARAMETER,
+    ROOT_TASKS,
+    TAKES_ROOT_VOLUME,
     TEMPLATE_VERSIONS,
     TIERING,
     USAGE,
@@ -61,6 +68,7 @@ from .._kernel.storage_facts import (
     LaunchConfiguration,
     Modification,
     Performance,
+    RootTask,
     SnapshotLock,
     TemplateVersion,
     Tiering,
@@ -68,6 +76,7 @@ from .._kernel.storage_facts import (
     UsageReport,
     users_of_type,
 )
+from .._kernel.times import parse_instant, parse_moment
 from .decoding import UNKNOWN, Answer, decode_snapshot, utc_of
 
 # KMS's codes for a name that is no key of this region.
@@ -206,6 +215,42 @@ def key(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 # --- volumes and snapshots -------------------------------------------------------------------------------------------
+
+
+def root_volume_tasks(query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield the root volume tasks of each instance, and whether botocore can name an existing volume in one."""
+    found: dict[str, list[RootTask]] = {name: [] for _filter, values in query.filters for name in values}
+    for item in page.get("ReplaceRootVolumeTasks") or ():
+        found.setdefault(item["InstanceId"], []).append(read_root_task(item))
+    yield TAKES_ROOT_VOLUME.fact(_takes_root_volume())
+    for instance_id, tasks in found.items():
+        yield ROOT_TASKS.fact(instance_id, tuple(tasks))
+
+
+def read_root_task(item: Answer) -> RootTask:
+    """Return the task of an answer."""
+    return RootTask(
+        item.get("ReplaceRootVolumeTaskId") or "",
+        item.get("TaskState") or "",
+        item.get("ImageId") or None,
+        item.get("SnapshotId") or None,
+        _moment(item.get("StartTime")),
+        _moment(item.get("CompleteTime")),
+        {tag["Key"]: tag.get("Value") or "" for tag in item.get("Tags") or ()},
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Return a moment that EC2 writes as text, with or without fractions of a second."""
+    return parse_moment(text or "") or parse_instant(text or "")
+
+
+_FIRST_WITH_VOLUME = (1, 43, 106)
+"""The oldest known version of botocore whose CreateReplaceRootVolumeTask takes a VolumeId."""
+
+
+def _takes_root_volume() -> bool:
+    return tuple(int(part) for part in botocore.__version__.split(".") if part.isdigit()) >= _FIRST_WITH_VOLUME
 
 
 def modifications(_query: Query, page: Answer) -> Iterable[Fact]:

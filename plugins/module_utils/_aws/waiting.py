@@ -30,7 +30,15 @@ from .._kernel.scaling_facts import (
     refresh_queries,
 )
 from .._kernel.state import Query, by_id, images_by_id
-from .._kernel.storage_facts import MODIFICATION, PARAMETER, Modification, modification_queries, parameter_queries
+from .._kernel.storage_facts import (
+    MODIFICATION,
+    PARAMETER,
+    ROOT_TASKS,
+    Modification,
+    modification_queries,
+    parameter_queries,
+    root_task_queries,
+)
 from .._kernel.wait_goals import GOALS, Verdict, wish
 
 Ask = Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]]
@@ -335,6 +343,8 @@ def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]
 
     # Modifications first: a volume that is read after its modification took effect shows the new values.
     learn(modification_queries(item.resource for item in pending if item.fact is MODIFICATION))
+    # Tasks first as well: an instance that is read after its task has succeeded shows the new root volume.
+    learn(root_task_queries(item.resource for item in pending if item.fact is ROOT_TASKS))
     by_kind: dict[tuple[str, Place], list[str]] = {}
     for item in pending:
         by_kind.setdefault((GOALS[item.wait.goal].kind, item.wait.place), []).append(item.resource)

@@ -349,6 +349,21 @@ def relaunch_troubles(instance: Instance, region: str) -> list[str]:
     return found
 
 
+def root_volume_troubles(instance: Instance) -> list[str]:
+    """Return why the root volume of this instance cannot be replaced, one line for each reason that DescribeInstances
+    shows.
+    """
+    found = []
+    group = instance.tags.get(AUTOSCALING_GROUP)
+    if group is not None:
+        found.append(f"it belongs to the Auto Scaling group {group}, which may replace it while it boots")
+    if instance.operator is not None:
+        found.append(f"{instance.operator} manages it, and alone may change it")
+    if instance.root_device_type != "ebs":
+        found.append(f"its root is on {instance.root_device_type}, and EC2 only replaces EBS volumes")
+    return found
+
+
 def zone_kind(zone: str, region: str) -> str:
     """Return ``Local Zone`` or ``Wavelength Zone``, or an empty text for an Availability Zone and an unknown one.
 

@@ -21,6 +21,7 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "StartInstances": ("instance", "started"),
     "TerminateInstances": ("instance", "terminated"),
     "RunInstances": ("instance", "launched"),
+    "CreateReplaceRootVolumeTask": ("root volume", "replaced"),
     "CreateVolume": ("volume", "created"),
     "AttachVolume": ("volume", "attached"),
     "DetachVolume": ("volume", "detached"),

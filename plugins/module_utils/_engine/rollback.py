@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from .._kernel.errors import StorageError, Superseded
 from .._kernel.failures import CallError, WaitError
 from .._kernel.ids import kind_of, planned_in, substitute
-from .._kernel.plan import Change, Stage
+from .._kernel.plan import Change, Stage, parts_of
 from .ports import Outcome
 
 _NAMED = 10
@@ -45,7 +45,7 @@ def possible(stages: Iterable[Stage], bindings: Mapping[str, str]) -> list[Stage
     found = []
     for stage in stages:
         changes = tuple(change for change in stage.changes if _used_by(change) <= made)
-        made |= {change.resource for change in changes if change.creates}
+        made |= {name for change in changes if change.creates for name in (change.resource, *parts_of(change))}
         waits = tuple(
             dataclasses.replace(item, resources=present)
             for item in stage.waits

@@ -22,8 +22,8 @@ from .._kernel.errors import StorageError
 from .._kernel.failures import CallError, WaitError
 from .._kernel.graph import Graph, Step, graph_of, rollback_of
 from .._kernel.ids import is_planned, substitute
-from .._kernel.plan import Change, Recheck, Stage
-from .._kernel.resources import Image, Resource, from_view, subject_of
+from .._kernel.plan import Change, Recheck, Stage, instance_parts
+from .._kernel.resources import Image, Instance, Resource, from_view, subject_of
 from .calls import Checked, bind, check, halves, is_deferred, require_wanted
 from .duplicates import Settled, settle
 from .once import Once
@@ -355,8 +355,14 @@ class Scheduler:
             self._bind_parts(step.change, found)
 
     def _bind_parts(self, change: Change, seen: Mapping[str, Resource]) -> None:
-        """Note EC2's ids of the snapshots that it has made for the devices of a new image."""
+        """Note EC2's ids of the snapshots that it has made for a new image, or of a new root volume."""
         bindings = self.outcome.bindings
+        for part in instance_parts(change.after or {}):
+            holder = seen.get(change.parameters.get("InstanceId", ""))
+            found = holder.block_devices if isinstance(holder, Instance) else ()
+            for device in found:
+                if device.device_name == part["device_name"] and is_planned(part["volume_id"]):
+                    bindings.setdefault(part["volume_id"], device.volume_id)
         image = seen.get(bindings.get(change.resource, ""))
         if not isinstance(image, Image):
             return

@@ -368,6 +368,8 @@ def _paired(stage: Stage) -> Iterator[tuple[Change | None, tuple[Wait, ...]]]:
         for resource in wait.resources:
             one = dataclasses.replace(wait, resources=(resource,))
             owners = [change for change in by_resource[resource] if _is_about(change, one)]
+            # The effect of a task shows on its instance.
+            owners = owners or [change for change in by_resource[wait.about] if change.creates]
             (of_changes[id(owners[0])] if len(owners) == 1 else alone).append(one)
     for change in stage.changes:
         yield change, tuple(of_changes[id(change)])

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from . import tags as tag_names
 from .ids import GENERATIONS, client_token, is_planned
 from .resources import Instance
 
@@ -53,7 +54,9 @@ def is_launched_to_replace(successor: Instance, predecessor_id: str) -> bool:
     """
     if is_planned(successor.instance_id):
         return True
-    return successor.facts.get("ClientToken") in launch_tokens(predecessor_id, successor.image_id)
+    # EC2 may show the image of a later root volume. The tag then names that of the launch, and the token proves it.
+    images = {successor.image_id, successor.tags.get(tag_names.LAUNCH_IMAGE, successor.image_id)}
+    return any(successor.facts.get("ClientToken") in launch_tokens(predecessor_id, image) for image in images)
 
 
 def launch_tokens(predecessor_id: str, image_id: str) -> tuple[str, ...]:
@@ -124,10 +127,11 @@ def is_off(instance: Instance) -> bool:
 
 
 def launched_at(instance: Instance) -> datetime | None:
-    """Return when the instance was launched: its first attachment. LaunchTime changes with every start. Return None if
-    the launch is unknown.
+    """Return when the instance was launched: its first attachment. LaunchTime changes with every start, and a new root
+    volume is attached later. Return None if the launch is unknown.
     """
-    return min(_attachments(instance), default=None)
+    attached = _attachments(instance)
+    return min((*attached, *_usage_times(instance))) if attached else None
 
 
 def attached_since(instance: Instance, volume_id: str) -> datetime | None:

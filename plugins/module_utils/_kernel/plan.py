@@ -25,7 +25,15 @@ from .resources import Resource
 from .state import Query, State
 
 _NO_IDENTITY = frozenset(
-    {tag_names.ORIGIN, *tag_names.ORIGINS, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE, tag_names.COPIED_TO}
+    {
+        tag_names.ORIGIN,
+        *tag_names.ORIGINS,
+        tag_names.PARTS,
+        tag_names.TRIAL,
+        tag_names.MACHINE,
+        tag_names.COPIED_TO,
+        tag_names.LAUNCH_IMAGE,
+    }
 )
 """The collection's tags that describe their resource, and not its purpose."""
 _HASHED = frozenset({"UserData", "UefiData"})
@@ -99,6 +107,7 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "ModifyInstanceAttribute": Operation("InstanceId"),
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
+    "CreateReplaceRootVolumeTask": Operation(creates=("ReplaceRootVolumeTask", "ReplaceRootVolumeTaskId"), token=True),
     "CreateVolume": Operation(creates=("VolumeId",), token=True),
     # A repeated call gets this code, and so does a call that comes after another run's. The wait tells which.
     "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"}), links=True, joins=True),
@@ -478,10 +487,19 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
                     f"{change.action} of {change.resource} needs {', '.join(sorted(missing))}, but no earlier stage "
                     "makes it"
                 )
-        made |= {name for change in stage.changes if change.creates for name in (change.resource, *_parts_of(change))}
+        made |= {name for change in stage.changes if change.creates for name in (change.resource, *parts_of(change))}
     return plan
 
 
-def _parts_of(change: Change) -> set[str]:
-    """Return the planned ids of the snapshots that EC2 makes for the devices of a new image."""
-    return planned_in((change.after or {}).get("block_devices") or [])
+def parts_of(change: Change) -> set[str]:
+    """Return the planned ids of the snapshots that EC2 makes for the devices of a new image, or of the volumes that it
+    makes for an instance.
+    """
+    after = change.after or {}
+    return planned_in([after.get("block_devices") or [], *instance_parts(after)])
+
+
+def instance_parts(after: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the new block devices of an instance in the ``after`` of a task that replaces its root volume."""
+    devices: Sequence[Mapping[str, Any]] = (after.get("instance") or {}).get("block_devices") or ()
+    return devices

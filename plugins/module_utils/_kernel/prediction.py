@@ -37,6 +37,11 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
             continue
         key = f"{place} {resource_id}" if place else resource_id
         known = resources.get(key)
+        holder = (after or {}).get("instance") or {}
+        held = resources.get(holder.get("instance_id", ""))
+        if held is not None and not isinstance(held, Fact):
+            # A task that replaces a root volume changes its instance.
+            resources[held.resource_id] = from_view(held.kind, holder, held)
         resources.update((resource_key(fact, place), fact) for fact in facts_in(resource_id, after or {}))
         if after is None:
             resources.pop(key, None)

@@ -21,6 +21,52 @@ from .places import HERE, Place, parameter_name
 from .state import Query, State, Struct, by_id
 from .times import format_moment
 
+# --- root volumes ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RootTask:
+    """A task that replaces the root volume of an instance.
+
+    ``state``: EC2's word. ``image_id`` and ``snapshot_id``: the source of the new root volume, None for a given volume.
+    """
+
+    task_id: str
+    state: str
+    image_id: str | None = None
+    snapshot_id: str | None = None
+    started: datetime | None = None
+    completed: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_under_way(self) -> bool:
+        """EC2 has not finished the task, and takes no other for the instance."""
+        return self.state not in ("succeeded", "failed", "failed-detached")
+
+    @property
+    def has_failed(self) -> bool:
+        """The task has not replaced the root volume, or will not."""
+        return self.state.startswith("fail")
+
+
+ROOT_TASKS = FactKind[tuple[RootTask, ...]]("rootTasks")
+"""The tasks that replaced, or replace, the root volume of an instance. EC2 lists them in no order."""
+TAKES_ROOT_VOLUME = PlaceFactKind[bool]("takesRootVolume")
+"""Whether the installed botocore can name an existing volume as the new root volume (CreateReplaceRootVolumeTask)."""
+
+
+def root_task_queries(ids: Iterable[str]) -> tuple[Query, ...]:
+    """Return the queries for the root volume tasks of instances."""
+    return by_id("DescribeReplaceRootVolumeTasks", "instance-id", ids)
+
+
+def root_tasks(state: State, instance_id: str) -> tuple[RootTask, ...]:
+    """Return the tasks of an instance, oldest first. EC2 carries out one after the other."""
+    found = ROOT_TASKS.of(state, instance_id) or ()
+    return tuple(sorted(found, key=lambda task: (format_moment(task.started) if task.started else "", task.task_id)))
+
+
 # --- volumes ---------------------------------------------------------------------------------------------------------
 
 

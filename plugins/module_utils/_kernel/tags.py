@@ -47,6 +47,8 @@ LOCK = PREFIX + "lock"
 ADOPTED_BY = PREFIX + "adopted-by"
 COPIED_TO = PREFIX + "copied-to"
 DRILLED = PREFIX + "drilled"
+ROOT_OF = PREFIX + "root-of"
+LAUNCH_IMAGE = PREFIX + "launch-image"
 
 RESTORES = ("restore/", "restore-drill/")
 """Beginnings of the values of `SPEC` that the role restore writes if its user names no declaration."""

@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from . import tags as tag_names
 from .facts import STATUS_CHECKS, FactKind, StatusChecks
+from .instance_proofs import attached_since
 from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
 from .scaling_facts import INSTANCE_REFRESHES, SCALING_GROUP, InstanceRefresh, ScalingGroup, newest_refresh
-from .storage_facts import MODIFICATION, PARAMETER, Modification
+from .storage_facts import MODIFICATION, PARAMETER, ROOT_TASKS, Modification, RootTask
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,26 @@ def _healthy(resource: Resource | None, checks: StatusChecks | None, about: str)
     seen = "not reported" if checks is None else f"{checks.system}/{checks.instance}"
     # `impaired` may still pass, as AWS documents for slow boots. Only the time limit decides.
     return Verdict(done=checks is not None and checks.are_passed, seen=f"running, status checks {seen}")
+
+
+def _root_replaced(resource: Resource | None, tasks: tuple[RootTask, ...] | None, task_id: str) -> Verdict:
+    """Done when the task has replaced the root volume, and the instance shows it."""
+    task = next((one for one in tasks or () if one.task_id == task_id), None)
+    if task is None or not isinstance(resource, Instance):
+        return Verdict(seen="not shown yet")
+    seen = f"{task.state} ({task_id})"
+    if task.state == "failed-detached":
+        remedy = (
+            f"{resource.instance_id} has no root volume attached. Stop it, attach its former root volume (tag "
+            f"{tag_names.ROOT_OF}) as {resource.root_device_name}, and start it"
+        )
+        return Verdict(failed=True, seen=f"{seen}: {remedy}")
+    if task.state == "failed":
+        return Verdict(failed=True, seen=f"{seen}: it still has its former root volume, {resource.root_volume_id}")
+    # An answer from before the exchange shows the former root volume, which was attached earlier.
+    since = attached_since(resource, resource.root_volume_id or "")
+    is_shown = since is None or task.started is None or since >= task.started.replace(microsecond=0)
+    return Verdict(done=task.state == "succeeded" and is_shown, seen=seen)
 
 
 def _terminated(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
@@ -279,6 +301,9 @@ GOALS: Mapping[str, Goal] = {
     "stopped": Goal(Instance.kind, _reaches("stopped", "shutting-down", "terminated")),
     "running": Goal(Instance.kind, _running),
     "healthy": Goal(Instance.kind, _healthy, fact=STATUS_CHECKS),
+    "root_replaced": Goal(
+        Instance.kind, _root_replaced, fact=ROOT_TASKS, wish="an instance with the new root volume of {about}"
+    ),
     "terminated": Goal(Instance.kind, _terminated),
     "completed": Goal(Snapshot.kind, _reaches("completed", "error", "recoverable", "recovering")),
     "captured": Goal(Image.kind, _captured),

@@ -79,6 +79,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_fac
     LOCK,
     MODIFICATION,
     PARAMETER,
+    ROOT_TASKS,
+    TAKES_ROOT_VOLUME,
     TEMPLATE_VERSIONS,
     TIERING,
     USAGE,
@@ -90,12 +92,14 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_fac
     LaunchConfiguration,
     Modification,
     Performance,
+    RootTask,
     SnapshotLock,
     TemplateVersion,
     Tiering,
     Usage,
     UsageReport,
     references_queries,
+    root_task_queries,
     users_of_type,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
@@ -220,6 +224,41 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         None,
     ),
     (by_id("DescribeVolumes", "volume-id", ["vol-00000001"])[0], {"Volumes": [VOLUME]}, None),
+    (
+        root_task_queries(["i-00000001", "i-00000002"])[0],
+        {
+            "ReplaceRootVolumeTasks": [
+                {
+                    "ReplaceRootVolumeTaskId": "replacevol-1",
+                    "InstanceId": "i-00000001",
+                    "TaskState": "failed-detached",
+                    "StartTime": "2026-11-23T12:00:00Z",
+                    "CompleteTime": "2026-11-23T12:01:00Z",
+                    "ImageId": "ami-1",
+                    "Tags": [{"Key": "a", "Value": "b"}],
+                    "DeleteReplacedRootVolume": True,
+                }
+            ]
+        },
+        [
+            TAKES_ROOT_VOLUME.fact(True),
+            ROOT_TASKS.fact(
+                "i-00000001",
+                (
+                    RootTask(
+                        "replacevol-1",
+                        "failed-detached",
+                        "ami-1",
+                        None,
+                        datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
+                        datetime(2026, 11, 23, 12, 1, tzinfo=UTC),
+                        {"a": "b"},
+                    ),
+                ),
+            ),
+            ROOT_TASKS.fact("i-00000002", ()),
+        ],
+    ),
     (
         Query("GetParameters", (), (("Names", ("/web",)),), "ssm", Place("eu-west-1")),
         {"Parameters": [{"Name": "/web", "Value": "ami-1", "DataType": "aws:ec2:image"}], "InvalidParameters": []},

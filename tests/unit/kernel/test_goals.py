@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import StatusChecks
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
+    BlockDevice,
     Image,
     ImageDevice,
     Instance,
@@ -18,7 +20,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
     VolumeAttachment,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import Modification, Performance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    Modification,
+    Performance,
+    RootTask,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.wait_goals import GOALS, Verdict, wish
 
 PASSED = StatusChecks("ok", "ok")
@@ -64,7 +70,7 @@ def test_each_state_has_its_verdict(goal: str, state: str) -> None:
 
 def test_all_goals_are_in_the_table() -> None:
     of_groups = {"refreshed", "refresh_over", "in_service"}
-    assert set(GOALS) == {*TABLE, "healthy", "published", *of_groups}
+    assert set(GOALS) == {*TABLE, "healthy", "published", "root_replaced", *of_groups}
     assert all(GOALS[goal].kind == cls.kind for goal, (cls, *_rest) in TABLE.items())
 
 
@@ -105,6 +111,38 @@ def test_healthy_needs_both_checks_of_a_running_one(checks: StatusChecks | None,
     verdict = judge("healthy", Instance("i-1", state="running"), checks)
     assert (verdict.done, verdict.failed) == (done, False)
     assert not judge("healthy", Instance("i-1", state="pending"), PASSED).done
+
+
+@pytest.mark.parametrize(
+    ("state", "attached", "done", "failed"),
+    [
+        ("pending", -60, False, False),
+        ("in-progress", 1, False, False),
+        ("failing", 1, False, False),
+        ("succeeded", 1, True, False),
+        # The task has succeeded, and the answer about the instance is an old one.
+        ("succeeded", -60, False, False),
+        ("failed", -60, False, True),
+        ("failed-detached", None, False, True),
+    ],
+)
+def test_root_is_replaced_once_its_task_has_succeeded_and_the_instance_shows_it(
+    state: str, attached: int | None, done: bool, failed: bool
+) -> None:
+    began = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+    devices: tuple[BlockDevice, ...] = ()
+    facts: dict[str, Any] = {}
+    if attached is not None:
+        devices = (BlockDevice("/dev/xvda", "vol-1"),)
+        ebs = {"VolumeId": "vol-1", "AttachTime": began + timedelta(seconds=attached)}
+        facts = {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": ebs}]}
+    instance = Instance("i-1", root_device_name="/dev/xvda", block_devices=devices, facts=facts)
+    tasks = (RootTask("replacevol-0", "failed"), RootTask("replacevol-1", state, started=began))
+    verdict = judge("root_replaced", instance, tasks, "replacevol-1")
+    assert (verdict.done, verdict.failed) == (done, failed)
+    assert not judge("root_replaced", instance, tasks[:1], "replacevol-1").failed
+    if state == "failed-detached":
+        assert "Stop it, attach its former root volume (tag ec2ops:root-of) as /dev/xvda, and start it" in verdict.seen
 
 
 def test_captured_is_when_every_mapped_device_has_its_snapshot() -> None:

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
-from ..._domain.instance_facts import relaunch_troubles
+from ..._domain.instance_facts import relaunch_troubles, root_volume_troubles
 from ..._domain.load_balancers import balanced_by, balancer_queries
 from ..._domain.power_cycle import (
     held_stop,
@@ -63,6 +63,7 @@ class PowerSpec:
     lose_instance_store: bool
     force_start: bool
     for_relaunch: bool
+    relaunch_strategy: str = "replace_instance"
 
     @property
     def asks_balancers(self) -> bool:
@@ -110,6 +111,7 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
         lose_instance_store=params["lose_instance_store"],
         force_start=params["force_start"],
         for_relaunch=params["for_relaunch"],
+        relaunch_strategy=params.get("relaunch_strategy") or "replace_instance",
     )
 
 
@@ -217,7 +219,8 @@ def _stop_refusals(spec: PowerSpec, state: State, instance: Instance) -> Iterato
         yield Refusal(name, f"{name}: {' '.join(map(str, silent))}", kind=Unanswered, causes=silent)
         return
     if spec.for_relaunch:
-        for trouble in relaunch_troubles(instance, state.region):
+        is_replaced = spec.relaunch_strategy == "replace_instance"
+        for trouble in relaunch_troubles(instance, state.region) if is_replaced else root_volume_troubles(instance):
             yield Refusal(name, f"{name} cannot be relaunched: {trouble}")
     troubles = stop_troubles(
         state,

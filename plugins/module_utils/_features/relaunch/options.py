@@ -36,6 +36,7 @@ METADATA_OPTIONS: Mapping[str, str] = {
 """The metadata options that can be overridden: the suboption, and EC2's name."""
 # EC2 API reference, InstanceMetadataOptionsRequest.
 _MOST_HOPS = 64
+REPLACE_INSTANCE, REPLACE_ROOT_VOLUME, AUTO = "replace_instance", "replace_root_volume", "auto"
 # A successor carries two tags of the collection: the predecessors' ids, and the phase.
 OUR_TAGS = 2
 
@@ -74,6 +75,10 @@ class RelaunchSpec:
     follow_successor: bool
     unsaid: frozenset[str]
     """The options among data_volumes, elastic_ip and target_groups that the task does not set."""
+    strategy: str = REPLACE_INSTANCE
+    old_root_volume: str = "keep"
+    unfit_for_root: tuple[str, ...] = ()
+    """A sentence for each option of the task that the replacement of a root volume cannot fulfil."""
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
@@ -83,6 +88,7 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
             raise SpecError(
                 f"{option}: this version does not support move. Set {option}: keep to leave {what} with the predecessor"
             )
+    _check_strategy(params)
     health = params.get("health") or {}
     timeout = health.get("timeout")
     if timeout is not None and timeout < 1:
@@ -93,13 +99,53 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
         overrides=_overrides(params.get("overrides") or {}),
         status_checks=health.get("status_checks") is not False,
         health_timeout=timeout or 600,
-        old_instance=params["old_instance"],
+        old_instance=params["old_instance"] or "stop",
         on_failure=params["on_failure"],
         lose_instance_store=params["lose_instance_store"],
         lose_writes=params["lose_writes"],
         follow_successor=params["follow_successor"],
         unsaid=frozenset(name for name in ATTACHMENTS if params[name] is None),
+        strategy=params.get("strategy") or REPLACE_INSTANCE,
+        old_root_volume=params.get("old_root_volume") or "keep",
+        unfit_for_root=_unfit_for_root(params),
     )
+
+
+def _check_strategy(params: Mapping[str, Any]) -> None:
+    """Raise SpecError for options that belong to another strategy than that of the task."""
+    strategy = params.get("strategy") or REPLACE_INSTANCE
+    if strategy == REPLACE_ROOT_VOLUME and (unfit := _unfit_for_root(params)):
+        raise SpecError("; ".join(unfit))
+    if strategy == REPLACE_INSTANCE and params.get("old_root_volume"):
+        raise SpecError(
+            "old_root_volume: with strategy: replace_instance the former root volume stays with the predecessor. "
+            "Remove the option, or use strategy: replace_root_volume"
+        )
+
+
+def _unfit_for_root(params: Mapping[str, Any]) -> tuple[str, ...]:
+    given = params.get("overrides") or {}
+    names = [name for name, value in given.items() if value is not None and (name, value) != ("user_data", "keep")]
+    found = [
+        f"overrides: {name}: strategy: replace_root_volume keeps the instance as it is, and cannot apply it. Remove "
+        "it, or use strategy: replace_instance"
+        for name in names
+    ]
+    health = params.get("health") or {}
+    found += [
+        f"health: {name}: strategy: replace_root_volume only waits for status checks. Remove it, or use strategy: "
+        "replace_instance"
+        for name in ("url", "tcp_port")
+        if health.get(name) is not None
+    ]
+    if params.get("stage") not in (None, "all"):
+        found.append("stage: strategy: replace_root_volume has no successor to verify. Use strategy: replace_instance")
+    if params["old_instance"]:
+        found.append(
+            f"old_instance: {params['old_instance']}: strategy: replace_root_volume has no predecessor. Remove the "
+            "option, or use strategy: replace_instance"
+        )
+    return tuple(found)
 
 
 def _overrides(params: Mapping[str, Any]) -> Overrides:

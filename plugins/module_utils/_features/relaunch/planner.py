@@ -54,7 +54,6 @@ from typing import Any
 from ..._domain.hold import hold_of, wants_start
 from ..._domain.instance_facts import (
     read_fact,
-    relaunch_troubles,
 )
 from ..._domain.load_balancers import balancer_queries
 from ..._domain.replacement import (
@@ -73,10 +72,6 @@ from ..._domain.succession_guards import require_no_rollback, require_settled, r
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ..._kernel.facts import (
-    SHUTDOWN_BEHAVIOR,
-    USER_DATA,
-    attribute_query,
-    credit_queries,
     protection_queries,
     type_queries,
 )
@@ -96,10 +91,10 @@ from .doubts import (
     younger_hold,
 )
 from .launch import launch_change
-from .left_behind import left_behind, origin_queries, unsaid_troubles, warnings_of, weaker_than_image
+from .left_behind import left_behind, origin_queries, warnings_of, weaker_than_image
 from .losers import loser_ends, losers_over
-from .obstacles import architecture_troubles, hardware_troubles, refuse, usable_image, write_troubles
-from .options import BURSTABLE, METADATA_OPTIONS, RelaunchSpec, parse
+from .obstacles import refuse, usable_image, write_troubles
+from .options import AUTO, METADATA_OPTIONS, REPLACE_ROOT_VOLUME, RelaunchSpec, parse
 from .retirement import (
     finished,
     health_wait,
@@ -111,6 +106,9 @@ from .retirement import (
     rollback_stages,
     terminations,
 )
+from .root_facts import is_current
+from .root_volume import plan_root_volume
+from .strategies import OBSTACLES_TO_A_SUCCESSOR, chosen, successor_queries, with_choice
 
 _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
 
@@ -153,7 +151,11 @@ def _plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
     if spec.follow_successor:
         require_unclaimed(state, current, "instance_id")
         require_outrun_settled(spec, state, current)
+    spec, choice = chosen(spec, state, current)
+    if spec.strategy == REPLACE_ROOT_VOLUME:
+        return with_choice(plan_root_volume(spec, state, current, now), choice)
     made, ends = together(partial(_branch, spec, state, current, now), partial(_ends, spec, state, current, now))
+    made = with_choice(made, choice)
     if made.refused is not None:
         return made
     doubts = doubts_of(spec, state, current) if spec.follow_successor else ()
@@ -175,7 +177,7 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
         return _plan_rollback(spec, state, current, rejected)
     if any(new.image_id == spec.image_id for new in given_up):
         return Plan(restoration(state, current, ()))
-    if current.image_id == spec.image_id:
+    if is_current(spec, state, current):
         return _plan_retirement(spec, state, current, now)
     return _plan_replacement(spec, state, current)
 
@@ -402,20 +404,11 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
         # A successor that has lost its tag is found by its ClientToken.
         state.require(*launch_queries(current, [spec.image_id]))
     settling = settling_queries(state, spec.instance_id) if spec.follow_successor else ()
-    state.require(*settling, *_replacement_queries(spec, state, current))
+    state.require(*settling, *successor_queries(spec, state, current))
     require_settled(state, current, "image_id")
     require_no_rollback(state, current, spec.instance_id, "instance_id")
     image = usable_image(spec, state)
-    refuse(
-        [
-            *(f"{current.instance_id}: {trouble}" for trouble in relaunch_troubles(current, state.region)),
-            *architecture_troubles(spec, state, current, image),
-            *hardware_troubles(spec, state, current, image),
-            *unsaid_troubles(spec, state, current, image),
-            *write_troubles(spec, current, image),
-            *retirement_troubles(spec, state, current),
-        ]
-    )
+    refuse(text for kind in OBSTACLES_TO_A_SUCCESSOR for text in kind(spec, state, current, image))
     launch = launch_change(spec, state, current, image)
     tags = (launch.after or {})["tags"]
     retirement = retirement_stages(spec, state, current, launch.resource, tags)
@@ -427,29 +420,13 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
     return Plan((*stages, *retirement), (*warnings, *lost_addresses(retirement, current)))
 
 
-def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
-    overrides = spec.overrides
-    types = {current.instance_type, overrides.instance_type or current.instance_type}
-    queries = [
-        *images_by_id([spec.image_id]),
-        *by_id("DescribeVolumes", "attachment.instance-id", [current.instance_id]),
-        *type_queries(*types),
-        *protection_queries(current.instance_id),
-        *attribute_query(SHUTDOWN_BEHAVIOR, current.instance_id),
-    ]
-    if overrides.user_data == "keep":
-        queries += attribute_query(USER_DATA, current.instance_id)
-    if BURSTABLE.match(current.instance_type) and BURSTABLE.match(overrides.instance_type or current.instance_type):
-        queries += credit_queries(current.instance_id)
-    return (*queries, *origin_queries(spec, state, current), *balancer_queries(state, current))
-
-
 # --- the result ------------------------------------------------------------------------------------------------------
 
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     """Return the instance of the given id or its successor, with its predecessor as ``replaced``."""
-    state = recognized(spec, state)
+    # The result comes from the state as it is.
+    state = dataclasses.replace(recognized(spec, state), open=False)
     current = _current(dataclasses.replace(spec, follow_successor=True), state)
     if current is None:
         # The task names it by its own id, and its launch was rolled back.
@@ -460,13 +437,18 @@ def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
         "instance": view(current),
         "instance_id": current.instance_id,
         "replaced": predecessor(current),
-        "image_id": current.image_id,
+        "image_id": spec.image_id if is_current(spec, state, current) else current.image_id,
+        "strategy": spec.strategy,
+        "strategy_reason": "the task names it",
     }
 
 
-def headline(_spec: RelaunchSpec, result: Mapping[str, Any]) -> str:
-    """Return the instance that serves, and its image."""
-    return f"{result['instance_id']} runs from {result['image_id']}"
+def headline(spec: RelaunchSpec, result: Mapping[str, Any]) -> str:
+    """Return the instance that serves, and its image. With ``auto``, also the strategy and its reason."""
+    told = f"{result['instance_id']} runs from {result['image_id']}"
+    if spec.strategy != AUTO:
+        return told
+    return f"{told}; strategy {result['strategy']}: {result['strategy_reason']}"
 
 
 FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
