@@ -23,7 +23,7 @@ from .._kernel.failures import CallError, WaitError
 from .._kernel.graph import Graph, Step, graph_of, rollback_of
 from .._kernel.ids import is_planned, substitute
 from .._kernel.plan import Change, Recheck, Stage
-from .._kernel.resources import Image, Resource, from_view, subject_of
+from .._kernel.resources import Image, Instance, Resource, from_view, subject_of
 from .calls import Checked, bind, check, halves, is_deferred, require_wanted
 from .duplicates import Settled, settle
 from .once import Once
@@ -355,9 +355,13 @@ class Scheduler:
             self._bind_parts(step.change, found)
 
     def _bind_parts(self, change: Change, seen: Mapping[str, Resource]) -> None:
-        """Note EC2's ids of the snapshots that it has made for the devices of a new image."""
+        """Note EC2's ids of the snapshots that it has made for the devices of a new image, and the addresses of a new
+        instance.
+        """
         bindings = self.outcome.bindings
         image = seen.get(bindings.get(change.resource, ""))
+        if isinstance(image, Instance):
+            _bind_addresses(bindings, change, image)
         if not isinstance(image, Image):
             return
         made = {device.device_name: device.snapshot_id for device in image.block_devices}
@@ -434,6 +438,14 @@ class Scheduler:
             explained(error, outcome, is_back=key not in self._unfinished) if isinstance(error, WaitError) else error
             for key, error in errors.items()
         ]
+
+
+def _bind_addresses(bindings: dict[str, str], change: Change, made: Instance) -> None:
+    """Note the addresses of a new instance for which the plan has planned ids."""
+    for name in ("private_ip_address", "public_ip_address"):
+        planned_name, address = (change.after or {}).get(name), getattr(made, name)
+        if is_planned(planned_name) and address is not None:
+            bindings.setdefault(str(planned_name), address)
 
 
 def _name_of(step: Step) -> str:
