@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Elastic IP addresses: moto allocates and lists them, and the sandbox decides about an association.
 
-EC2 user guide, "Elastic IP addresses", and EC2 API reference, AssociateAddress: a pending instance gets none; an address
-that is associated elsewhere needs AllowReassociation; an instance with several interfaces must be named by one of them.
+EC2 user guide, "Elastic IP addresses", and EC2 API reference, AssociateAddress: a pending instance gets none. An
+address that is associated elsewhere needs AllowReassociation. An instance with several interfaces must be named by one
+of them.
 """
 
 from __future__ import annotations

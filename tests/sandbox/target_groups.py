@@ -130,7 +130,7 @@ def _health(world: World, home: Region, group: Any, one: Registered | None, now:
         return "draining", "Target.DeregistrationInProgress"
     if not group.load_balancer_arns:
         return "unused", "Target.NotInUse"
-    instance = _instance(world, home, group, one)
+    instance = _instance(world, home, group, one, now)
     if instance is None or instance.state(now) != "running":
         return ("unused", "Target.InvalidState") if group.target_type == "instance" else ("unhealthy", "Target.Timeout")
     if one.since + timedelta(seconds=world.config.duration("target_initial")) > now:
@@ -140,12 +140,13 @@ def _health(world: World, home: Region, group: Any, one: Registered | None, now:
     return "healthy", ""
 
 
-def _instance(world: World, home: Region, group: Any, one: Registered) -> Instance | None:
+def _instance(world: World, home: Region, group: Any, one: Registered, now: datetime) -> Instance | None:
     if group.target_type == "instance":
         return home.instances.get(one.target_id)
     assert world.moto
-    rows = world.moto.instances(list(home.instances), account=home.account, region=home.name)
-    found = [name for name, row in rows.items() if row.get("PrivateIpAddress") == one.target_id]
+    alive = [name for name, item in home.instances.items() if item.state(now) not in ("shutting-down", "terminated")]
+    rows = world.moto.instances(alive, account=home.account, region=home.name)
+    found = [name for name in alive if (rows.get(name) or {}).get("PrivateIpAddress") == one.target_id]
     return home.instances.get(found[0]) if found else None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 
-from in_process import REGION, Ended, Killed, KillingGateway, Machine, machine, run
+from in_process import REGION, Ended, Killed, KillingGateway, Machine, RefusingGateway, machine, run
 from sandbox.client import Sandbox
 from worlds import sandbox_gateway
 
@@ -49,7 +49,7 @@ class Service:
         """Short names: old, new, and further successors by their ids."""
         found = self.instances()
         others = [name for name in found if name != self.web.instance_id]
-        return {self.web.instance_id: "old", **{name: "new" for name in others}}
+        return {self.web.instance_id: "old", **dict.fromkeys(others, "new")}
 
     def places(self) -> dict[str, Any]:
         """Where EC2 shows each part, and the state of each instance."""
@@ -134,3 +134,97 @@ def test_everything_moves_and_the_second_run_changes_nothing(service: Service) -
     assert service.places() == MOVED
     assert service.relaunch(check=True).actions == []
     assert service.relaunch().actions == []
+
+
+# By the number of changing calls: the launch, the hold, both stops, detach, attach, start, address, the two target
+# groups, the Classic Load Balancer, the mark, and five calls of the retirement.
+
+
+@pytest.mark.parametrize("nth", [1, 4, 7, 11, 14])
+def test_killed_after_a_call_the_next_run_moves_the_rest(service: Service, nth: int) -> None:
+    service.kill(nth)
+    ended = service.relaunch()
+    assert not ended.failed, ended.failed
+    assert service.places() == MOVED
+    assert service.relaunch().actions == []
+
+
+@pytest.mark.parametrize(("nth", "unclear"), [(2, False), (5, False), (7, True), (11, False)])
+def test_refused_call_returns_everything(service: Service, nth: int, unclear: bool) -> None:
+    gateway = RefusingGateway(sandbox_gateway(service.sandbox, REGION), nth, unclear=unclear)
+    assert service.relaunch(gateway=gateway).failed
+    assert service.places() == BEFORE
+
+
+@pytest.mark.parametrize("nth", [11, 13, 16])
+def test_killed_rollback_is_finished_by_the_next_run(service: Service, nth: int) -> None:
+    refusing = RefusingGateway(sandbox_gateway(service.sandbox, REGION), 9, unclear=False)
+    with pytest.raises(Killed):
+        service.relaunch(gateway=KillingGateway(refusing, nth))
+    assert service.relaunch().failed
+    assert service.places() == BEFORE
+
+
+def test_predecessor_without_its_volumes_is_never_started(service: Service) -> None:
+    service.kill(4)
+    for given in ({"state": "running"}, {"state": "restored", "force_start": True}):
+        ended = run(service.sandbox, module=instance_power, instance_ids=[service.web.instance_id], **given)
+        assert "would start without them" in ended.failed
+    ended = run(service.sandbox, module=instance_power, state="restored")
+    assert not ended.failed
+    assert service.places()["states"] == {"old": "stopped", "new": "stopped"}
+    assert not service.relaunch().failed
+    assert service.places() == MOVED
+
+
+class _Page(BaseHTTPRequestHandler):
+    """Answers 200 under /good with the right password, and 503 elsewhere."""
+
+    def do_GET(self) -> None:
+        good = self.path == "/good?token=hush" and self.headers["Authorization"] == "Basic dXNlcjpzZWNyZXQ="
+        self.send_response(200 if good else 503)
+        self.end_headers()
+
+    def log_message(self, *_args: Any) -> None:
+        """Write nothing."""
+
+
+@pytest.fixture
+def page() -> Any:
+    server = HTTPServer(("127.0.0.1", 0), _Page)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+
+def test_probes_decide_and_no_message_has_their_secrets(service: Service, page: int) -> None:
+    bad = {"url": f"http://user:secret@127.0.0.1:{page}/bad?token=hush", "timeout": 8}
+    ended = service.relaunch(health=bad)
+    assert f"GET http://127.0.0.1:{page}/bad?... should become successful but is still answered with status 503" in (
+        ended.failed
+    )
+    assert not [word for word in ("secret", "hush") if word in f"{ended.failed}{ended.result}{ended.warnings}"]
+    assert service.places() == BEFORE
+    good = {"url": f"http://user:secret@127.0.0.1:{page}/good?token=hush", "tcp_port": page, "timeout": 8}
+    with socket.create_server(("127.0.0.1", 0)):
+        # The private address of the sandbox's instance is out of reach, so only the Elastic IP's move is left to fail.
+        assert "TCP connection to" in service.relaunch(health=good).failed
+    assert service.places() == BEFORE
+    assert not service.relaunch(health={**good, "tcp_port": None}).failed
+    assert service.places() == MOVED
+
+
+def test_stages_leave_the_decision_to_the_user(service: Service) -> None:
+    launched = service.relaunch(stage="launch")
+    unproven = launched.result["unproven"]
+    assert unproven["state"] == "running"
+    assert service.places()["address"] == "new"
+    assert service.relaunch(stage="launch").actions == []
+    assert not service.relaunch(stage="rollback").failed
+    assert service.places() == BEFORE
+    assert service.relaunch(stage="rollback").actions == []
+    service.relaunch(stage="launch")
+    assert not service.relaunch(stage="finish").failed
+    assert service.places() == MOVED
+    assert service.relaunch(stage="finish").actions == []

@@ -35,7 +35,10 @@ MOVE_ALL = {"data_volumes": "move", "elastic_ip": "move", "target_groups": "move
 MOVES = "ec2ops:moves"
 RECORD = f"{ALLOCATION} targets {DATA}=/dev/sdf"
 HOLD = Hold(NOW - timedelta(minutes=4), NOW + timedelta(minutes=40)).value
-GROUP, BY_ADDRESS = "arn:aws:elasticloadbalancing:x:1:targetgroup/web/1", "arn:aws:elasticloadbalancing:x:1:targetgroup/ip/2"
+GROUP, BY_ADDRESS = (
+    "arn:aws:elasticloadbalancing:x:1:targetgroup/web/1",
+    "arn:aws:elasticloadbalancing:x:1:targetgroup/ip/2",
+)
 OLD_ADDRESS, NEW_ADDRESS = "10.0.0.7", "10.0.0.8"
 
 
@@ -76,7 +79,9 @@ def held_old(**fields: Any) -> Instance:
 
 def new(record: str = RECORD, state: str = "running", trial: str | None = "unproven", **fields: Any) -> Instance:
     """The successor of an interrupted run."""
-    made = successor(trial=trial, private_ip_address=NEW_ADDRESS, block_devices=(BlockDevice("/dev/xvda", "vol-9", True),))
+    made = successor(
+        trial=trial, private_ip_address=NEW_ADDRESS, block_devices=(BlockDevice("/dev/xvda", "vol-9", True),)
+    )
     interface = {**INTERFACE, "PrivateIpAddresses": [{"PrivateIpAddress": NEW_ADDRESS, "Primary": True}]}
     facts = {**made.facts, "NetworkInterfaces": [interface]}
     return dataclasses.replace(made, state=state, tags={**made.tags, MOVES: record}, facts=facts, **fields)

@@ -73,9 +73,7 @@ def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image)
         )
 
 
-def _volume_troubles(
-    spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves
-) -> Iterator[str]:
+def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves) -> Iterator[str]:
     option = "data_volumes: move"
     if len(moves_tags(moves)) > MOST_TAGS:
         yield f"{option}: {old.instance_id} has {len(moves.volumes)} data volumes, more than the record has room for"

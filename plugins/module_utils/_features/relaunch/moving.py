@@ -138,9 +138,7 @@ class Moving:
             "StartInstances", self.new.instance_id, self.state.region, {}, reason, {"state": "stopped"}, after
         )
         wait = dataclasses.replace(health_wait(self.spec, self.new.instance_id), clock=MOVED)
-        stopping = (
-            (Stage(waits=(Wait((self.new.instance_id,), "stopped"),)),) if self.new.state == "stopping" else ()
-        )
+        stopping = (Stage(waits=(Wait((self.new.instance_id,), "stopped"),)),) if self.new.state == "stopping" else ()
         return (*(stages or stopping), Stage((start,), (wait,)))
 
     def _associated(self) -> tuple[Stage, ...]:
@@ -196,22 +194,22 @@ class Moving:
         return self.old if wants_start(self.old) else None
 
     def _revived(self) -> list[Stage]:
-        """Return the stage that starts the predecessor and returns its address, each even if that is not necessary.
+        """Return the stages that start the predecessor and return its address, each even if that is not necessary.
 
-        A look may be stale, and the address must not end with a terminated successor.
+        A look may be stale, and the address must not end with a terminated successor. A pending instance takes none.
         """
-        changes, waits = [], []
+        stages = []
         off = self._revived_one()
         if off is not None:
             reason = "restore power: the predecessor stays in service"
             before, after = {"state": "stopped"}, {"state": "running"}
-            changes.append(Change("StartInstances", off.instance_id, self.state.region, {}, reason, before, after))
-            waits += running_waits([off])
+            start = Change("StartInstances", off.instance_id, self.state.region, {}, reason, before, after)
+            stages.append(Stage((start,), running_waits([off]), patience=NO_CAPACITY | _STILL_STOPPING))
         if self._address is not None:
             reason = f"return {self._address.public_ip} to {self.old.instance_id}"
             parameters: dict[str, object] = {"InstanceId": self.old.instance_id, "AllowReassociation": True}
-            changes.append(self._associate(parameters, reason, self.new.instance_id, self.old.instance_id))
-        return [Stage(tuple(changes), tuple(waits), patience=NO_CAPACITY | _STILL_STOPPING)] if changes else []
+            stages.append(Stage((self._associate(parameters, reason, self.new.instance_id, self.old.instance_id),)))
+        return stages
 
     # --- after the mark ---
 

@@ -9,7 +9,6 @@ Private to this collection.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -30,6 +29,7 @@ from .moving import FAILURES, Moving
 from .obstacles import refuse
 from .options import RelaunchSpec
 from .retirement import health_wait, lost_addresses, retirement_stages, rollback_stages
+from .target_moves import has_registrations
 from .user_data import repeated_scripts
 
 ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
@@ -127,12 +127,14 @@ def may_be_ended(state: State, old: Instance, new: Instance, now: datetime) -> b
 
 
 def is_away(state: State, old: Instance, new: Instance) -> bool:
-    """Return whether EC2 shows a recorded part of *old* in another place than at *old*."""
+    """Return whether EC2 shows a recorded part of *old* in another place than at *old*, or *new* as a target."""
     record = recorded_moves(new)
     for item in record.volumes:
         volume = state.volume(item.volume_id)
         if volume is not None and is_movable(volume, old, new) and not attached_to(volume, old.instance_id):
             return True
+    if record.targets and has_registrations(state, new):
+        return True
     address = ADDRESS.of(state, record.allocation_id) if record.allocation_id else None
     return address is not None and address.instance_id in ("", new.instance_id)
 

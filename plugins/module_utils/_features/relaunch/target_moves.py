@@ -25,9 +25,7 @@ def _id_of(registration: Registration, instance_id: str, address: str) -> str:
 
 def _missing(state: State, old: Instance, new: Instance) -> list[Registration]:
     """Return the registrations of *old* that *new* lacks."""
-    present = {
-        (item.group.arn, target.port) for item in registrations(state, new) for target in item.targets
-    }
+    present = {(item.group.arn, target.port) for item in registrations(state, new) for target in item.targets}
     found = []
     for item in registrations(state, old):
         targets = tuple(target for target in item.targets if (item.group.arn, target.port) not in present)

@@ -22,8 +22,8 @@ from .options import RelaunchSpec
 _SCRIPTS = ("#!", "<script", "<powershell", "#cloud-boothook", "#include", "Content-Type: multipart", "MIME-Version")
 # Keys of a #cloud-config that run commands or write state at the first boot of an instance.
 _MODULES = (
-    "runcmd", "bootcmd", "write_files", "disk_setup", "fs_setup", "ssh_keys", "chpasswd", "users", "packages", "phone_home",
-    "power_state", "mounts", "swap", "ansible", "puppet", "chef", "salt_minion", "snap",
+    "runcmd", "bootcmd", "write_files", "disk_setup", "fs_setup", "ssh_keys", "chpasswd", "users", "packages",
+    "phone_home", "power_state", "mounts", "swap", "ansible", "puppet", "chef", "salt_minion", "snap",
 )  # fmt: skip
 
 

@@ -153,12 +153,8 @@ def following(state: State, volumes: Iterable[MovedVolume], old: Instance, new: 
             after = {"tags": {**volume.tags, **tags}}
             parameters = {"Tags": tag_names.boto3_tags(tags)}
             before = {"tags": dict(volume.tags)}
-            changes.append(
-                Change("CreateTags", item.volume_id, state.region, parameters, reason, before, after)
-            )
+            changes.append(Change("CreateTags", item.volume_id, state.region, parameters, reason, before, after))
     set_already = {device.volume_id for device in new.block_devices if device.delete_on_termination}
-    flags = deletion_flags(
-        state, [item for item in volumes if item.volume_id not in set_already], new.instance_id
-    )
+    flags = deletion_flags(state, [item for item in volumes if item.volume_id not in set_already], new.instance_id)
     changes += [flags] if flags is not None else []
     return (Stage(tuple(changes)),) if changes else ()
