@@ -44,7 +44,7 @@ def known_rivals(state: State, old: Instance, new_id: str = "") -> frozenset[str
     return frozenset(item.instance_id for item in on_trial_for(state, old.instance_id)) - {new_id}
 
 
-def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves = Moves()) -> Change:
+def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves) -> Change:
     """Return the RunInstances for the successor. Raises SpecError if it would have more tags than EC2 takes."""
     tags = _successor_tags(spec, old, moves)
     parameters = _launch_parameters(spec, state, old, image)

@@ -145,9 +145,9 @@ def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
         found.append(f"these stay with {old.instance_id}, and its successor lacks them: {'; '.join(kept)}")
     found += _foreign_content(spec, state, old, image)
     if old.state != "stopped":
+        volumes = _captured_volumes(spec, state, old, image)
         found.append(
-            f"the successor lacks the writes of {old.instance_id} to {_captured_volumes(spec, state, old, image)} since "
-            f"the capture of {spec.image_id}"
+            f"the successor lacks the writes of {old.instance_id} to {volumes} since the capture of {spec.image_id}"
         )
     return found
 

@@ -214,7 +214,7 @@ class Moving:
     # --- after the mark ---
 
     def finish(self, retirement: tuple[Stage, ...], *, marks: bool) -> tuple[Stage, ...]:
-        """Return the stages of the *retirement*, with those that finish the move. *marks*: the first one is the mark."""
+        """Return the stages of the *retirement* and those that finish the move. *marks*: the first one is the mark."""
         head, rest = (retirement[:1], retirement[1:]) if marks else ((), retirement)
         drains = not is_off(self.old_after) and self.old.alive
         leaving = deregistering(self.state, self.old, drains=drains) if self.moves.targets else ()
