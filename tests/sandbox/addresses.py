@@ -16,7 +16,8 @@ from .engine import Ec2Error, action
 from .instances import Network
 
 if TYPE_CHECKING:
-    from .engine import Request, Shape
+    from .engine import Request
+    from .world import Shape
 
 
 @action("AssociateAddress")

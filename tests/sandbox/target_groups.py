@@ -28,7 +28,7 @@ _NAMESPACE = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/"
 
 
 @dataclass
-class Registered:
+class RegisteredTarget:
     """A target of a group: an instance's id or an address, with its port."""
 
     target_id: str
@@ -38,7 +38,7 @@ class Registered:
     left: datetime | None = None
 
 
-def _targets(world: World, arn: str) -> dict[tuple[str, int], Registered]:
+def _targets(world: World, arn: str) -> dict[tuple[str, int], RegisteredTarget]:
     return world.targets.setdefault(arn, {})
 
 
@@ -81,7 +81,7 @@ def register_targets(world: World, _call: Call, entry: Entry) -> Reply | None:
     for target_id, port, zone in asked:
         present = _targets(world, group.arn).get((target_id, port))
         if present is None or present.left is not None:
-            _targets(world, group.arn)[target_id, port] = Registered(target_id, port, zone, now)
+            _targets(world, group.arn)[target_id, port] = RegisteredTarget(target_id, port, zone, now)
     return _reply("RegisterTargets", "")
 
 
@@ -122,7 +122,7 @@ def describe_target_health(world: World, _call: Call, entry: Entry) -> Reply | N
     return _reply("DescribeTargetHealth", f"<TargetHealthDescriptions>{''.join(rows)}</TargetHealthDescriptions>")
 
 
-def _health(world: World, home: Region, group: Any, one: Registered | None, now: datetime) -> tuple[str, str]:
+def _health(world: World, home: Region, group: Any, one: RegisteredTarget | None, now: datetime) -> tuple[str, str]:
     """The state of a target, and the reason."""
     if one is None:
         return "unused", "Target.NotRegistered"
@@ -140,7 +140,7 @@ def _health(world: World, home: Region, group: Any, one: Registered | None, now:
     return "healthy", ""
 
 
-def _instance(world: World, home: Region, group: Any, one: Registered, now: datetime) -> Instance | None:
+def _instance(world: World, home: Region, group: Any, one: RegisteredTarget, now: datetime) -> Instance | None:
     if group.target_type == "instance":
         return home.instances.get(one.target_id)
     assert world.moto

@@ -227,7 +227,9 @@ def _in_service(_resource: Resource | None, health: TargetHealth | None, _about:
 def _drained(_resource: Resource | None, health: TargetHealth | None, _about: str) -> Verdict:
     """Done when the load balancer has finished the requests to a deregistered target."""
     # An answer about a target that is gone has the state `unused`.
-    return Verdict(seen="not visible") if health is None else Verdict(done=health.state != "draining", seen=health.state)
+    return (
+        Verdict(seen="not visible") if health is None else Verdict(done=health.state != "draining", seen=health.state)
+    )
 
 
 def _answers(_resource: Resource | None, answer: ProbeAnswer | None, _about: str) -> Verdict:

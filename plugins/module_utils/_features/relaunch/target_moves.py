@@ -115,5 +115,5 @@ def _classic(state: State, action: str, name: str, instance_id: str) -> Change:
 
 def _views(action: str, instance_id: str) -> Iterator[Mapping[str, Any]]:
     """Return the view after the change, and the one before."""
-    views = ({"registered_ids": [instance_id]}, {"registered_ids": []})
+    views: tuple[Mapping[str, Any], ...] = ({"registered_ids": [instance_id]}, {"registered_ids": []})
     return iter(views if action.startswith("Register") else reversed(views))
