@@ -10,7 +10,7 @@ import importlib
 #: The modules whose handlers make up the storage family.
 DOMAIN = (
     "tags", "volumes", "volume_attributes", "snapshots", "sharing", "tiers", "locks", "fast_restore", "images",
-    "image_usage", "instances", "launch_templates", "parameters", "recycle_bin",
+    "image_usage", "instances", "launch_templates", "parameters", "recycle_bin", "addresses", "target_groups",
     "root_tasks",
 )  # fmt: skip
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .moto_side import MotoSide
     from .parameters import Unchecked
+    from .target_groups import RegisteredTarget
     from .world import Region
 
 __all__ = [
@@ -272,6 +273,8 @@ class World:
         self._settled: datetime | None = None
         #: The values of image parameters that SSM has not checked yet, see parameters.py.
         self.unchecked: list[Unchecked] = []
+        #: The targets of each target group by its ARN, see target_groups.py.
+        self.targets: dict[str, dict[tuple[str, int], RegisteredTarget]] = {}
 
     def settle(self) -> None:
         """Let all reads from now on see what there is now."""

@@ -28,6 +28,7 @@ from .fact_readers import (
     NO_KEY,
     NO_TEMPLATE,
     account,
+    addresses,
     attribute,
     classic_load_balancers,
     credit_specifications,
@@ -40,6 +41,7 @@ from .fact_readers import (
     launch_configurations,
     launch_permissions,
     locks,
+    member_health,
     modifications,
     parameters,
     permissions,
@@ -75,6 +77,10 @@ _NO_ACCOUNT = frozenset(
         "NoAnswer",
     }
 )
+
+
+# A target group that is gone has no targets, and neither has an id that was never registered.
+_NO_TARGET = frozenset({"TargetGroupNotFound", "InvalidTarget"})
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,10 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeLaunchConfigurations": Listing(launch_configurations, ("MaxRecords", 100)),
     "DescribeAutoScalingInstances": Listing(group_members, ("MaxRecords", 50)),
     "DescribeTargetGroups": Listing(target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
-    "DescribeTargetHealth": Listing(target_health),
+    "DescribeTargetHealth": Listing(target_health, unknown=_NO_TARGET),
+    "DescribeInstanceHealth": Listing(member_health, unknown=frozenset({"InvalidInstance", "InvalidEndPoint"})),
+    # DescribeAddresses has no pages.
+    "DescribeAddresses": Listing(addresses),
     # Only in the service elb. elbv2 has another operation of the same name.
     "DescribeLoadBalancers": Listing(classic_load_balancers, ("PageSize", 400), ("Marker", "NextMarker")),
 }

@@ -22,6 +22,7 @@ from .._kernel.places import HERE, Place
 from .._kernel.plan import Wait
 from .._kernel.progress import SILENT, Progress, Sight
 from .._kernel.resources import Image, Instance, Resource, Snapshot, view
+from .._kernel.service_facts import PROBE, TARGET_HEALTH, probe_query, target_queries
 from .._kernel.state import Query, by_id, images_by_id
 from .._kernel.storage_facts import (
     MODIFICATION,
@@ -64,7 +65,10 @@ _NAMED = 10
 
 def resource_queries(kind: str, ids: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:
     """Return the queries for the state of these resources. An answer leaves out a resource that does not exist."""
-    asked = parameter_queries(ids, place) if kind == PARAMETER.name else _ec2_queries(kind, ids)
+    if kind == TARGET_HEALTH.name:
+        asked = target_queries(ids)
+    else:
+        asked = parameter_queries(ids, place) if kind == PARAMETER.name else _ec2_queries(kind, ids)
     return tuple(dataclasses.replace(query, place=place) for query in asked)
 
 
@@ -220,6 +224,8 @@ class Watch:
         self._items: list[_Item] = []
         self._heard = monotonic()
         self._trouble: CallError | None = None
+        self._clocks: dict[str, float] = {}
+        """The times at which shared timeouts began."""
 
     def add(self, key: WaitKey, wait: Wait, deadline: float) -> None:
         """Watch for the goal of *wait*. *deadline* (`monotonic`) ends a wait without a timeout of its own."""
@@ -227,7 +233,8 @@ class Watch:
         if not self._items:
             self._heard, self._trouble = now, None
             self._shown, self._done = self._progress.wait(), 0
-        end, limit = (deadline, None) if wait.timeout is None else (now + wait.timeout, wait.timeout)
+        began = self._clocks.setdefault(wait.clock, now) if wait.clock else now
+        end, limit = (deadline, None) if wait.timeout is None else (began + wait.timeout, wait.timeout)
         for resource in wait.resources:
             first = max(now, min(now + FIRST_POLL, end))
             self._items.append(_Item(key, wait, resource, end, limit, first, FIRST_POLL * GROWTH))
@@ -318,8 +325,9 @@ def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]
     learn(modification_queries(item.resource for item in pending if item.fact is MODIFICATION))
     # Tasks first as well: an instance that is read after its task has succeeded shows the new root volume.
     learn(root_task_queries(item.resource for item in pending if item.fact is ROOT_TASKS))
+    learn(probe_query(item.resource, item.wait.about) for item in pending if item.fact is PROBE)
     by_kind: dict[tuple[str, Place], list[str]] = {}
-    for item in pending:
+    for item in (item for item in pending if item.fact is not PROBE):
         by_kind.setdefault((GOALS[item.wait.goal].kind, item.wait.place), []).append(item.resource)
     learn(query for (kind, place), ids in by_kind.items() for query in resource_queries(kind, ids, place))
     # Only a running instance needs its status checks.

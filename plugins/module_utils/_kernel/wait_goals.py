@@ -20,6 +20,7 @@ from . import tags as tag_names
 from .facts import STATUS_CHECKS, FactKind, StatusChecks
 from .instance_proofs import attached_since
 from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
+from .service_facts import PROBE, TARGET_HEALTH, ProbeAnswer, TargetHealth
 from .storage_facts import MODIFICATION, PARAMETER, ROOT_TASKS, Modification, RootTask
 
 
@@ -233,6 +234,30 @@ def _published(_resource: Resource | None, value: str | None, image_id: str) -> 
     return Verdict(seen="not visible") if value is None else Verdict(done=value == image_id, seen=value)
 
 
+def _in_service(_resource: Resource | None, health: TargetHealth | None, _about: str) -> Verdict:
+    """Done when the load balancer sends requests to the target, or when no load balancer uses the target group."""
+    if health is None:
+        return Verdict(seen="not registered")
+    seen = f"{health.state} ({health.reason})" if health.reason not in ("", "N/A") else health.state
+    return Verdict(
+        done=health.state in ("healthy", "InService") or health.reason == "Target.NotInUse",
+        failed=health.reason == "Target.IpUnusable",
+        seen=seen,
+    )
+
+
+def _drained(_resource: Resource | None, health: TargetHealth | None, _about: str) -> Verdict:
+    """Done when the load balancer has finished the requests to a deregistered target."""
+    # An answer about a target that is gone has the state `unused`.
+    return (
+        Verdict(seen="not visible") if health is None else Verdict(done=health.state != "draining", seen=health.state)
+    )
+
+
+def _answers(_resource: Resource | None, answer: ProbeAnswer | None, _about: str) -> Verdict:
+    return Verdict(seen="not asked yet") if answer is None else Verdict(done=answer.passed, seen=answer.seen)
+
+
 @dataclass(frozen=True)
 class Goal:
     """The ``kind`` of resource, and its ``verdict``.
@@ -282,6 +307,10 @@ GOALS: Mapping[str, Goal] = {
         wish="{about}",
         gone="SSM has not accepted the image as its value",
     ),
+    "in_service": Goal(TARGET_HEALTH.name, _in_service, fact=TARGET_HEALTH, wish="healthy"),
+    "drained": Goal(TARGET_HEALTH.name, _drained, fact=TARGET_HEALTH),
+    # The other text is the request of the probe, which may hold a secret.
+    "answers": Goal(PROBE.name, _answers, fact=PROBE, wish="successful"),
 }
 
 
