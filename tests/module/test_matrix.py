@@ -330,6 +330,13 @@ CASES = (
         state={"instance.state": "running"},
     ),
     Case(
+        "replace the root volume",
+        "instance_relaunch",
+        lambda world: relaunch(world, strategy="replace_root_volume"),
+        ("CreateTags", "CreateTags", "CreateReplaceRootVolumeTask", "CreateTags"),
+        state={"instance.state": "running", "strategy": "replace_root_volume"},
+    ),
+    Case(
         "replace a held instance",
         "instance_relaunch",
         relaunch,
