@@ -89,8 +89,8 @@ options:
   force_start:
     description:
       - Start an instance even if a living successor has replaced it.
-      - With any value, the module refuses to start a predecessor whose data volumes have moved to an unproven successor.
-        Finish the relaunch first.
+      - With any value, the module starts no predecessor whose data volumes have moved to an unproven successor. Finish
+        the relaunch first.
     type: bool
     default: false
   wait:
