@@ -328,14 +328,20 @@ def _retirement_queries(
     return () if is_retired(spec, old) and not proves else _ending_queries(spec, state, old)
 
 
-def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+def _require_predecessor(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> None:
+    """Require the predecessor of *current*, and the facts for its retirement and the end of its moves."""
     old_id = predecessor(current)
-    if old_id is not None:
-        # The instance is read already if the task itself names it.
-        state.require(*(by_id("DescribeInstances", "instance-id", [old_id]) if old_id != spec.instance_id else ()))
-        before = state.instance(old_id)
-        moved = move_queries(spec, state, before or current, current) if recorded_moves(current) else ()
-        state.require(*_retirement_queries(spec, state, current, before, now), *moved)
+    if old_id is None:
+        return
+    # The instance is read already if the task itself names it.
+    state.require(*(by_id("DescribeInstances", "instance-id", [old_id]) if old_id != spec.instance_id else ()))
+    before = state.instance(old_id)
+    moved = move_queries(spec, state, before or current, current) if recorded_moves(current) else ()
+    state.require(*_retirement_queries(spec, state, current, before, now), *moved)
+
+
+def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    _require_predecessor(spec, state, current, now)
     replacement = replacement_of(state, current)
     old = None if replacement is None else replacement.predecessor
     if replacement is not None and old is not None and replacement.in_doubt and not started_since(old, current):
