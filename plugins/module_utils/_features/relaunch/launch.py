@@ -50,8 +50,7 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image,
     parameters = _launch_parameters(spec, state, old, image)
     _omit_devices(parameters, moves, image)
     parameters["TagSpecifications"] = [specification("instance", tags)]
-    volume_tags = _volume_tags(spec, state, old)
-    if volume_tags:
+    if volume_tags := _volume_tags(spec, state, old):
         parameters["TagSpecifications"].append(specification("volume", volume_tags))
     new = Instance(
         instance_id=planned("instance", f"in place of {old.instance_id}"),

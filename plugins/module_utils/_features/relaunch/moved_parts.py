@@ -96,8 +96,8 @@ def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Ima
     yield from (f"{option}: {error}" for error in silent)
     if is_off(old) and standing_hold(old) is None:
         yield (
-            f"{option}: {old.instance_id} is {old.state} without a hold, so nothing shows whether a rollback may start it. "
-            "Start it first"
+            f"{option}: {old.instance_id} is {old.state} without a hold, so nothing shows whether a rollback "
+            "may start it. Start it first"
         )
     if not silent and old.state in ("pending", "running"):
         troubles = stop_troubles(state, old, lose_instance_store=spec.lose_instance_store)
