@@ -24,10 +24,16 @@ from ansible import constants
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.release import __version__ as core_version
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws import shared_model
 
-from .module_seams import as_module_process, built_module, imported, module_parameters
-from .worker import Worker
+from .compiled_files import keep_compiled_files
+
+# This must precede the imports of the files that shall be kept.
+keep_compiled_files()
+
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws import shared_model  # noqa: E402
+
+from .module_seams import as_module_process, built_module, imported, module_parameters  # noqa: E402
+from .worker import Worker  # noqa: E402
 
 CORES = ("2.18", "2.19", "2.20", "2.21")
 """The versions of ansible-core whose private interfaces `module_seams` knows.

@@ -14,12 +14,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._aws.lean_parser im
 from botocore.parsers import EC2QueryParser
 from botocore.utils import parse_timestamp
 
-from golden_data import golden_data
 from sandbox.client import Sandbox
 from sandbox.engine import Config
 from worlds import SPEED, START, FakeWorld, SandboxWorld, World
-
-__all__ = ["golden_data"]
 
 
 @pytest.hookimpl(tryfirst=True)
