@@ -97,7 +97,7 @@ def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: W
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("data_volumes", "move", "the predecessor keeps its data volumes"),
+        ("data_volumes", "take", "Value of bake_and_relaunch_data_volumes must be one of"),
         ("old_instance", "delete", "Value of bake_and_relaunch_old_instance must be one of"),
         ("strategy", "replace_volume", "Value of bake_and_relaunch_strategy must be one of"),
         ("health_timeout", "abc", "bake_and_relaunch_health_timeout"),

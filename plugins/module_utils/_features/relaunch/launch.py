@@ -48,12 +48,9 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image,
     """Return the RunInstances for the successor. Raises SpecError if it would have more tags than EC2 takes."""
     tags = _successor_tags(spec, old, moves)
     parameters = _launch_parameters(spec, state, old, image)
-    omitted = [{"DeviceName": name, "NoDevice": ""} for name in omitted_devices(moves, image)]
-    if omitted:
-        parameters["BlockDeviceMappings"] = [*parameters.get("BlockDeviceMappings", ()), *omitted]
+    _omit_devices(parameters, moves, image)
     parameters["TagSpecifications"] = [specification("instance", tags)]
-    volume_tags = _volume_tags(spec, state, old)
-    if volume_tags:
+    if volume_tags := _volume_tags(spec, state, old):
         parameters["TagSpecifications"].append(specification("volume", volume_tags))
     new = Instance(
         instance_id=planned("instance", f"in place of {old.instance_id}"),
@@ -73,10 +70,7 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image,
         state.region,
         parameters,
         _launch_reason(spec, old),
-        after={
-            **{key: value for key, value in view(new).items() if key not in _UNKNOWN},
-            **_planned_addresses(spec, old, moves),
-        },
+        after=_shown(new) | _planned_addresses(spec, old, moves),
         identity=Query(
             "DescribeInstances",
             (
@@ -90,6 +84,18 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image,
         # With the predecessor off already, a launch that is refused later starts it again; a refusal now would not.
         rehearsed=old.state == "running",
     )
+
+
+def _shown(new: Instance) -> dict[str, Any]:
+    """Return the view of a planned instance, without the facts that only EC2 decides."""
+    return {key: value for key, value in view(new).items() if key not in _UNKNOWN}
+
+
+def _omit_devices(parameters: dict[str, Any], moves: Moves, image: Image) -> None:
+    """Leave out the devices of the image at which moved volumes will be."""
+    omitted = [{"DeviceName": name, "NoDevice": ""} for name in omitted_devices(moves, image)]
+    if omitted:
+        parameters["BlockDeviceMappings"] = [*parameters.get("BlockDeviceMappings", ()), *omitted]
 
 
 def _planned_addresses(spec: RelaunchSpec, old: Instance, moves: Moves) -> dict[str, str]:

@@ -17,6 +17,7 @@ from ..._domain.load_balancers import balancer_queries
 from ..._domain.moves import MOST_TAGS, MovedVolume, Moves, is_movable, moves_tags, recorded_moves
 from ..._domain.power_cycle import stop_queries, stop_troubles, unanswered_about
 from ..._kernel.facts import type_facts
+from ..._kernel.instance_proofs import is_off
 from ..._kernel.resources import Image, Instance, Volume
 from ..._kernel.service_facts import ADDRESS, Address, address_queries
 from ..._kernel.state import Query, State, by_id
@@ -93,10 +94,10 @@ def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Ima
         )
     silent = unanswered_about(state, old)
     yield from (f"{option}: {error}" for error in silent)
-    if old.state == "stopped" and standing_hold(old) is None:
+    if is_off(old) and standing_hold(old) is None:
         yield (
-            f"{option}: {old.instance_id} is stopped without a hold, so nothing shows whether a rollback may start it. "
-            "Start it first"
+            f"{option}: {old.instance_id} is {old.state} without a hold, so nothing shows whether a rollback "
+            "may start it. Start it first"
         )
     if not silent and old.state in ("pending", "running"):
         troubles = stop_troubles(state, old, lose_instance_store=spec.lose_instance_store)

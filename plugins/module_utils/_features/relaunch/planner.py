@@ -52,9 +52,6 @@ from functools import partial
 from typing import Any
 
 from ..._domain.hold import hold_of, wants_start
-from ..._domain.instance_facts import (
-    read_fact,
-)
 from ..._domain.load_balancers import balancer_queries
 from ..._domain.moves import recorded_moves
 from ..._domain.replacement import (
@@ -104,8 +101,9 @@ from .moving_plan import (
     probing,
     return_plan,
 )
+from .not_applied import not_applied
 from .obstacles import refuse, usable_image, write_troubles
-from .options import AUTO, METADATA_OPTIONS, REPLACE_ROOT_VOLUME, RelaunchSpec, parse
+from .options import AUTO, REPLACE_ROOT_VOLUME, RelaunchSpec, parse
 from .retirement import (
     finished,
     health_wait,
@@ -296,44 +294,13 @@ def _plan_rollback(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
     return Plan(restoration(state, old, rejected), refused=refused)
 
 
-def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
-    """Return the warning for overrides that differ from an instance that is up to date. User data is unknown."""
-    wanted, facts = spec.overrides, current.facts
-    found = []
-    if wanted.instance_type not in (None, current.instance_type):
-        found.append(f"instance_type {wanted.instance_type} (it is {current.instance_type})")
-    if wanted.key_name is not None and wanted.key_name != (facts.get("KeyName") or ""):
-        found.append(f"key_name {wanted.key_name or 'none'} (it is {facts.get('KeyName') or 'none'})")
-    profile, arn = wanted.iam_instance_profile, read_fact(facts, "IamInstanceProfile.Arn") or ""
-    if profile is not None and profile not in (arn, arn.rpartition("/")[2]):
-        found.append(f"iam_instance_profile {profile or 'none'} (it is {arn or 'none'})")
-    interface: Mapping[str, Any] = next(iter(facts.get("NetworkInterfaces") or ()), {})
-    groups = sorted(item["GroupId"] for item in interface.get("Groups") or ())
-    if wanted.security_group_ids is not None and sorted(wanted.security_group_ids) != groups:
-        found.append(f"security_group_ids {', '.join(wanted.security_group_ids)} (they are {', '.join(groups)})")
-    for option, name in METADATA_OPTIONS.items():
-        asked, have = wanted.metadata_options.get(name), read_fact(facts, f"MetadataOptions.{name}")
-        if asked is not None and asked != have:
-            found.append(f"metadata_options.{option} {asked} (it is {have or 'not known'})")
-    tags = sorted(key for key, value in (wanted.tags or {}).items() if current.tags.get(key) != value)
-    if tags:
-        found.append(f"tags {', '.join(tags)}")
-    if not found or is_planned(current.instance_id):
-        return ()
-    warning = (
-        f"overrides: {current.instance_id} runs from {current.image_id} already, so these are not applied: "
-        f"{'; '.join(found)}. Overrides only apply to the launch of a successor"
-    )
-    return (warning,)
-
-
 def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
     """Return the plan that finishes the predecessor's retirement after an interrupted run.
 
     The instance itself is up to date.
     """
     made = _retirement_plan(spec, state, current, now)
-    return dataclasses.replace(made, warnings=(*made.warnings, *_not_applied(spec, current)))
+    return dataclasses.replace(made, warnings=(*made.warnings, *not_applied(spec, current)))
 
 
 def _is_left(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
@@ -361,14 +328,20 @@ def _retirement_queries(
     return () if is_retired(spec, old) and not proves else _ending_queries(spec, state, old)
 
 
-def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+def _require_predecessor(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> None:
+    """Require the predecessor of *current*, and the facts for its retirement and the end of its moves."""
     old_id = predecessor(current)
-    if old_id is not None:
-        # The instance is read already if the task itself names it.
-        state.require(*(by_id("DescribeInstances", "instance-id", [old_id]) if old_id != spec.instance_id else ()))
-        before = state.instance(old_id)
-        moved = move_queries(spec, state, before or current, current) if recorded_moves(current) else ()
-        state.require(*_retirement_queries(spec, state, current, before, now), *moved)
+    if old_id is None:
+        return
+    # The instance is read already if the task itself names it.
+    state.require(*(by_id("DescribeInstances", "instance-id", [old_id]) if old_id != spec.instance_id else ()))
+    before = state.instance(old_id)
+    moved = move_queries(spec, state, before or current, current) if recorded_moves(current) else ()
+    state.require(*_retirement_queries(spec, state, current, before, now), *moved)
+
+
+def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    _require_predecessor(spec, state, current, now)
     replacement = replacement_of(state, current)
     old = None if replacement is None else replacement.predecessor
     if replacement is not None and old is not None and replacement.in_doubt and not started_since(old, current):
