@@ -94,7 +94,10 @@ options:
     type: bool
     default: false
   force_start:
-    description: Start an instance even if a living successor has replaced it.
+    description:
+      - Start an instance even if a living successor has replaced it.
+      - With any value, the module starts no predecessor whose data volumes have moved to an unproven successor. Finish
+        the relaunch first.
     type: bool
     default: false
   wait:

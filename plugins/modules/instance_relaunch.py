@@ -141,9 +141,14 @@ options:
             choices: [enabled, disabled]
   data_volumes:
     description:
-      - V(keep) leaves data volumes with the predecessor. The module refuses V(move) in this version.
-      - Required for a launch if the predecessor has data volumes that O(image_id) has no snapshots of. With
-        O(strategy=auto), such volumes are an obstacle to V(replace_instance) instead.
+      - V(keep) leaves data volumes with the predecessor.
+      - V(move) stops both instances, attaches the data volumes to the successor at the same devices, and starts the
+        successor. The successor gets no copies of them from O(image_id). It has booted without the volumes before, so
+        its file systems need C(nofail). The predecessor gets a hold before its stop. The tag C(ec2ops:spec) of a volume
+        follows if it has the id of the predecessor. Delete-on-termination follows at the end, and is off until then.
+      - The module refuses V(move) with O(old_instance=keep), and for a volume that is attached to another instance too.
+      - Required for a launch if the predecessor has data volumes that O(image_id) has no snapshots of.
+        O(strategy=auto) moves them.
       - The successor gets copies of all other data volumes as of the capture.
       - A snapshot counts only if EC2 shows that it was taken of that very volume. A snapshot of another volume at the
         same device name does not count, and neither does a copy of a snapshot.
@@ -151,22 +156,26 @@ options:
     choices: [keep, move]
   elastic_ip:
     description:
-      - V(keep) leaves an Elastic IP with the predecessor. The module refuses V(move) in this version.
-      - Required for a launch if the predecessor has an Elastic IP. With O(strategy=auto), it is an obstacle to
-        V(replace_instance) instead.
+      - V(keep) leaves an Elastic IP with the predecessor. V(move) associates it with the healthy successor, in one
+        call.
+      - Required for a launch if the predecessor has an Elastic IP. O(strategy=auto) moves it.
     type: str
     choices: [keep, move]
   target_groups:
     description:
-      - V(keep) leaves the predecessor registered with its load balancers. The module refuses V(move) in this version.
-        Load balancers are Classic Load Balancers, and target groups that have the instance or one of its private
-        addresses as a target.
-      - Required for a launch if the predecessor is registered with a load balancer. With O(strategy=auto), that is an
-        obstacle to V(replace_instance) instead.
+      - V(keep) leaves the predecessor registered with its load balancers. These are Classic Load Balancers, and target
+        groups that have the instance or one of its private addresses as a target.
+      - V(move) registers the successor with the same ports, waits until each load balancer finds it healthy, and only
+        then deregisters the predecessor and waits for its last requests.
+      - Required for a launch if the predecessor is registered with a load balancer. O(strategy=auto)
+        registers the successor.
     type: str
     choices: [keep, move]
   health:
-    description: The conditions for a healthy successor.
+    description:
+      - The conditions for a healthy successor. If one of them fails, the module rolls back, as with O(on_failure).
+      - The host that executes the module sends the probes. They begin once the status checks have passed and the data
+        volumes have moved. They are repeated until they succeed or the time is over.
     type: dict
     suboptions:
       status_checks:
@@ -174,9 +183,43 @@ options:
         type: bool
         default: true
       timeout:
-        description: The time limit, in seconds.
+        description:
+          - The time limit for status checks, probes and the health of targets together, in seconds. It begins with the
+            launch, and anew with the start of a successor that got data volumes.
         type: int
         default: 600
+      url:
+        description:
+          - A URL of http or https that the module gets. C({address}) stands for the address of the successor.
+          - A user and a password before the address are sent as basic authentication. No message shows them, or the
+            query. The module follows no redirection and uses no proxy.
+        type: str
+      status:
+        description: The statuses of a good answer to O(health.url). The default is V([200]).
+        type: list
+        elements: int
+      tcp_port:
+        description: A port of the successor that must accept a connection.
+        type: int
+      address:
+        description:
+          - The address of the successor for the probes. The default is V(private).
+          - With V(public) and O(elastic_ip=move), the probes use the Elastic IP, after its move.
+        type: str
+        choices: [private, public]
+  stage:
+    description:
+      - The part of the relaunch that the task does, so that other tasks can test the successor before the predecessor
+        retires.
+      - V(launch) launches the successor, moves everything that the task names, and waits until the successor is
+        healthy. RV(unproven) is the successor, which stays unproven.
+      - V(finish) continues as V(all) does, and refuses an instance without such a successor.
+      - V(rollback) returns everything to the predecessor, and terminates the unproven successor. Without one, it
+        changes nothing.
+      - Use the same other options in all stages.
+    type: str
+    choices: [all, launch, finish, rollback]
+    default: all
   old_instance:
     description:
       - The action on the predecessor once its successor is healthy. The default is V(stop).
@@ -197,6 +240,8 @@ options:
         O(strategy=replace_root_volume), it gives the instance its former root volume back. Before botocore 1.43.106, it
         restores that volume from a snapshot that the module takes before the task.
       - V(keep) leaves both instances as they are, for inspection.
+      - With V(keep), too, all that has moved returns to the predecessor, which runs again. The successor is stopped if
+        data volumes had moved.
     type: str
     choices: [rollback, keep]
     default: rollback
@@ -235,6 +280,12 @@ notes:
   - The successor gets new private addresses of the same subnet. It gets a new public address if the predecessor has a
     non-elastic one. A predecessor that M(ec2ops.storage.instance_power) stopped with C(remember=true) counts as it was
     before that stop. For any other stopped predecessor, the subnet decides.
+  - With O(data_volumes=move), the user also needs C(ec2:DetachVolume), C(ec2:AttachVolume), C(ec2:StartInstances),
+    C(ec2:StopInstances) and C(ec2:ModifyInstanceAttribute). With O(elastic_ip=move), also C(ec2:DescribeAddresses) and
+    C(ec2:AssociateAddress). With O(target_groups=move), also C(elasticloadbalancing:RegisterTargets),
+    C(elasticloadbalancing:DeregisterTargets), and for Classic Load Balancers
+    C(elasticloadbalancing:RegisterInstancesWithLoadBalancer),
+    C(elasticloadbalancing:DeregisterInstancesFromLoadBalancer) and C(elasticloadbalancing:DescribeInstanceHealth).
   - Somebody else may start the predecessor, or put a hold on it, while the successor is unproven. Either instance may
     then have data that the other lacks. The task fails and leaves both instances to the operator.
 seealso:
@@ -253,6 +304,18 @@ EXAMPLES = r"""
     # The predecessor keeps its data volume and its place behind the load balancer.
     data_volumes: keep
     target_groups: keep
+    region: eu-central-1
+
+- name: Move the data, the address and the load balancers to the successor once it answers
+  ec2ops.storage.instance_relaunch:
+    instance_id: i-0123456789abcdef0
+    image_id: ami-0123456789abcdef0
+    data_volumes: move
+    elastic_ip: move
+    target_groups: move
+    health:
+      url: http://{address}:8080/health
+      timeout: 300
     region: eu-central-1
 
 - name: Relaunch with a larger type and terminate the predecessor
@@ -338,6 +401,12 @@ strategy_reason:
   returned: success
   type: str
   sample: a successor can take over everything of i-0123456789abcdef0
+unproven:
+  description:
+    - The successor that has not proved itself yet, after O(stage=launch). Otherwise null.
+  returned: success
+  type: dict
+  sample: null
 plan:
   description:
     - The planned changes in order, the same in check mode. One entry per resource. The hash of the user data stands in
@@ -441,6 +510,10 @@ OVERRIDES = {
 HEALTH = {
     "status_checks": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 600},
+    "url": {"type": "str", "no_log": True},
+    "status": {"type": "list", "elements": "int"},
+    "tcp_port": {"type": "int"},
+    "address": {"type": "str", "choices": ["private", "public"]},
 }
 
 ARGUMENT_SPEC = {
@@ -458,6 +531,7 @@ ARGUMENT_SPEC = {
     "elastic_ip": {"type": "str", "choices": ["keep", "move"]},
     "target_groups": {"type": "str", "choices": ["keep", "move"]},
     "health": {"type": "dict", "options": HEALTH},
+    "stage": {"type": "str", "choices": ["all", "launch", "finish", "rollback"], "default": "all"},
     "old_instance": {"type": "str", "choices": ["stop", "terminate", "keep"]},
     "on_failure": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
     "lose_instance_store": {"type": "bool", "default": False},

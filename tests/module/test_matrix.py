@@ -356,6 +356,24 @@ CASES = (
         state={"instance.state": "running", "strategy": "replace_root_volume"},
     ),
     Case(
+        "replace and move the data volumes",
+        "instance_relaunch",
+        lambda world: relaunch(world, data_volumes="move"),
+        (
+            "RunInstances",
+            "CreateTags",
+            "StopInstances",
+            "StopInstances",
+            "DetachVolume",
+            "AttachVolume",
+            "StartInstances",
+            "CreateTags",
+            "DeleteTags",
+            "DeleteTags",
+        ),
+        state={"instance.state": "running"},
+    ),
+    Case(
         "replace a held instance",
         "instance_relaunch",
         relaunch,
@@ -728,8 +746,8 @@ REFUSED: tuple[tuple[str, str, Callable[[World], Mapping[str, Any]], str], ...] 
     (
         "move",
         "instance_relaunch",
-        lambda w: {"instance_id": w.web.instance_id, "image_id": w.image(), "data_volumes": "move"},
-        "data_volumes",
+        lambda w: relaunch(w, data_volumes="move", old_instance="keep"),
+        "old_instance: keep: data_volumes: move",
     ),
 )
 

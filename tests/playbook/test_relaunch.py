@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,10 +112,39 @@ def test_user_data_reaches_the_successor_and_no_output(sandbox: Sandbox, kept: b
                 assert hidden not in output
 
 
-def test_unsupported_move_is_refused(sandbox: Sandbox, web: Web, image_id: str) -> None:
-    """The variables reach the module, which has a test for each of them."""
-    sandbox.reset_log()
-    run = run_playbook(sandbox, PLAY, variables(web, image_id, relaunch_target_groups="move"))
+FAILING = """
+- name: Expect a successor that is not there
+  ansible.builtin.assert:
+    that: relaunch_unproven_result.private_ip_address == 'nowhere'
+    fail_msg: no page at the successor
+"""
+PASSING = """
+- name: Expect the address of the successor
+  ansible.builtin.assert:
+    that: relaunch_unproven_result.private_ip_address is match('[0-9]+[.]')
+"""
+
+
+def test_tasks_of_the_user_decide_whether_the_predecessor_retires(
+    sandbox: Sandbox, web: Web, image_id: str, tmp_path: Path
+) -> None:
+    tasks = tmp_path / "verify.yml"
+    given = variables(
+        web, image_id, relaunch_data_volumes="move", relaunch_elastic_ip="move", relaunch_verify_tasks=str(tasks)
+    )
+    tasks.write_text(FAILING)
+    run = run_playbook(sandbox, PLAY, given)
     assert run.status != 0
-    assert "target_groups" in run.failures[0]
-    assert changing_calls(sandbox.log()) == []
+    assert "did not pass: no page at the successor" in run.output
+    old = described_instance(sandbox, web.instance_id)
+    assert old["State"]["Name"] == "running"
+    assert len(old["BlockDeviceMappings"]) > 1
+
+    tasks.write_text(PASSING)
+    run = run_playbook(sandbox, PLAY, given)
+    assert run.status == 0, run.output
+    new = described_instance(sandbox, run.fact("relaunch_result")["instance_id"])
+    assert len(new["BlockDeviceMappings"]) == len(old["BlockDeviceMappings"])
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
+    again = run_playbook(sandbox, PLAY, given)
+    assert (again.status, again.changed) == (0, []), again.output

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .instance_refreshes import Group
     from .moto_side import MotoSide
     from .parameters import Unchecked
+    from .target_groups import RegisteredTarget
     from .world import Region
 
 __all__ = [
@@ -277,6 +278,8 @@ class World:
         self.unchecked: list[Unchecked] = []
         #: The seeded Auto Scaling groups by account and region, and by name, see instance_refreshes.py.
         self.scaling_groups: dict[tuple[str, str], dict[str, Group]] = {}
+        #: The targets of each target group by its ARN, see target_groups.py.
+        self.targets: dict[str, dict[tuple[str, int], RegisteredTarget]] = {}
 
     def settle(self) -> None:
         """Let all reads from now on see what there is now."""

@@ -28,6 +28,7 @@ from .fact_readers import (
     NO_KEY,
     NO_TEMPLATE,
     account,
+    addresses,
     attribute,
     classic_load_balancers,
     credit_specifications,
@@ -40,6 +41,7 @@ from .fact_readers import (
     launch_configurations,
     launch_permissions,
     locks,
+    member_health,
     modifications,
     parameters,
     permissions,
@@ -80,6 +82,8 @@ _NO_ACCOUNT = frozenset(
 
 # EC2's return codes for a snapshot that DeregisterImage has deleted, or that another image uses.
 _DELETED = ("success", "skipped")
+# A target group that is gone has no targets, and neither has an id that was never registered.
+_NO_TARGET = frozenset({"TargetGroupNotFound", "InvalidTarget"})
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,10 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeAutoScalingGroups": Listing(scaling_groups, ("MaxRecords", 100)),
     "DescribeInstanceRefreshes": Listing(instance_refreshes, ("MaxRecords", 100), unknown=NO_GROUP),
     "DescribeTargetGroups": Listing(target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
-    "DescribeTargetHealth": Listing(target_health),
+    "DescribeTargetHealth": Listing(target_health, unknown=_NO_TARGET),
+    "DescribeInstanceHealth": Listing(member_health, unknown=frozenset({"InvalidInstance", "InvalidEndPoint"})),
+    # DescribeAddresses has no pages.
+    "DescribeAddresses": Listing(addresses),
     # Only in the service elb. elbv2 has another operation of the same name.
     "DescribeLoadBalancers": Listing(classic_load_balancers, ("PageSize", 400), ("Marker", "NextMarker")),
 }

@@ -10,9 +10,10 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 with suppress(ImportError):  # AnsibleAWSModule reports the missing library
     import botocore
@@ -45,6 +46,14 @@ from .._kernel.facts import (
 )
 from .._kernel.places import parameter_id
 from .._kernel.resources import Fact, Resource
+from .._kernel.service_facts import (
+    ADDRESS,
+    TARGET_HEALTH,
+    Address,
+    TargetHealth,
+    member_name,
+    target_name,
+)
 from .._kernel.state import Query
 from .._kernel.storage_facts import (
     CURRENT_VERSIONS,
@@ -161,12 +170,52 @@ def target_groups(_query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def target_health(query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the targets of a target group."""
+    """Yield the targets of a target group, or the health of those that the query names."""
+    arguments, items = dict(query.arguments), page.get("TargetHealthDescriptions") or ()
+    arn = arguments["TargetGroupArn"]
+    if "Targets" in arguments:
+        for item in items:
+            name = target_name(item["Target"]["Id"], item["Target"].get("Port"), arn)
+            yield TARGET_HEALTH.fact(name, _health(item.get("TargetHealth") or {}))
+        return
     found = tuple(
-        Target(item["Target"]["Id"], item["Target"].get("AvailabilityZone") or "")
-        for item in page.get("TargetHealthDescriptions") or ()
+        Target(
+            item["Target"]["Id"],
+            item["Target"].get("AvailabilityZone") or "",
+            item["Target"].get("Port"),
+            _health(item.get("TargetHealth") or {}).state,
+        )
+        for item in items
     )
-    yield TARGETS.fact(dict(query.arguments)["TargetGroupArn"], found)
+    yield TARGETS.fact(arn, found)
+
+
+def _health(found: Mapping[str, Any]) -> TargetHealth:
+    return TargetHealth(found.get("State") or "", found.get("Reason") or "")
+
+
+def member_health(query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield the health of instances of a Classic Load Balancer."""
+    balancer = dict(query.arguments)["LoadBalancerName"]
+    for item in page.get("InstanceStates") or ():
+        name = member_name(item["InstanceId"], balancer)
+        yield TARGET_HEALTH.fact(name, TargetHealth(item.get("State") or "", item.get("ReasonCode") or ""))
+
+
+def addresses(_query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield the Elastic IP addresses."""
+    for item in page.get("Addresses") or ():
+        if item.get("AllocationId"):
+            yield ADDRESS.fact(
+                item["AllocationId"],
+                Address(
+                    item["AllocationId"],
+                    item.get("PublicIp") or "",
+                    item.get("InstanceId") or "",
+                    item.get("NetworkInterfaceId") or "",
+                    item.get("PrivateIpAddress") or "",
+                ),
+            )
 
 
 def classic_load_balancers(_query: Query, page: Answer) -> Iterable[Fact]:

@@ -27,11 +27,13 @@ from .._kernel.places import Place
 from .._kernel.plan import Change
 from .._kernel.progress import SILENT, Progress
 from .._kernel.resources import Resource
+from .._kernel.service_facts import PROBE_SERVICE
 from .._kernel.state import Query, by_id
 from . import codec, decoding, shared_model, splitting
 from .errors import call_error, is_throttling, stranger
 from .lean_parser import parser_factory
 from .pacing import Pacer
+from .probing import probe
 from .waiting import Watch
 
 try:
@@ -325,7 +327,8 @@ class Ec2Gateway:
                 return ()
 
         wanted = list(dict.fromkeys(queries))
-        for service, place in dict.fromkeys((query.service, query.place) for query in wanted):
+        asked = dict.fromkeys((query.service, query.place) for query in wanted if query.service != PROBE_SERVICE)
+        for service, place in asked:
             # Made here and not in the threads: making a client is not thread-safe, and its errors end the module.
             self._client(service, place or self._region)
         if len(wanted) < 2:
@@ -334,6 +337,8 @@ class Ec2Gateway:
             return dict(zip(wanted, pool.map(answer, wanted), strict=True))
 
     def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
+        if query.service == PROBE_SERVICE:
+            return probe(query)
         if splitting.is_divisible(query):
             return splitting.read(query, lambda part: self._pages(part, until), PARALLEL)
         # Decode page by page, since boto3's dictionaries are several times as large as the resources.

@@ -29,6 +29,7 @@ from .._kernel.scaling_facts import (
     group_queries,
     refresh_queries,
 )
+from .._kernel.service_facts import PROBE, TARGET_HEALTH, probe_query, target_queries
 from .._kernel.state import Query, by_id, images_by_id
 from .._kernel.storage_facts import (
     MODIFICATION,
@@ -73,6 +74,7 @@ _QUERIES: Mapping[str, Callable[[Iterable[str], Place], tuple[Query, ...]]] = {
     PARAMETER.name: parameter_queries,
     INSTANCE_REFRESHES.name: lambda names, _place: refresh_queries(names),
     SCALING_GROUP.name: lambda names, _place: group_queries(names),
+    TARGET_HEALTH.name: lambda names, _place: target_queries(names),
 }
 """The queries for what AWS shows in place of a resource, by the kind of fact."""
 
@@ -247,6 +249,8 @@ class Watch:
         self._items: list[_Item] = []
         self._heard = monotonic()
         self._trouble: CallError | None = None
+        self._clocks: dict[str, float] = {}
+        """The times at which shared timeouts began."""
 
     def add(self, key: WaitKey, wait: Wait, deadline: float) -> None:
         """Watch for the goal of *wait*. *deadline* (`monotonic`) ends a wait without a timeout of its own."""
@@ -254,7 +258,8 @@ class Watch:
         if not self._items:
             self._heard, self._trouble = now, None
             self._shown, self._done = self._progress.wait(), 0
-        end, limit = (deadline, None) if wait.timeout is None else (now + wait.timeout, wait.timeout)
+        began = self._clocks.setdefault(wait.clock, now) if wait.clock else now
+        end, limit = (deadline, None) if wait.timeout is None else (began + wait.timeout, wait.timeout)
         for resource in wait.resources:
             first = max(now, min(now + FIRST_POLL, end))
             self._items.append(_Item(key, wait, resource, end, limit, first, FIRST_POLL * GROWTH))
@@ -345,8 +350,9 @@ def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]
     learn(modification_queries(item.resource for item in pending if item.fact is MODIFICATION))
     # Tasks first as well: an instance that is read after its task has succeeded shows the new root volume.
     learn(root_task_queries(item.resource for item in pending if item.fact is ROOT_TASKS))
+    learn(probe_query(item.resource, item.wait.about) for item in pending if item.fact is PROBE)
     by_kind: dict[tuple[str, Place], list[str]] = {}
-    for item in pending:
+    for item in (item for item in pending if item.fact is not PROBE):
         by_kind.setdefault((GOALS[item.wait.goal].kind, item.wait.place), []).append(item.resource)
     learn(query for (kind, place), ids in by_kind.items() for query in resource_queries(kind, ids, place))
     # Only a running instance needs its status checks.

@@ -9,7 +9,9 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from .._kernel.errors import listed
 from .._kernel.facts import (
@@ -18,6 +20,7 @@ from .._kernel.facts import (
     TARGET_GROUPS,
     TARGET_GROUPS_QUERY,
     TARGETS,
+    Target,
     TargetGroup,
     targets_query,
 )
@@ -51,16 +54,58 @@ def balanced_by(state: State, instance: Instance) -> list[str]:
 
 
 def _has(state: State, group: TargetGroup, instance: Instance) -> bool:
-    """Return whether a target group has the instance as a target, by its id or by one of its private addresses.
+    return bool(_targets(state, group, instance))
+
+
+def _targets(state: State, group: TargetGroup, instance: Instance) -> list[Target]:
+    """Return the targets of a group that are the instance, by its id or by one of its private addresses.
 
     Another VPC may use the same addresses. If a target is outside the VPC of its group, its zone is "all".
     """
     targets = TARGETS.of(state, group.arn) or ()
     if group.target_type != "ip":
-        return any(target.target_id == instance.instance_id for target in targets)
+        return [target for target in targets if target.target_id == instance.instance_id]
     addresses = _private_addresses(instance)
     near = group.vpc in ("", instance.facts.get("VpcId"))
-    return any(target.target_id in addresses and (near or target.zone == "all") for target in targets)
+    return [target for target in targets if target.target_id in addresses and (near or target.zone == "all")]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A target group, and the targets of it that are one instance."""
+
+    group: TargetGroup
+    targets: tuple[Target, ...]
+
+    def parameters(self, target_id: str = "") -> list[Mapping[str, Any]]:
+        """Return the targets in the form of a request, with another id if *target_id* is not empty."""
+        return [
+            {
+                "Id": target_id or target.target_id,
+                **({} if target.port is None else {"Port": target.port}),
+                **({"AvailabilityZone": target.zone} if target.zone == "all" else {}),
+            }
+            for target in self.targets
+        ]
+
+
+def registrations(state: State, instance: Instance, *, draining: bool = False) -> list[Registration]:
+    """Return the target groups that have the instance as a target, without targets that are *draining*, or only those.
+
+    The groups are in the order of their names.
+    """
+    groups = sorted(TARGET_GROUPS.of(state) or (), key=lambda group: (group.name, group.arn))
+    found = []
+    for group in groups:
+        targets = _targets(state, group, instance)
+        chosen = tuple(target for target in targets if (target.state == "draining") == draining)
+        found += [Registration(group, chosen)] if chosen else []
+    return found
+
+
+def classic_balancers(state: State, instance_id: str) -> list[str]:
+    """Return the names of the Classic Load Balancers that have the instance."""
+    return sorted(item.name for item in CLASSIC_LOAD_BALANCERS.of(state) or () if instance_id in item.instance_ids)
 
 
 def _private_addresses(instance: Instance) -> frozenset[str]:

@@ -355,7 +355,9 @@ class Scheduler:
             self._bind_parts(step.change, found)
 
     def _bind_parts(self, change: Change, seen: Mapping[str, Resource]) -> None:
-        """Note EC2's ids of the snapshots that it has made for a new image, or of a new root volume."""
+        """Note EC2's ids of the snapshots that it has made for a new image, or of a new root volume, and the addresses
+        of a new instance.
+        """
         bindings = self.outcome.bindings
         for part in instance_parts(change.after or {}):
             holder = seen.get(change.parameters.get("InstanceId", ""))
@@ -364,6 +366,8 @@ class Scheduler:
                 if device.device_name == part["device_name"] and is_planned(part["volume_id"]):
                     bindings.setdefault(part["volume_id"], device.volume_id)
         image = seen.get(bindings.get(change.resource, ""))
+        if isinstance(image, Instance):
+            _bind_addresses(bindings, change, image)
         if not isinstance(image, Image):
             return
         made = {device.device_name: device.snapshot_id for device in image.block_devices}
@@ -440,6 +444,14 @@ class Scheduler:
             explained(error, outcome, is_back=key not in self._unfinished) if isinstance(error, WaitError) else error
             for key, error in errors.items()
         ]
+
+
+def _bind_addresses(bindings: dict[str, str], change: Change, made: Instance) -> None:
+    """Note the addresses of a new instance for which the plan has planned ids."""
+    for name in ("private_ip_address", "public_ip_address"):
+        planned_name, address = (change.after or {}).get(name), getattr(made, name)
+        if is_planned(planned_name) and address is not None:
+            bindings.setdefault(str(planned_name), address)
 
 
 def _name_of(step: Step) -> str:

@@ -231,6 +231,9 @@ class Target:
 
     target_id: str
     zone: str = ""
+    port: int | None = None
+    state: str = ""
+    """The word for its health, such as ``draining``."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ KINDS = {"i": "instance", "ami": "image", "snap": "snapshot", "vol": "volume"}
 _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 # EC2 ids have 8 (until 2016) or 17 hexadecimal digits.
 _ID = re.compile(r"(i|ami|snap|vol)-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|version|task) [^()]+\)")
+_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|version|task|address) [^()]+\)")
 _BEGINNING = "(new "
 COPIED_VOLUME = "vol-ffffffff"
 """EC2's volume id of a copied snapshot: "an arbitrary volume ID" that must not be used for anything."""
@@ -44,7 +44,8 @@ def is_planned(resource: object) -> bool:
 def kind_of(resource: str) -> str | None:
     """Return ``instance``, ``image``, ``snapshot`` or ``volume`` for an EC2 id or a planned id, else None.
 
-    A planned id may also be of the ``version`` of a launch template, or of a ``task`` that replaces a root volume.
+    A planned id may also be of the ``version`` of a launch template, of a ``task`` that replaces a root volume, or of
+    the ``address`` of an instance.
     """
     for pattern in (_ID, _PLANNED):
         match = pattern.fullmatch(resource)
@@ -94,8 +95,8 @@ def require_image_name(value: str, option: str = "image_name") -> str:
 
 # Other people write tags, and a text of theirs may look like a planned id, even like one of the very plan. So planned
 # ids are replaced only where a plan writes them. All other text is carried as it is.
-_TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY})
-_NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource", "Version", "version")
+_TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.SPEC})
+_NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource", "Version", "version", "_ip_address")
 _SENTENCES = frozenset({"reason", "reasons", "notes"})
 IMAGE_DATA_TYPE = "aws:ec2:image"
 """The data type of an SSM parameter whose value is the id of an image."""

@@ -30,6 +30,7 @@ _NO_IDENTITY = frozenset(
         *tag_names.ORIGINS,
         tag_names.PARTS,
         tag_names.TRIAL,
+        *tag_names.MOVES,
         tag_names.MACHINE,
         tag_names.COPIED_TO,
         tag_names.LAUNCH_IMAGE,
@@ -106,6 +107,14 @@ OPERATIONS: Mapping[str, Operation] = {
         "InstanceIds", most=1000, already=frozenset({"InvalidInstanceID.NotFound"}), removes=True, is_last=True
     ),
     "ModifyInstanceAttribute": Operation("InstanceId"),
+    "AssociateAddress": Operation("AllocationId"),
+    # "If the specified target does not exist, the action returns successfully" (Elastic Load Balancing API reference).
+    "RegisterTargets": Operation("TargetGroupArn", service="elbv2"),
+    "DeregisterTargets": Operation("TargetGroupArn", service="elbv2"),
+    "RegisterInstancesWithLoadBalancer": Operation("LoadBalancerName", service="elb"),
+    "DeregisterInstancesFromLoadBalancer": Operation(
+        "LoadBalancerName", already=frozenset({"InvalidInstance"}), service="elb"
+    ),
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
     "CreateReplaceRootVolumeTask": Operation(creates=("ReplaceRootVolumeTask", "ReplaceRootVolumeTaskId"), token=True),
     "CreateVolume": Operation(creates=("VolumeId",), token=True),
@@ -325,6 +334,7 @@ class Wait:
     ``expect``: values that fields of the resource's view must then have. A mapping, such as tags, may have more
     entries. Another value is a mismatch and fails the step.
     ``timeout``: in seconds, or None for that of the task.
+    ``clock``: waits with the same name share one timeout, which begins with the first of them.
     ``place``: the place of the resources, see `Query`.
     """
 
@@ -335,6 +345,7 @@ class Wait:
     timeout: float | None = None
     about: str = ""
     place: Place = HERE
+    clock: str = ""
 
 
 class Recheck(Protocol):
@@ -492,11 +503,12 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
 
 
 def parts_of(change: Change) -> set[str]:
-    """Return the planned ids of the snapshots that EC2 makes for the devices of a new image, or of the volumes that it
-    makes for an instance.
+    """Return the planned ids of the snapshots that EC2 makes for the devices of a new image, of the volumes that it
+    makes for an instance, and of the addresses of a new instance.
     """
     after = change.after or {}
-    return planned_in([after.get("block_devices") or [], *instance_parts(after)])
+    addresses = [after.get(name) for name in ("private_ip_address", "public_ip_address")]
+    return planned_in([after.get("block_devices") or [], *instance_parts(after), addresses])
 
 
 def instance_parts(after: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

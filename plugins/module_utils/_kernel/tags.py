@@ -25,6 +25,8 @@ MACHINE = PREFIX + "machine"
 RESTORE_STATE = PREFIX + "restore-state"
 REPLACES = PREFIX + "replaces"
 TRIAL = PREFIX + "trial"
+# Three tags, since one value holds seven volumes, and an instance has up to 27.
+MOVES = (PREFIX + "moves", PREFIX + "moves-2", PREFIX + "moves-3")
 SPEC = PREFIX + "spec"
 VOLUME = PREFIX + "volume"
 REPLACED_BY = PREFIX + "replaced-by"

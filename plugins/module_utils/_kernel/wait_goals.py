@@ -21,6 +21,7 @@ from .facts import STATUS_CHECKS, FactKind, StatusChecks
 from .instance_proofs import attached_since
 from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
 from .scaling_facts import INSTANCE_REFRESHES, SCALING_GROUP, InstanceRefresh, ScalingGroup, newest_refresh
+from .service_facts import PROBE, TARGET_HEALTH, ProbeAnswer, TargetHealth
 from .storage_facts import MODIFICATION, PARAMETER, ROOT_TASKS, Modification, RootTask
 
 
@@ -255,7 +256,7 @@ def _refresh_over(_resource: Resource | None, refreshes: tuple[InstanceRefresh, 
     return Verdict(done=refreshes is not None and active is None, seen=active.state if active else "over")
 
 
-def _in_service(_resource: Resource | None, group: ScalingGroup | None, version: str) -> Verdict:
+def _group_in_service(_resource: Resource | None, group: ScalingGroup | None, version: str) -> Verdict:
     """Return done when the group has its capacity in service and healthy, all of it of this version of its template.
 
     Instances that are protected from scale-in or in Standby may have another version, since a refresh may ignore them.
@@ -273,6 +274,33 @@ def _in_service(_resource: Resource | None, group: ScalingGroup | None, version:
     if other:
         seen += f", {len(other)} of another version than {version}"
     return Verdict(done=len(serving) >= group.capacity and not other, seen=seen)
+
+
+# --- load balancers and probes ---
+
+
+def _in_service(_resource: Resource | None, health: TargetHealth | None, _about: str) -> Verdict:
+    """Done when the load balancer sends requests to the target, or when no load balancer uses the target group."""
+    if health is None:
+        return Verdict(seen="not registered")
+    seen = f"{health.state} ({health.reason})" if health.reason not in ("", "N/A") else health.state
+    return Verdict(
+        done=health.state in ("healthy", "InService") or health.reason == "Target.NotInUse",
+        failed=health.reason == "Target.IpUnusable",
+        seen=seen,
+    )
+
+
+def _drained(_resource: Resource | None, health: TargetHealth | None, _about: str) -> Verdict:
+    """Done when the load balancer has finished the requests to a deregistered target."""
+    # An answer about a target that is gone has the state `unused`.
+    return (
+        Verdict(seen="not visible") if health is None else Verdict(done=health.state != "draining", seen=health.state)
+    )
+
+
+def _answers(_resource: Resource | None, answer: ProbeAnswer | None, _about: str) -> Verdict:
+    return Verdict(seen="not asked yet") if answer is None else Verdict(done=answer.passed, seen=answer.seen)
 
 
 @dataclass(frozen=True)
@@ -321,8 +349,11 @@ GOALS: Mapping[str, Goal] = {
     "refresh_over": Goal(
         INSTANCE_REFRESHES.name, _refresh_over, fact=INSTANCE_REFRESHES, wish="without an active refresh"
     ),
-    "in_service": Goal(
-        SCALING_GROUP.name, _in_service, fact=SCALING_GROUP, wish="in service with version {about} of its template"
+    "group_in_service": Goal(
+        SCALING_GROUP.name,
+        _group_in_service,
+        fact=SCALING_GROUP,
+        wish="in service with version {about} of its template",
     ),
     "published": Goal(
         PARAMETER.name,
@@ -331,6 +362,10 @@ GOALS: Mapping[str, Goal] = {
         wish="{about}",
         gone="SSM has not accepted the image as its value",
     ),
+    "in_service": Goal(TARGET_HEALTH.name, _in_service, fact=TARGET_HEALTH, wish="healthy"),
+    "drained": Goal(TARGET_HEALTH.name, _drained, fact=TARGET_HEALTH),
+    # The other text is the request of the probe, which may hold a secret.
+    "answers": Goal(PROBE.name, _answers, fact=PROBE, wish="successful"),
 }
 
 

@@ -64,6 +64,16 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.scaling_fac
     ScalingGroup,
     TemplateReference,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.service_facts import (
+    ADDRESS,
+    TARGET_HEALTH,
+    Address,
+    TargetHealth,
+    address_queries,
+    member_name,
+    target_name,
+    target_queries,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
     ALL_REPORTS_QUERY,
@@ -574,7 +584,40 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                 }
             ]
         },
-        [TARGETS.fact("arn:1", (Target("10.0.0.1", "all"),))],
+        [TARGETS.fact("arn:1", (Target("10.0.0.1", "all", 80, "healthy"),))],
+    ),
+    (
+        target_queries([target_name("i-1", 80, "arn:1")])[0],
+        {
+            "TargetHealthDescriptions": [
+                {
+                    "Target": {"Id": "i-1", "Port": 80},
+                    "TargetHealth": {"State": "initial", "Reason": "Elb.RegistrationInProgress"},
+                }
+            ]
+        },
+        [TARGET_HEALTH.fact("i-1:80 in arn:1", TargetHealth("initial", "Elb.RegistrationInProgress"))],
+    ),
+    (
+        target_queries([member_name("i-1", "shop")])[0],
+        {"InstanceStates": [{"InstanceId": "i-1", "State": "OutOfService", "ReasonCode": "ELB"}]},
+        [TARGET_HEALTH.fact("i-1 in shop", TargetHealth("OutOfService", "ELB"))],
+    ),
+    (
+        address_queries(instances=["i-00000001"])[0],
+        {
+            "Addresses": [
+                {"PublicIp": "203.0.113.6", "Domain": "standard"},
+                {
+                    "AllocationId": "eipalloc-1",
+                    "PublicIp": "203.0.113.7",
+                    "InstanceId": "i-00000001",
+                    "NetworkInterfaceId": "eni-1",
+                    "PrivateIpAddress": "10.0.0.7",
+                },
+            ]
+        },
+        [ADDRESS.fact("eipalloc-1", Address("eipalloc-1", "203.0.113.7", "i-00000001", "eni-1", "10.0.0.7"))],
     ),
     (
         Query("DescribeInstanceStatus", (), (("IncludeAllInstances", True), ("InstanceIds", ("i-1",)))),

@@ -20,6 +20,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
     VolumeAttachment,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.service_facts import ProbeAnswer, TargetHealth
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
     Modification,
     Performance,
@@ -69,8 +70,9 @@ def test_each_state_has_its_verdict(goal: str, state: str) -> None:
 
 
 def test_all_goals_are_in_the_table() -> None:
-    of_groups = {"refreshed", "refresh_over", "in_service"}
-    assert set(GOALS) == {*TABLE, "healthy", "published", "root_replaced", *of_groups}
+    of_groups = {"refreshed", "refresh_over", "group_in_service"}
+    of_moves = {"in_service", "drained", "answers"}
+    assert set(GOALS) == {*TABLE, "healthy", "published", "root_replaced", *of_groups, *of_moves}
     assert all(GOALS[goal].kind == cls.kind for goal, (cls, *_rest) in TABLE.items())
 
 
@@ -285,3 +287,28 @@ def test_parameter_is_published_once_it_names_the_image() -> None:
     assert seen(None) == Verdict(seen="not visible")
     assert (seen("ami-1"), seen("ami-2")) == (Verdict(seen="ami-1"), Verdict(done=True, seen="ami-2"))
     assert wish("published", "ami-2") == "ami-2"
+
+
+@pytest.mark.parametrize(
+    ("goal", "health", "done", "failed"),
+    [
+        ("in_service", ("healthy", ""), True, False),
+        ("in_service", ("InService", "N/A"), True, False),
+        ("in_service", ("initial", "Elb.RegistrationInProgress"), False, False),
+        ("in_service", ("unhealthy", "Target.Timeout"), False, False),
+        ("in_service", ("unused", "Target.NotInUse"), True, False),
+        ("in_service", ("unused", "Target.InvalidState"), False, False),
+        ("in_service", ("unused", "Target.IpUnusable"), False, True),
+        ("drained", ("draining", "Target.DeregistrationInProgress"), False, False),
+        ("drained", ("unused", "Target.NotRegistered"), True, False),
+    ],
+)
+def test_health_of_a_target_decides(goal: str, health: tuple[str, str], done: bool, failed: bool) -> None:
+    verdict = judge(goal, None, TargetHealth(*health))
+    assert (verdict.done, verdict.failed) == (done, failed)
+
+
+def test_probe_is_named_without_its_request() -> None:
+    answer = ProbeAnswer(False, "answered with status 503")
+    assert judge("answers", None, answer, about="http 200 http://user:secret@host/") == Verdict(seen=answer.seen)
+    assert "secret" not in wish("answers", "http 200 http://user:secret@host/")

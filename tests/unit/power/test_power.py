@@ -671,7 +671,7 @@ def test_run_without_changes_makes_one_call(case: tuple[planner.PowerSpec, tuple
             ["DescribeInstances", "DescribeSpotInstanceRequests", "DescribeInstanceTypes", "DescribeInstanceAttribute"],
         ),
         (spec("running"), (instance(state="stopped"),), ["DescribeInstances"] * 2),
-        (spec("running", force_start=True), (instance(state="stopped"),), ["DescribeInstances"]),
+        (spec("running", force_start=True), (instance(state="stopped"),), ["DescribeInstances"] * 2),
         (spec("restored"), (instance(state="stopped", tag=HELD),), ["DescribeInstances"] * 2),
         (spec("restored"), (instance(tag=HELD, launch_time=NOW),), ["DescribeInstances"] * 2),
         (spec("restored"), (), ["DescribeInstances"] * 2),

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.modules import instance_power
 
 from attachments import by_address, by_instance, classic, target_group, web
-from in_process import Ended, Machine, run
+from in_process import Ended, Machine, machine, run
 from sandbox.client import Sandbox
 
 __all__ = ["web"]
@@ -42,7 +42,7 @@ def test_load_balancer_of_a_held_instance_is_named(
 
 
 def test_load_balancer_of_another_instance_is_not_named(sandbox: Sandbox, web: Machine) -> None:
-    target_group(sandbox, web, "shop", "instance", "i-00000000000000001")
+    target_group(sandbox, web, "shop", "instance", machine(sandbox, "other").instance_id)
     ended = stop(sandbox, web, remember=True, check=True)
     assert not any("shop" in warning for warning in ended.warnings)
 

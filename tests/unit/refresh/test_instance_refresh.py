@@ -164,7 +164,7 @@ def test_preferences_are_those_of_the_service() -> None:
 def test_refresh_that_means_the_same_is_awaited(status: str, version: str | None, own: str, desired: str) -> None:
     former = InstanceRefresh("r-1", "Cancelled")
     made = planned_for(spec(version=version), state(group(own, member("1")), refresh(status, desired), former))
-    assert (calls(made), goals(made)) == ([], [("refreshed", "r-1"), ("in_service", "2")])
+    assert (calls(made), goals(made)) == ([], [("refreshed", "r-1"), ("group_in_service", "2")])
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_refresh_that_means_something_else_is_refused_by_name(found: InstanceRef
 def test_rollback_to_the_wanted_version_is_awaited() -> None:
     found = state(group("1", member("2")), refresh("RollbackInProgress", "2"))
     made = planned_for(spec(version="1"), found)
-    assert (calls(made), goals(made)) == ([], [("refresh_over", ""), ("in_service", "1")])
+    assert (calls(made), goals(made)) == ([], [("refresh_over", ""), ("group_in_service", "1")])
 
 
 @pytest.mark.parametrize("status", ["Failed", "Cancelled", "RollbackSuccessful", "RollbackFailed", "Successful"])
@@ -221,7 +221,7 @@ def test_only_instances_that_a_refresh_replaces_count(
 def test_health_gate_is_repeated_by_the_next_run() -> None:
     sick = replace(member("2"), health="Unhealthy")
     made = planned_for(spec(), state(group("$Default", member("2"), sick), refresh("Successful")))
-    assert (calls(made), goals(made)) == ([], [("in_service", "2")])
+    assert (calls(made), goals(made)) == ([], [("group_in_service", "2")])
 
 
 def test_plan_predicts_its_own_end() -> None:
@@ -319,7 +319,7 @@ def test_wrong_options_are_refused(given: dict[str, Any], words: str) -> None:
 )
 def test_group_serves_with_its_capacity_healthy_and_of_the_version(members: list[GroupMember], done: bool) -> None:
     found = replace(group("$Default", *members), capacity=2)
-    assert GOALS["in_service"].verdict(None, found, "2").done is done
+    assert GOALS["group_in_service"].verdict(None, found, "2").done is done
 
 
 @pytest.mark.parametrize(

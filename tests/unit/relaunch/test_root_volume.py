@@ -307,13 +307,25 @@ SECONDARY = {
         (TWO, {}, "replace_root_volume", "it has 2, and only one can be relaunched"),
         (SECONDARY, {}, "replace_root_volume", "secondary addresses"),
         ({"SourceDestCheck": False}, {}, "replace_root_volume", "SourceDestCheck"),
-        ({}, {"data_volumes": None}, "replace_root_volume", f"data_volumes: {OLD} has data volumes /dev/sdf"),
+        ({}, {"data_volumes": None}, "replace_instance", "a successor can take over everything"),
+        (
+            {},
+            {"data_volumes": None, "old_instance": "keep", "strategy": "auto"},
+            "",
+            f"data_volumes: {OLD} has data volumes /dev/sdf",
+        ),
     ],
 )
 def test_auto_takes_the_first_strategy_without_an_obstacle(
     facts: dict[str, Any], options: dict[str, Any], strategy: str, why: str
 ) -> None:
-    plan = made(spec(strategy="auto", **options), pet(facts=facts))
+    given = {"strategy": "auto", **options}
+    if not strategy:
+        # A predecessor that is kept keeps its data volumes, and a root volume has no predecessor.
+        with pytest.raises(UnsafePlan, match=why):
+            made(spec(**given), pet(facts=facts))
+        return
+    plan = made(spec(**given), pet(facts=facts))
     assert plan.report.result["strategy"] == strategy
     assert why in plan.report.result["strategy_reason"]
     assert ("RunInstances" in actions(plan)) is (strategy == "replace_instance")

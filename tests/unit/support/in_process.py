@@ -119,7 +119,10 @@ def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
     found = []
     for entry in sandbox.log(after=after):
         action, parameters = entry["action"], dict(entry["params"])
-        action, name = action.removeprefix("ssm:").removeprefix("autoscaling:"), action.rpartition(":")[2]
+        if action.startswith("elasticloadbalancing:"):
+            parameters = _nested(parameters)
+        service, _, name = action.rpartition(":")
+        action = name if service in ("ssm", "autoscaling", "elasticloadbalancing") else action
         if name.startswith(("Describe", "Get")) or action.startswith(("kms:", "sts:")) or entry["outcome"] != "ok":
             continue
         found += [
@@ -135,6 +138,22 @@ def _targets(action: str, parameters: dict[str, Any]) -> list[str]:
     target = OPERATIONS[action].target
     value = "" if target is None else parameters.pop(target)
     return value if isinstance(value, list) else [value]
+
+
+def _nested(form: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters of a call to a load balancer in boto3's shape, from its form."""
+    found: dict[str, Any] = {}
+    lists: dict[tuple[str, int], dict[str, Any]] = {}
+    for key, value in form.items():
+        name, _member, rest = key.partition(".member.")
+        if not rest:
+            found[key] = value
+            continue
+        number, _dot, inner = rest.partition(".")
+        lists.setdefault((name, int(number)), {})[inner] = int(value) if inner == "Port" else value
+    for (name, _number), item in sorted(lists.items()):
+        found.setdefault(name, []).append(item)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -46,6 +46,8 @@ DEFAULTS: dict[str, Any] = {
     "lose_instance_store": False,
     "lose_writes": True,
     "follow_successor": True,
+    "stage": "all",
+    "wait_timeout": 1800,
 }
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
 from ..._domain.instance_facts import relaunch_troubles, root_volume_troubles
 from ..._domain.load_balancers import balanced_by, balancer_queries
+from ..._domain.moves import half_moved_queries
 from ..._domain.power_cycle import (
     held_stop,
     plain_stop,
@@ -42,7 +43,7 @@ from ..._kernel.plan import Change, Feature, Plan, Stage, apart
 from ..._kernel.resources import Instance, view
 from ..._kernel.state import Query, State, by_id
 from ..._kernel.times import parse_span
-from .refusals import Refusal, gone_ones, refusing, replaced_ones, unknown_ones
+from .refusals import Refusal, gone_ones, half_moved_ones, refusing, replaced_ones, unknown_ones
 
 
 @dataclass(frozen=True)
@@ -237,10 +238,13 @@ def _stop_refusals(spec: PowerSpec, state: State, instance: Instance) -> Iterato
 
 def _started(spec: PowerSpec, state: State, instances: Sequence[Instance]) -> tuple[Plan, list[Refusal]]:
     starting = [instance for instance in instances if instance.state in ("stopped", "stopping")]
-    refusals: list[Refusal] = []
+    # Even a forced start must not leave an instance without its data volumes.
+    state.require(*successor_queries(item.instance_id for item in starting))
+    state.require(*half_moved_queries(state, [item.instance_id for item in starting]))
+    refusals = list(half_moved_ones(state, starting))
     if not spec.force_start:
-        state.require(*successor_queries(item.instance_id for item in starting))
-        refusals += replaced_ones(state, starting)
+        known = {one.instance_id for one in refusals}
+        refusals += replaced_ones(state, [item for item in starting if item.instance_id not in known])
     warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
     refused = {one.instance_id for one in refusals}
     starting = [item for item in starting if item.instance_id not in refused]
@@ -304,6 +308,12 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         if instance.alive and tag_names.RESTORE_STATE in instance.tags:
             held.add(spec, instance, now)
     warnings = [*held.warnings, *_unproven_warning(held.unproven)]
+    halves = list(half_moved_ones(state, held.starting))
+    held.starting = [item for item in held.starting if item.instance_id not in {one.instance_id for one in halves}]
+    if spec.instance_ids is None:
+        warnings += [f"{one.trouble}. {one.instance_id} is not started. {one.advice.rstrip('.')}" for one in halves]
+    else:
+        refusals += halves
     given_up: list[tuple[Instance, Instance]] = []
     if not spec.force_start:
         warnings += claim_warnings(state, [item.instance_id for item in held.starting])
@@ -378,9 +388,9 @@ def _not_started(one: Refusal) -> str:
 def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
     """Return the queries for successors of the instances to start, and of ids that EC2 does not know."""
     missing = [item for item in spec.instance_ids or () if state.instance(item) is None]
-    known = [] if spec.force_start else _known(spec, state)
-    held = [item.instance_id for item in known if wants_start(item) or _was_started(item)]
-    return successor_queries([*missing, *held])
+    known = _known(spec, state)
+    held = [item.instance_id for item in known if wants_start(item) or (_was_started(item) and not spec.force_start)]
+    return (*successor_queries([*missing, *held]), *half_moved_queries(state, held))
 
 
 def _unproven_warning(instances: Sequence[Instance]) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ..._domain.moves import half_moved, half_moved_text
 from ..._domain.succession import claimants, successor
 from ..._kernel.errors import Ambiguous, Incomplete, SpecError, StorageError, Unanswered, UnsafePlan, bounded, listed
 from ..._kernel.plan import Plan
@@ -110,6 +111,17 @@ def unknown_ones(state: State, ids: Iterable[str]) -> Iterator[Refusal]:
         if state.instance(item) is None and not claimants(state, item):
             text = f"{item} does not exist in {state.region}, and has no successor there"
             yield Refusal(item, text, CHECK, SpecError)
+
+
+FINISH_THE_MOVE = "Run the relaunch again. It finishes the move, or returns the volumes."
+
+
+def half_moved_ones(state: State, instances: Iterable[Instance]) -> Iterator[Refusal]:
+    """Yield the refusals of stopped instances whose data volumes have left them for an unproven successor."""
+    for item in instances:
+        new = half_moved(state, item)
+        if new is not None:
+            yield Refusal(item.instance_id, half_moved_text(item, new), FINISH_THE_MOVE)
 
 
 def replaced_ones(state: State, instances: Iterable[Instance]) -> Iterator[Refusal]:

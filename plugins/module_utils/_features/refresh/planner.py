@@ -115,7 +115,7 @@ def _stages(spec: RefreshSpec, state: State, group: ScalingGroup) -> tuple[Stage
     current = all(runs(one, target) for one in counted_members(spec, group))
     if current and not target.desired:
         # An earlier run may have ended before the group was healthy.
-        serves = GOALS["in_service"].verdict(None, group, target.number).done
+        serves = GOALS["group_in_service"].verdict(None, group, target.number).done
         return () if serves else apart([_serving(spec, group, target)])
     return _waiting(spec, state, group, target, newest_refresh(refreshes), (_start(spec, state, group, target),))
 
@@ -191,7 +191,7 @@ def _waiting(
 
 def _serving(spec: RefreshSpec, group: ScalingGroup, target: Target) -> Stage:
     """Return the health gate."""
-    wait = Wait((group.name,), "in_service", final=True, about=target.number, timeout=spec.health_timeout)
+    wait = Wait((group.name,), "group_in_service", final=True, about=target.number, timeout=spec.health_timeout)
     return Stage(waits=(wait,))
 
 

@@ -18,6 +18,7 @@ from ..._domain.instance_facts import (
     carried_parameters,
     read_fact,
 )
+from ..._domain.moves import Moves, moves_tags
 from ..._domain.replacement import UNPROVEN, predecessor
 from ..._domain.rivals import unreplaced
 from ..._domain.succession import on_trial_for
@@ -30,6 +31,8 @@ from ..._kernel.plan import Change
 from ..._kernel.resources import Image, Instance, view
 from ..._kernel.state import Query, State
 from ..._kernel.tags import replaced_ids, replaces_value, specification
+from .health import planned_address
+from .moved_devices import omitted_devices
 from .options import BURSTABLE, OUR_TAGS, RelaunchSpec
 
 # The facts of a planned instance that only EC2 decides.
@@ -41,13 +44,13 @@ def known_rivals(state: State, old: Instance, new_id: str = "") -> frozenset[str
     return frozenset(item.instance_id for item in on_trial_for(state, old.instance_id)) - {new_id}
 
 
-def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Change:
+def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves) -> Change:
     """Return the RunInstances for the successor. Raises SpecError if it would have more tags than EC2 takes."""
-    tags = _successor_tags(spec, old)
+    tags = _successor_tags(spec, old, moves)
     parameters = _launch_parameters(spec, state, old, image)
+    _omit_devices(parameters, moves, image)
     parameters["TagSpecifications"] = [specification("instance", tags)]
-    volume_tags = _volume_tags(spec, state, old)
-    if volume_tags:
+    if volume_tags := _volume_tags(spec, state, old):
         parameters["TagSpecifications"].append(specification("volume", volume_tags))
     new = Instance(
         instance_id=planned("instance", f"in place of {old.instance_id}"),
@@ -67,7 +70,7 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image)
         state.region,
         parameters,
         _launch_reason(spec, old),
-        after={key: value for key, value in view(new).items() if key not in _UNKNOWN},
+        after=_shown(new) | _planned_addresses(spec, old, moves),
         identity=Query(
             "DescribeInstances",
             (
@@ -83,6 +86,27 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image)
     )
 
 
+def _shown(new: Instance) -> dict[str, Any]:
+    """Return the view of a planned instance, without the facts that only EC2 decides."""
+    return {key: value for key, value in view(new).items() if key not in _UNKNOWN}
+
+
+def _omit_devices(parameters: dict[str, Any], moves: Moves, image: Image) -> None:
+    """Leave out the devices of the image at which moved volumes will be."""
+    omitted = [{"DeviceName": name, "NoDevice": ""} for name in omitted_devices(moves, image)]
+    if omitted:
+        parameters["BlockDeviceMappings"] = [*parameters.get("BlockDeviceMappings", ()), *omitted]
+
+
+def _planned_addresses(spec: RelaunchSpec, old: Instance, moves: Moves) -> dict[str, str]:
+    """Return the planned ids of the successor's addresses that later steps use."""
+    probes, public = bool(spec.health.probes), spec.health.public
+    planned = {"private_ip_address": planned_address(old)} if moves.targets or (probes and not public) else {}
+    if probes and public and not moves.allocation_id:
+        planned["public_ip_address"] = planned_address(old, public=True)
+    return planned
+
+
 def _launch_reason(spec: RelaunchSpec, old: Instance) -> str:
     """Return the reason of the launch, with the changes that affect users of the predecessor."""
     reason = f"launch the successor of {old.instance_id}: {old.image_id} -> {spec.image_id}"
@@ -93,25 +117,27 @@ def _launch_reason(spec: RelaunchSpec, old: Instance) -> str:
     return reason
 
 
-def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
+def _successor_tags(spec: RelaunchSpec, old: Instance, moves: Moves) -> dict[str, str]:
+    record = moves_tags(moves)
+    ours = OUR_TAGS + len(record)
     carried = tag_names.carried(old.tags)
     tags = {**carried, **(spec.overrides.tags or {})}
-    if len(tags) > tag_names.MOST_TAGS - OUR_TAGS:
-        if len(carried) > tag_names.MOST_TAGS - OUR_TAGS:
+    if len(tags) > tag_names.MOST_TAGS - ours:
+        if len(carried) > tag_names.MOST_TAGS - ours:
             raise SpecError(
                 f"instance_id: {old.instance_id} has {len(carried)} tags, which its successor takes over. EC2 takes "
-                f"{tag_names.MOST_TAGS}, and {OUR_TAGS} of them are this collection's. Remove "
-                f"{len(carried) - tag_names.MOST_TAGS + OUR_TAGS} from {old.instance_id}."
+                f"{tag_names.MOST_TAGS}, and {ours} of them are this collection's. Remove "
+                f"{len(carried) - tag_names.MOST_TAGS + ours} from {old.instance_id}."
             )
         raise SpecError(
             f"overrides: tags: with the {len(carried)} tags of {old.instance_id}, the successor would have "
-            f"{len(tags)}. EC2 takes {tag_names.MOST_TAGS}, and {OUR_TAGS} of them are this collection's. Set fewer "
+            f"{len(tags)}. EC2 takes {tag_names.MOST_TAGS}, and {ours} of them are this collection's. Set fewer "
             f"tags, or remove some from {old.instance_id}"
         )
     # An instance hands on its predecessors' ids only if EC2 proves its own predecessor.
     inherited = replaced_ids(old.tags) if predecessor(old) is not None else ()
     replaces = replaces_value(old.instance_id, inherited)
-    return {**tags, tag_names.REPLACES: replaces, tag_names.TRIAL: UNPROVEN}
+    return {**tags, tag_names.REPLACES: replaces, tag_names.TRIAL: UNPROVEN, **record}
 
 
 def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, str]:

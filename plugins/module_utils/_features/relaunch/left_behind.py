@@ -75,7 +75,7 @@ def _named(devices: Iterable[BlockDevice]) -> str:
     return listed(f"{device.device_name} ({device.volume_id})" for device in devices)
 
 
-def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, str]]:
+def _attachments(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> list[tuple[str, str]]:
     """Return the predecessor's attachments that the successor lacks, each with its option."""
     found = []
     copied = _copied(state, old, image)
@@ -85,7 +85,7 @@ def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, s
     if old.elastic_ip:
         found.append(("elastic_ip", _elastic_address(old)))
     found += [("target_groups", text) for text in balanced_by(state, old)]
-    return found
+    return [item for item in found if item[0] not in spec.moved]
 
 
 def _elastic_address(old: Instance) -> str:
@@ -93,10 +93,10 @@ def _elastic_address(old: Instance) -> str:
     return f"Elastic IP {address}"
 
 
-def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
+def _foreign_content(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> list[str]:
     """Return the warning about data volumes whose device names have the content of another volume in the successor."""
     copied, parts = _copied(state, old, image) or (), _snapshots_at(image)
-    names = [item.device_name for item in data_volumes(old)]
+    names = [item.device_name for item in data_volumes(old)] if "data_volumes" not in spec.moved else []
     foreign = [f"{name} ({parts[name]})" for name in names if name in parts and name not in copied]
     if not foreign:
         return []
@@ -109,7 +109,7 @@ def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
 
 def _kept(spec: RelaunchSpec, state: State, old: Instance, image: Image, released: Iterable[str] = ()) -> list[str]:
     """Return the attachments that the successor lacks, each with the task's choice if it has one."""
-    found = (item for item in _attachments(state, old, image) if item[0] not in released)
+    found = (item for item in _attachments(spec, state, old, image) if item[0] not in released)
     return [f"{text}{_chosen(spec, option)}" for option, text in found]
 
 
@@ -119,12 +119,12 @@ def _chosen(spec: RelaunchSpec, option: str) -> str:
 
 def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterable[str]:
     """Yield the refusals of attachments that stay with the predecessor without the user's consent."""
-    for option, text in _attachments(state, old, image):
+    for option, text in _attachments(spec, state, old, image):
         if option in spec.unsaid:
             yield (
                 f"{option}: {old.instance_id} has {text}, which its successor would lack. Set {option}: keep to "
-                f"accept that the attachment stays with {old.instance_id} (old_instance: {spec.old_instance}). This "
-                "version does not support move"
+                f"accept that the attachment stays with {old.instance_id} (old_instance: {spec.old_instance}), or "
+                f"{option}: move"
             )
 
 
@@ -133,7 +133,7 @@ def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
     found = []
     # It may be gone since an earlier run has launched from it.
     image = state.image(spec.image_id) or Image(spec.image_id, "")
-    freed = old.elastic_ip and spec.old_instance == "terminate"
+    freed = old.elastic_ip and spec.old_instance == "terminate" and "elastic_ip" not in spec.moved
     kept = _kept(spec, state, old, image, ("elastic_ip",) if freed else ())
     if freed:
         address = _elastic_address(old)
@@ -143,11 +143,11 @@ def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
         )
     if kept:
         found.append(f"these stay with {old.instance_id}, and its successor lacks them: {'; '.join(kept)}")
-    found += _foreign_content(state, old, image)
+    found += _foreign_content(spec, state, old, image)
     if old.state != "stopped":
+        volumes = _captured_volumes(spec, state, old, image)
         found.append(
-            f"the successor lacks the writes of {old.instance_id} to {_captured_volumes(state, old, image)} since "
-            f"the capture of {spec.image_id}"
+            f"the successor lacks the writes of {old.instance_id} to {volumes} since the capture of {spec.image_id}"
         )
     return found
 
@@ -156,7 +156,7 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
     """Return the warnings about the predecessor's parts that the successor lacks, or has in another form."""
     found = left_behind(spec, state, old)
     data = data_volumes(old)
-    if data and _copied(state, old, image) is None:
+    if data and "data_volumes" not in spec.moved and _copied(state, old, image) is None:
         found.append(
             f"the data volumes {_named(data)} stay with {old.instance_id}{_chosen(spec, 'data_volumes')}. "
             f"{spec.image_id} does not show its devices yet, so only the real run shows whether the successor gets "
@@ -193,9 +193,9 @@ def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
     return (warning,)
 
 
-def _captured_volumes(state: State, old: Instance, image: Image) -> str:
+def _captured_volumes(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> str:
     """Return the volumes of the predecessor that the image has copies of."""
-    copied = _copied(state, old, image)
+    copied = _copied(state, old, image) if "data_volumes" not in spec.moved else frozenset[str]()
     names = [item.device_name for item in data_volumes(old) if copied is None or item.device_name in copied]
     if not names:
         return "its root volume"

@@ -12,20 +12,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from ..._kernel.errors import SpecError
 from ..._kernel.ids import require_id
 from ..._kernel.tags import require_tags
+from .health import Health, parse_health
 
 # Types that earn CPU credits: t2 and later (t1 does not).
 BURSTABLE = re.compile(r"t[2-9]\d*[a-z]*\.")
-# The attachments that a successor does not get by itself, by the option that decides about them.
-ATTACHMENTS: Mapping[str, str] = {
-    "data_volumes": "data volumes",
-    "elastic_ip": "the Elastic IP",
-    "target_groups": "targets",
-}
+# The options that decide about the attachments that a successor does not get by itself.
+ATTACHMENTS = ("data_volumes", "elastic_ip", "target_groups")
 METADATA_OPTIONS: Mapping[str, str] = {
     "http_tokens": "HttpTokens",
     "http_endpoint": "HttpEndpoint",
@@ -66,8 +64,7 @@ class RelaunchSpec:
     instance_id: str
     image_id: str
     overrides: Overrides
-    status_checks: bool
-    health_timeout: int
+    health: Health
     old_instance: str
     on_failure: str
     lose_instance_store: bool
@@ -75,30 +72,42 @@ class RelaunchSpec:
     follow_successor: bool
     unsaid: frozenset[str]
     """The options among data_volumes, elastic_ip and target_groups that the task does not set."""
+    moved: frozenset[str]
+    """The options among them that are ``move``."""
+    stage: str
+    """The part of the relaunch that the task does: ``all``, ``launch``, ``finish`` or ``rollback``."""
+    hold_time: timedelta
+    """The time that a run may take until the predecessor runs again or is retired."""
     strategy: str = REPLACE_INSTANCE
     old_root_volume: str = "keep"
     unfit_for_root: tuple[str, ...] = ()
     """A sentence for each option of the task that the replacement of a root volume cannot fulfil."""
 
+    @property
+    def status_checks(self) -> bool:
+        """Whether a healthy successor has passed its status checks."""
+        return self.health.status_checks
+
+    @property
+    def health_timeout(self) -> int:
+        """The time limit for the health of the successor, in seconds."""
+        return self.health.timeout
+
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
     """Return the module's options as a spec. Raises SpecError for mistakes that can be found without a call to EC2."""
-    for option, what in ATTACHMENTS.items():
-        if params[option] == "move":
-            raise SpecError(
-                f"{option}: this version does not support move. Set {option}: keep to leave {what} with the predecessor"
-            )
     _check_strategy(params)
-    health = params.get("health") or {}
-    timeout = health.get("timeout")
-    if timeout is not None and timeout < 1:
-        raise SpecError(f"health: timeout: {timeout} is less than 1 second")
+    if params["data_volumes"] == "move" and params["old_instance"] == "keep":
+        raise SpecError(
+            "old_instance: keep: data_volumes: move stops the predecessor and takes its data volumes away. Use "
+            "old_instance: stop or terminate, or data_volumes: keep"
+        )
+    health = parse_health(params.get("health") or {})
     return RelaunchSpec(
         instance_id=require_id("instance", params["instance_id"], "instance_id"),
         image_id=require_id("image", params["image_id"], "image_id"),
         overrides=_overrides(params.get("overrides") or {}),
-        status_checks=health.get("status_checks") is not False,
-        health_timeout=timeout or 600,
+        health=health,
         old_instance=params["old_instance"] or "stop",
         on_failure=params["on_failure"],
         lose_instance_store=params["lose_instance_store"],
@@ -108,6 +117,9 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
         strategy=params.get("strategy") or REPLACE_INSTANCE,
         old_root_volume=params.get("old_root_volume") or "keep",
         unfit_for_root=_unfit_for_root(params),
+        moved=frozenset(name for name in ATTACHMENTS if params[name] == "move"),
+        stage=params.get("stage") or "all",
+        hold_time=timedelta(seconds=health.timeout + (params.get("wait_timeout") or 1800)),
     )
 
 

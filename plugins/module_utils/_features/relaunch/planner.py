@@ -52,10 +52,8 @@ from functools import partial
 from typing import Any
 
 from ..._domain.hold import hold_of, wants_start
-from ..._domain.instance_facts import (
-    read_fact,
-)
 from ..._domain.load_balancers import balancer_queries
+from ..._domain.moves import recorded_moves
 from ..._domain.replacement import (
     REJECTED,
     SERVING,
@@ -77,7 +75,7 @@ from ..._kernel.facts import (
 )
 from ..._kernel.ids import is_planned
 from ..._kernel.instance_proofs import is_off, may_have_run_on
-from ..._kernel.plan import Feature, Plan, Stage, Wait
+from ..._kernel.plan import Feature, Plan, Stage
 from ..._kernel.resources import Instance, view
 from ..._kernel.state import Query, State, by_id, images_by_id, together
 from .doubts import (
@@ -90,11 +88,22 @@ from .doubts import (
     unretired,
     younger_hold,
 )
-from .launch import launch_change
-from .left_behind import left_behind, origin_queries, warnings_of, weaker_than_image
+from .left_behind import left_behind, origin_queries
 from .losers import loser_ends, losers_over
+from .moved_parts import move_queries
+from .moving_plan import (
+    ROLLBACK_ON,
+    continued_plan,
+    finished_plan,
+    has_begun,
+    is_away,
+    launch_plan,
+    probing,
+    return_plan,
+)
+from .not_applied import not_applied
 from .obstacles import refuse, usable_image, write_troubles
-from .options import AUTO, METADATA_OPTIONS, REPLACE_ROOT_VOLUME, RelaunchSpec, parse
+from .options import AUTO, REPLACE_ROOT_VOLUME, RelaunchSpec, parse
 from .retirement import (
     finished,
     health_wait,
@@ -109,9 +118,6 @@ from .retirement import (
 from .root_facts import is_current
 from .root_volume import plan_root_volume
 from .strategies import OBSTACLES_TO_A_SUCCESSOR, chosen, successor_queries, with_choice
-
-_ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
-
 
 # --- existing instances ----------------------------------------------------------------------------------------------
 
@@ -171,6 +177,11 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
     unproven = [new for new in unserving if new not in given_up]
     if unproven or any(new.image_id == spec.image_id for new in given_up):
         state.require(*_ending_queries(spec, state, current))
+    for new in (*unproven, *given_up):
+        state.require(*move_queries(spec, state, current, new) if recorded_moves(new) else ())
+    away = [new for new in given_up if is_away(state, current, new)]
+    if away or (unproven and spec.stage == "rollback"):
+        return return_plan(spec, state, current, (away or unproven)[0], now)
     if unproven:
         return _plan_unproven(spec, state, current, unproven, now)
     if any(new.image_id == spec.image_id for new in rejected):
@@ -179,7 +190,9 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
         return Plan(restoration(state, current, ()))
     if is_current(spec, state, current):
         return _plan_retirement(spec, state, current, now)
-    return _plan_replacement(spec, state, current)
+    if spec.stage == "rollback":
+        return Plan()
+    return _plan_replacement(spec, state, current, now)
 
 
 def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
@@ -224,7 +237,8 @@ def _plan_unproven(
         require_settled(state, old, "image_id")
     hold, birth = hold_of(old), born(new)
     held_since = is_off(old) and hold is not None and birth is not None and hold.since > birth
-    if new.state not in ("pending", "running") or held_since or started_since(old, new):
+    halted = has_begun(old, new)
+    if (not halted and (new.state not in ("pending", "running") or held_since)) or started_since(old, new):
         runs = new.state in ("pending", "running")
         start = "" if runs else "start it, "
         what = "was started or got a hold after that launch" if runs else f"is {old.state}"
@@ -246,16 +260,19 @@ def _proof_plan(
     if _is_left(spec, old, new, now):
         return Plan(warnings=(unretired(spec, old, new),))
     refuse(_late_troubles(spec, state, old))
+    if recorded_moves(new):
+        return continued_plan(spec, state, old, new, now)
     ended = ended and can_be_ended(spec, old, new, now)
     # A predecessor without a hold was stopped by hand, maybe for the successor.
     serves = old.state in ("pending", "running") or wants_start(old)
     back = rollback_stages(spec, state, old, new.instance_id, new.tags, ended=ended) if serves else ()
     proof = Stage(
-        waits=(health_wait(spec, new.instance_id),), on_failure=back, rollback_on=_ROLLBACK_ON if back else frozenset()
+        waits=(health_wait(spec, new.instance_id),), on_failure=back, rollback_on=ROLLBACK_ON if back else frozenset()
     )
     retirement = retirement_stages(spec, state, old, new.instance_id, new.tags, ended=ended)
+    probes = probing(spec, old, new, back, planned=False)
     warnings = (*left_behind(spec, state, old), *lost_addresses(retirement, old), *younger_hold(old, new))
-    return Plan((proof, *retirement), warnings)
+    return Plan((proof, *probes, *(() if spec.stage == "launch" else retirement)), warnings)
 
 
 def _plan_rollback(spec: RelaunchSpec, state: State, old: Instance, rejected: Sequence[Instance]) -> Plan:
@@ -277,44 +294,13 @@ def _plan_rollback(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
     return Plan(restoration(state, old, rejected), refused=refused)
 
 
-def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
-    """Return the warning for overrides that differ from an instance that is up to date. User data is unknown."""
-    wanted, facts = spec.overrides, current.facts
-    found = []
-    if wanted.instance_type not in (None, current.instance_type):
-        found.append(f"instance_type {wanted.instance_type} (it is {current.instance_type})")
-    if wanted.key_name is not None and wanted.key_name != (facts.get("KeyName") or ""):
-        found.append(f"key_name {wanted.key_name or 'none'} (it is {facts.get('KeyName') or 'none'})")
-    profile, arn = wanted.iam_instance_profile, read_fact(facts, "IamInstanceProfile.Arn") or ""
-    if profile is not None and profile not in (arn, arn.rpartition("/")[2]):
-        found.append(f"iam_instance_profile {profile or 'none'} (it is {arn or 'none'})")
-    interface: Mapping[str, Any] = next(iter(facts.get("NetworkInterfaces") or ()), {})
-    groups = sorted(item["GroupId"] for item in interface.get("Groups") or ())
-    if wanted.security_group_ids is not None and sorted(wanted.security_group_ids) != groups:
-        found.append(f"security_group_ids {', '.join(wanted.security_group_ids)} (they are {', '.join(groups)})")
-    for option, name in METADATA_OPTIONS.items():
-        asked, have = wanted.metadata_options.get(name), read_fact(facts, f"MetadataOptions.{name}")
-        if asked is not None and asked != have:
-            found.append(f"metadata_options.{option} {asked} (it is {have or 'not known'})")
-    tags = sorted(key for key, value in (wanted.tags or {}).items() if current.tags.get(key) != value)
-    if tags:
-        found.append(f"tags {', '.join(tags)}")
-    if not found or is_planned(current.instance_id):
-        return ()
-    warning = (
-        f"overrides: {current.instance_id} runs from {current.image_id} already, so these are not applied: "
-        f"{'; '.join(found)}. Overrides only apply to the launch of a successor"
-    )
-    return (warning,)
-
-
 def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
     """Return the plan that finishes the predecessor's retirement after an interrupted run.
 
     The instance itself is up to date.
     """
     made = _retirement_plan(spec, state, current, now)
-    return dataclasses.replace(made, warnings=(*made.warnings, *_not_applied(spec, current)))
+    return dataclasses.replace(made, warnings=(*made.warnings, *not_applied(spec, current)))
 
 
 def _is_left(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
@@ -342,12 +328,20 @@ def _retirement_queries(
     return () if is_retired(spec, old) and not proves else _ending_queries(spec, state, old)
 
 
-def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+def _require_predecessor(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> None:
+    """Require the predecessor of *current*, and the facts for its retirement and the end of its moves."""
     old_id = predecessor(current)
-    if old_id is not None:
-        # The instance is read already if the task itself names it.
-        state.require(*(by_id("DescribeInstances", "instance-id", [old_id]) if old_id != spec.instance_id else ()))
-        state.require(*_retirement_queries(spec, state, current, state.instance(old_id), now))
+    if old_id is None:
+        return
+    # The instance is read already if the task itself names it.
+    state.require(*(by_id("DescribeInstances", "instance-id", [old_id]) if old_id != spec.instance_id else ()))
+    before = state.instance(old_id)
+    moved = move_queries(spec, state, before or current, current) if recorded_moves(current) else ()
+    state.require(*_retirement_queries(spec, state, current, before, now), *moved)
+
+
+def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    _require_predecessor(spec, state, current, now)
     replacement = replacement_of(state, current)
     old = None if replacement is None else replacement.predecessor
     if replacement is not None and old is not None and replacement.in_doubt and not started_since(old, current):
@@ -358,7 +352,8 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
     if old is None or is_retired(spec, old):
         # The predecessor is kept after all, or gone.
         open_ = is_unretired(old, current) or current.tags.get(tag_names.TRIAL) not in (None, SERVING)
-        return Plan((finished(current.instance_id, current.tags, state.region),) if open_ else ())
+        ends = (finished(current.instance_id, current.tags, state.region),) if open_ else ()
+        return finished_plan(spec, state, old, current, ends, now) if recorded_moves(current) else Plan(ends)
     retirement = retirement_stages(spec, state, old, current.instance_id, current.tags)
     if not any(stage.changes for stage in retirement):
         return Plan(retirement)
@@ -378,6 +373,9 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
         return Plan(warnings=(unretired(spec, old, current),))
     refuse(_late_troubles(spec, state, old))
     proof = Stage(waits=(health_wait(spec, current.instance_id),))
+    if recorded_moves(current):
+        made = finished_plan(spec, state, old, current, retirement, now)
+        return dataclasses.replace(made, stages=(proof, *made.stages))
     return Plan((proof, *retirement), (*left_behind(spec, state, old), *lost_addresses(retirement, old)))
 
 
@@ -394,7 +392,12 @@ def _is_rejected(old: Instance, new: Instance) -> bool:
     return hold is not None and birth is not None and hold.since <= birth and started_since(old, new)
 
 
-def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
+def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    if spec.stage == "finish":
+        raise SpecError(
+            f"stage: finish: no successor of {current.instance_id} from {spec.image_id} is launched. Run the task with "
+            "stage: launch first"
+        )
     if is_planned(current.instance_id):
         raise SpecError(
             f"instance_id: {spec.instance_id} stands for {current.instance_id}, which is only planned. Check mode "
@@ -409,15 +412,7 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
     require_no_rollback(state, current, spec.instance_id, "instance_id")
     image = usable_image(spec, state)
     refuse(text for kind in OBSTACLES_TO_A_SUCCESSOR for text in kind(spec, state, current, image))
-    launch = launch_change(spec, state, current, image)
-    tags = (launch.after or {})["tags"]
-    retirement = retirement_stages(spec, state, current, launch.resource, tags)
-    back = rollback_stages(spec, state, current, launch.resource, tags)
-    stages = [Stage(waits=(Wait((image.image_id,), "available"),))] if image.state == "pending" else []
-    health, rollback_on = health_wait(spec, launch.resource), _ROLLBACK_ON if back else frozenset[str]()
-    stages.append(Stage((launch,), (health,), on_failure=back, rollback_on=rollback_on))
-    warnings = (*warnings_of(spec, state, current, image), *weaker_than_image(launch, image))
-    return Plan((*stages, *retirement), (*warnings, *lost_addresses(retirement, current)))
+    return launch_plan(spec, state, current, image, now)
 
 
 # --- the result ------------------------------------------------------------------------------------------------------
@@ -433,6 +428,7 @@ def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
         failed = state.instance(spec.instance_id)
         before = None if failed is None else state.instance(predecessor(failed))
         current = before or living(state, spec.instance_id, "instance_id")
+    unproven = [new for new in on_trial_for(state, current.instance_id) if not _is_rejected(current, new)]
     return {
         "instance": view(current),
         "instance_id": current.instance_id,
@@ -440,6 +436,7 @@ def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
         "image_id": spec.image_id if is_current(spec, state, current) else current.image_id,
         "strategy": spec.strategy,
         "strategy_reason": "the task names it",
+        "unproven": view(unproven[0]) if len(unproven) == 1 else None,
     }
 
 

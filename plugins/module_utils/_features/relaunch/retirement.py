@@ -23,6 +23,7 @@ from ..._kernel.facts import PROTECTIONS, STOP_PROTECTION, TERMINATION_PROTECTIO
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Instance
 from ..._kernel.state import State
+from .health import LAUNCHED
 from .launch import known_rivals
 from .left_behind import data_volumes
 from .options import RelaunchSpec
@@ -47,7 +48,7 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
     found = []
     if spec.old_instance == "terminate":
         doomed = [f"{item.device_name} ({item.volume_id})" for item in data_volumes(old) if item.delete_on_termination]
-        if doomed:
+        if doomed and "data_volumes" not in spec.moved:
             found.append(
                 f"old_instance: terminate would also delete the data volumes {listed(doomed)} of {old.instance_id}. "
                 "Set their DeleteOnTermination to false to keep them, or use old_instance: stop"
@@ -155,7 +156,7 @@ def lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ...
 def health_wait(spec: RelaunchSpec, instance_id: str) -> Wait:
     """Return the wait for a successor to be healthy, or to run if the task does not require status checks."""
     goal = "healthy" if spec.status_checks else "running"
-    return Wait((instance_id,), goal, timeout=float(spec.health_timeout))
+    return Wait((instance_id,), goal, timeout=float(spec.health_timeout), clock=LAUNCHED)
 
 
 def rollback_stages(

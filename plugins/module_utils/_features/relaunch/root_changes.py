@@ -81,13 +81,8 @@ def replacement_stage(
     repeat the call, and a run after another task begins a new one. *tags*: of the task. EC2 keeps the former root
     volume, since a rollback needs it.
     """
-    parameters: dict[str, Any] = {
-        "InstanceId": current.instance_id,
-        "ImageId": image.image_id,
-        "DeleteReplacedRootVolume": False,
-    }
-    if tags:
-        parameters["TagSpecifications"] = [specification(_TASK, tags)]
+    asked = {"InstanceId": current.instance_id, "ImageId": image.image_id, "DeleteReplacedRootVolume": False}
+    parameters: dict[str, Any] = {**asked, **({"TagSpecifications": [specification(_TASK, tags)]} if tags else {})}
     change = Change(
         "CreateReplaceRootVolumeTask",
         task_name(current),

@@ -38,6 +38,7 @@ from ..._kernel.resources import Image, Instance
 from ..._kernel.state import Query, State, by_id, images_by_id
 from ..._kernel.storage_facts import TAKES_ROOT_VOLUME, root_tasks
 from .left_behind import origin_queries, unsaid_troubles
+from .moved_parts import move_queries, move_troubles
 from .obstacles import architecture_troubles, hardware_troubles, usable_image, write_troubles
 from .options import AUTO, BURSTABLE, REPLACE_INSTANCE, REPLACE_ROOT_VOLUME, RelaunchSpec
 from .retirement import retirement_troubles
@@ -46,7 +47,7 @@ from .root_facts import is_current, last_replacement, root_queries, root_snapsho
 Obstacles: TypeAlias = Callable[[RelaunchSpec, State, Instance, Image], Iterable[str]]
 """Returns a sentence for each obstacle of one kind."""
 
-MOVED_BY_AUTO: frozenset[str] = frozenset()
+MOVED_BY_AUTO: frozenset[str] = frozenset({"data_volumes", "elastic_ip", "target_groups"})
 """The options among data_volumes, elastic_ip and target_groups for whose attachments ``auto`` needs no answer, since
 `replace_instance` moves them.
 """
@@ -74,6 +75,7 @@ OBSTACLES_TO_A_SUCCESSOR: tuple[Obstacles, ...] = (
     unsaid_troubles,
     _lost_writes,
     _unretirable,
+    move_troubles,
 )
 
 
@@ -92,6 +94,7 @@ def successor_queries(spec: RelaunchSpec, state: State, current: Instance) -> tu
         queries += attribute_query(USER_DATA, current.instance_id)
     if BURSTABLE.match(current.instance_type) and BURSTABLE.match(overrides.instance_type or current.instance_type):
         queries += credit_queries(current.instance_id)
+    queries += move_queries(spec, state, current)
     return (*queries, *origin_queries(spec, state, current), *balancer_queries(state, current))
 
 
@@ -218,8 +221,17 @@ def chosen(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Relaunc
         choice = Choice(REPLACE_INSTANCE, f"{current.instance_id} is only planned")
         return dataclasses.replace(spec, strategy=choice.strategy), choice
     choice = _continued(spec, state, current) or _free_of_obstacles(spec, state, current)
-    unsaid = spec.unsaid - MOVED_BY_AUTO if choice.strategy == REPLACE_INSTANCE else spec.unsaid
-    return dataclasses.replace(spec, strategy=choice.strategy, unsaid=unsaid), choice
+    planned = _moving(spec) if choice.strategy == REPLACE_INSTANCE else spec
+    return dataclasses.replace(planned, strategy=choice.strategy), choice
+
+
+def _moving(spec: RelaunchSpec) -> RelaunchSpec:
+    """Return the spec with ``move`` for each attachment that the task does not decide about.
+
+    A predecessor that is kept also keeps its data volumes.
+    """
+    named = spec.unsaid & MOVED_BY_AUTO - ({"data_volumes"} if spec.old_instance == "keep" else set())
+    return dataclasses.replace(spec, unsaid=spec.unsaid - named, moved=spec.moved | named)
 
 
 def _continued(spec: RelaunchSpec, state: State, current: Instance) -> Choice | None:
@@ -248,9 +260,9 @@ def _continued(spec: RelaunchSpec, state: State, current: Instance) -> Choice | 
 
 def _free_of_obstacles(spec: RelaunchSpec, state: State, current: Instance) -> Choice:
     """Return the first strategy without an obstacle. Raises UnsafePlan with the obstacles to both."""
-    state.require(*successor_queries(spec, state, current))
+    moving = _moving(spec)
+    state.require(*successor_queries(moving, state, current))
     image = usable_image(spec, state)
-    moving = dataclasses.replace(spec, unsaid=spec.unsaid - MOVED_BY_AUTO)
     to_successor = [text for kind in OBSTACLES_TO_A_SUCCESSOR for text in kind(moving, state, current, image)]
     if not to_successor:
         return Choice(REPLACE_INSTANCE, f"a successor can take over everything of {current.instance_id}")

@@ -1,0 +1,166 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The parts that a task moves to a successor, and the obstacles to their move. Nothing has changed when they are found.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..._domain.attachments import disk
+from ..._domain.hold import standing_hold
+from ..._domain.load_balancers import balancer_queries
+from ..._domain.moves import MOST_TAGS, MovedVolume, Moves, is_movable, moves_tags, recorded_moves
+from ..._domain.power_cycle import stop_queries, stop_troubles, unanswered_about
+from ..._kernel.facts import type_facts
+from ..._kernel.instance_proofs import is_off
+from ..._kernel.resources import Image, Instance, Volume
+from ..._kernel.service_facts import ADDRESS, Address, address_queries
+from ..._kernel.state import Query, State, by_id
+from .left_behind import data_volumes
+from .options import RelaunchSpec
+from .target_moves import has_registrations
+
+
+def move_queries(spec: RelaunchSpec, state: State, old: Instance, new: Instance | None = None) -> Iterator[Query]:
+    """Yield the queries for the parts that move, and for their present places."""
+    record = recorded_moves(new) if new is not None else Moves()
+    if "data_volumes" in spec.moved or record.volumes:
+        yield from by_id("DescribeVolumes", "attachment.instance-id", [old.instance_id])
+        yield from by_id("DescribeVolumes", "volume-id", record.volume_ids)
+        yield from stop_queries([old], lose_instance_store=spec.lose_instance_store)
+    if "elastic_ip" in spec.moved or record.allocation_id:
+        yield from address_queries(instances=[old.instance_id], allocations=[record.allocation_id])
+    if "target_groups" in spec.moved or record.targets:
+        yield from balancer_queries(state, old)
+        if new is not None:
+            yield from balancer_queries(state, new)
+
+
+def address_of(state: State, instance: Instance) -> list[Address]:
+    """Return the Elastic IP addresses of the instance."""
+    return sorted(
+        (item for item in ADDRESS.all(state).values() if item.instance_id == instance.instance_id),
+        key=lambda item: item.allocation_id,
+    )
+
+
+def wanted_moves(spec: RelaunchSpec, state: State, old: Instance) -> Moves:
+    """Return the parts of the predecessor that the task moves at a launch."""
+    volumes: tuple[MovedVolume, ...] = ()
+    if "data_volumes" in spec.moved:
+        volumes = tuple(
+            MovedVolume(item.volume_id, item.device_name, item.delete_on_termination) for item in data_volumes(old)
+        )
+    addresses = address_of(state, old) if "elastic_ip" in spec.moved else []
+    targets = "target_groups" in spec.moved and has_registrations(state, old)
+    return Moves(volumes, addresses[0].allocation_id if addresses else "", targets)
+
+
+def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterator[str]:
+    """Yield the obstacles to the moves of a task that launches a successor."""
+    moves = wanted_moves(spec, state, old)
+    if moves.volumes:
+        yield from _volume_troubles(spec, state, old, image, moves)
+    if "elastic_ip" in spec.moved and old.elastic_ip and len(address_of(state, old)) != 1:
+        names = ", ".join(item.public_ip for item in address_of(state, old)) or "none"
+        yield (
+            f"elastic_ip: move: EC2 shows the Elastic IP addresses {names} for {old.instance_id}, and the module moves "
+            "exactly one. Keep the address, or leave one"
+        )
+
+
+def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves) -> Iterator[str]:
+    option = "data_volumes: move"
+    if len(moves_tags(moves)) > MOST_TAGS:
+        yield f"{option}: {old.instance_id} has {len(moves.volumes)} data volumes, more than the record has room for"
+    ids = [item.volume_id for item in moves.volumes]
+    for item in moves.volumes:
+        trouble = _attachment_trouble(state.volume(item.volume_id), item, old, ids.count(item.volume_id))
+        if trouble:
+            yield f"{option}: {item.device_name} ({item.volume_id}) {trouble}"
+    root = image.root_device_name or old.root_device_name
+    for item in moves.volumes:
+        if disk(item.device_name) == disk(root):
+            yield f"{option}: {item.device_name} is the root device of {image.image_id}"
+    if not image.block_devices:
+        yield (
+            f"{option}: EC2 does not show the devices of {image.image_id} yet, and the successor must not get copies "
+            "of the volumes. Run the task again once the image is available"
+        )
+    silent = unanswered_about(state, old)
+    yield from (f"{option}: {error}" for error in silent)
+    if is_off(old) and standing_hold(old) is None:
+        yield (
+            f"{option}: {old.instance_id} is {old.state} without a hold, so nothing shows whether a rollback "
+            "may start it. Start it first"
+        )
+    if not silent and old.state in ("pending", "running"):
+        troubles = stop_troubles(state, old, lose_instance_store=spec.lose_instance_store)
+        yield from (f"{option}: {old.instance_id} {text}" for text in troubles)
+    yield from _limit_trouble(spec, state, moves)
+
+
+def _attachment_trouble(volume: Volume | None, item: MovedVolume, old: Instance, times: int) -> str:
+    if volume is None:
+        return "does not exist any more"
+    if times > 1:
+        return "is attached at two devices. Detach one"
+    if volume.operator is not None:
+        return f"is managed by {volume.operator}, which alone may move it"
+    others = [link.instance_id for link in volume.attachments if link.instance_id != old.instance_id]
+    if others:
+        return f"is also attached to {', '.join(sorted(others))}. Detach it there, or keep the data volumes"
+    mine = [link for link in volume.attachments if link.device_name == item.device_name]
+    if volume.attachments and not any(link.state == "attached" for link in mine):
+        return f"is {mine[0].state if mine else 'elsewhere'}. Run the task again later"
+    return ""
+
+
+def _limit_trouble(spec: RelaunchSpec, state: State, moves: Moves) -> Iterator[str]:
+    kind = spec.overrides.instance_type
+    most = (type_facts(state, kind).get("EbsInfo") or {}).get("MaximumEbsAttachments") if kind else None
+    if most is not None and len(moves.volumes) + 1 > most:
+        yield f"data_volumes: move: {kind} takes {most} volumes, and the successor would have {len(moves.volumes) + 1}"
+
+
+def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instance) -> Iterator[str]:
+    """Yield the differences between the task and the moves with which *new* was launched, and lost volumes.
+
+    The launch left out the image's copies of the moved volumes, so the moves cannot change afterwards.
+    """
+    record, wanted = recorded_moves(new), wanted_moves(spec, state, old)
+    remedy = f"Or terminate {new.instance_id} before anything has moved"
+    later = sorted(item.device_name for item in wanted.volumes if item.volume_id not in record.volume_ids)
+    if later:
+        yield (
+            f"data_volumes: move: {new.instance_id} was launched without {', '.join(later)}. Set data_volumes: keep. "
+            f"{remedy}"
+        )
+    pairs = (("data_volumes", record.volumes), ("elastic_ip", record.allocation_id), ("target_groups", record.targets))
+    for option, part in pairs:
+        if part and option not in spec.moved:
+            yield f"{option}: {new.instance_id} was launched with {option}: move. Set the same option. {remedy}"
+    for item in record.volumes:
+        volume = state.volume(item.volume_id)
+        if not is_movable(volume, old, new):
+            where = "is gone" if volume is None else f"is {volume.state}, and is not one of the two instances' own"
+            yield f"data_volumes: {item.volume_id} ({item.device_name}), which moves to {new.instance_id}, {where}"
+    yield from _address_trouble(state, record, old, new)
+
+
+def _address_trouble(state: State, record: Moves, old: Instance, new: Instance) -> Iterator[str]:
+    if not record.allocation_id:
+        return
+    address = ADDRESS.of(state, record.allocation_id)
+    if address is None:
+        yield f"elastic_ip: {record.allocation_id}, which moves to {new.instance_id}, is gone"
+    elif address.instance_id not in ("", old.instance_id, new.instance_id) or (
+        not address.instance_id and address.interface_id
+    ):
+        owner = address.instance_id or address.interface_id
+        yield f"elastic_ip: {address.public_ip}, which moves to {new.instance_id}, is associated with {owner} now"

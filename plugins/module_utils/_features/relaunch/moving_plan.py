@@ -1,0 +1,188 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plans of a relaunch from the launch on: with and without parts that move, and for a task that does one stage.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from ..._domain.hold import standing_hold
+from ..._domain.moves import attached_to, is_movable, recorded_moves
+from ..._domain.replacement import born, predecessor
+from ..._kernel.errors import UnsafePlan
+from ..._kernel.instance_proofs import LONGEST_TRIAL, attached_since, is_off
+from ..._kernel.plan import Plan, Stage, Wait
+from ..._kernel.resources import Image, Instance
+from ..._kernel.service_facts import ADDRESS
+from ..._kernel.state import State
+from .health import LAUNCHED, planned_address, probe_waits
+from .launch import launch_change
+from .left_behind import left_behind, warnings_of, weaker_than_image
+from .moved_parts import record_troubles, wanted_moves
+from .moving import FAILURES, Moving
+from .obstacles import refuse
+from .options import RelaunchSpec
+from .retirement import health_wait, lost_addresses, retirement_stages, rollback_stages
+from .target_moves import has_registrations
+from .user_data import repeated_scripts
+
+ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
+
+
+def launch_plan(spec: RelaunchSpec, state: State, current: Instance, image: Image, now: datetime) -> Plan:
+    """Return the plan that launches a successor, proves it, and retires the predecessor. All obstacles are known."""
+    moves = wanted_moves(spec, state, current)
+    launch = launch_change(spec, state, current, image, moves)
+    tags = (launch.after or {})["tags"]
+    new = Instance(launch.resource, "running", launch_time=None, tags=tags)
+    moving = Moving(spec, state, current, new, moves, now)
+    after = moving.old_after
+    retirement = retirement_stages(spec, state, after, launch.resource, tags)
+    back = rollback_stages(spec, state, current, launch.resource, tags)
+    stages = [Stage(waits=(Wait((image.image_id,), "available"),))] if image.state == "pending" else []
+    health, rollback_on = health_wait(spec, launch.resource), ROLLBACK_ON if back else frozenset[str]()
+    stages.append(Stage((launch,), (health,), on_failure=back, rollback_on=rollback_on))
+    if moves:
+        stages += moving.forward()
+        retirement = moving.finish(retirement, marks=True)
+    else:
+        stages += probing(spec, current, new, back)
+    if spec.stage == "launch":
+        retirement = ()
+    warnings = (*warnings_of(spec, state, current, image), *weaker_than_image(launch, image))
+    warnings = (*warnings, *repeated_scripts(spec, state, current))
+    return Plan((*stages, *retirement), (*warnings, *lost_addresses(retirement, after)))
+
+
+def probing(
+    spec: RelaunchSpec, old: Instance, new: Instance, back: tuple[Stage, ...], planned: bool = True
+) -> tuple[Stage, ...]:
+    """Return the stage that probes a successor without moved parts. *planned*: this plan launches it."""
+    if not spec.health.probes:
+        return ()
+    public = spec.health.public
+    known = None if planned else new.public_ip_address if public else new.private_ip_address
+    waits = probe_waits(spec.health, known or planned_address(old, public=public), LAUNCHED)
+    return (Stage(waits=waits, on_failure=back, rollback_on=FAILURES if back else frozenset()),)
+
+
+# --- after an interruption --------------------------------------------------------------------------------------------
+
+
+def continued_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
+    """Return the plan that continues with an unproven successor whose launch recorded moves, or rolls back.
+
+    Raises UnsafePlan if the task or EC2's facts contradict the record.
+    """
+    refuse(record_troubles(spec, state, old, new))
+    moves = recorded_moves(new)
+    moving = Moving(spec, state, old, new, moves, now, ended=may_be_ended(state, old, new, now))
+    # Its first boot is not proven yet, unless it has stopped for the volumes since.
+    proof = [Stage(waits=(health_wait(spec, new.instance_id),), on_failure=moving.back(), rollback_on=FAILURES)]
+    stages = [*([] if is_off(new) else proof), *moving.forward()]
+    if spec.stage == "launch":
+        return Plan(tuple(stages))
+    after = moving.old_after
+    retirement = retirement_stages(spec, state, after, new.instance_id, new.tags)
+    stages += moving.finish(retirement, marks=True)
+    return Plan(tuple(stages), (*left_behind(spec, state, old), *lost_addresses(retirement, after)))
+
+
+def has_begun(old: Instance, new: Instance) -> bool:
+    """Return whether the hold of *old* and the state of *new* are those of a move of data volumes.
+
+    The move stops both instances, and the hold of the predecessor is younger than the launch.
+    """
+    return bool(recorded_moves(new).volumes) and (not is_off(old) or standing_hold(old) is not None)
+
+
+def may_be_ended(state: State, old: Instance, new: Instance, now: datetime) -> bool:
+    """Return whether a run that did not launch *new* may terminate it in a rollback.
+
+    As in `instance_proofs.can_be_on_trial`, but for the marks that the move itself leaves: a start, and the volumes and
+    the address of the record. The launch must be at most a day old, and the hold of a stopped predecessor must stand.
+    """
+    birth, record = born(new), recorded_moves(new)
+    if birth is None or not old.alive or now - birth > LONGEST_TRIAL:
+        return False
+    if is_off(old) and standing_hold(old) is None:
+        return False
+    settled = birth + timedelta(minutes=1)
+    foreign = [
+        device.volume_id
+        for device in new.block_devices
+        if device.volume_id not in record.volume_ids
+        and (since := attached_since(new, device.volume_id)) is not None
+        and since > settled
+    ]
+    address = ADDRESS.of(state, record.allocation_id) if record.allocation_id else None
+    own = address is not None and address.instance_id == new.instance_id
+    return not foreign and (not new.elastic_ip or own)
+
+
+def is_away(state: State, old: Instance, new: Instance) -> bool:
+    """Return whether EC2 shows a recorded part of *old* in another place than at *old*, or *new* as a target."""
+    record = recorded_moves(new)
+    for item in record.volumes:
+        volume = state.volume(item.volume_id)
+        if volume is not None and is_movable(volume, old, new) and not attached_to(volume, old.instance_id):
+            return True
+    if record.targets and has_registrations(state, new):
+        return True
+    address = ADDRESS.of(state, record.allocation_id) if record.allocation_id else None
+    return address is not None and address.instance_id in ("", new.instance_id)
+
+
+def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
+    """Return the plan that gives the predecessor its parts back, and ends the successor, after an interrupted rollback
+    or for a task with ``stage: rollback``. The task fails in the end, unless the rollback is its task.
+    """
+    record = recorded_moves(new)
+    lost = [item for item in record.volumes if not is_movable(state.volume(item.volume_id), old, new)]
+    if lost:
+        names = ", ".join(f"{item.volume_id} ({item.device_name})" for item in lost)
+        raise UnsafePlan(
+            f"instance_id: {new.instance_id} has the record of {names}, which moved from {old.instance_id}. EC2 shows "
+            f"them at neither instance, so nothing was changed. Attach them to {old.instance_id}, and run the task "
+            "again"
+        )
+    ended = may_be_ended(state, old, new, now)
+    moving = Moving(spec, state, old, new, record, now, ended=ended)
+    moved_disks = any(not _is_at(state, item.volume_id, old) for item in record.volumes)
+    stages = moving.back(disks=moved_disks)
+    if spec.stage == "rollback":
+        return Plan(stages)
+    refused = UnsafePlan(
+        f"instance_id: {new.instance_id} was rejected in place of {old.instance_id}, and the parts that had moved "
+        f"return to {old.instance_id}, which stays in service. Another run launches a new successor from "
+        f"{spec.image_id}"
+    )
+    warnings = () if ended else (_kept(new, old),)
+    return Plan(stages, warnings, refused=refused)
+
+
+def _is_at(state: State, volume_id: str, instance: Instance) -> bool:
+    volume = state.volume(volume_id)
+    return volume is not None and attached_to(volume, instance.instance_id)
+
+
+def _kept(new: Instance, old: Instance) -> str:
+    return (
+        f"{new.instance_id} may have served beside {old.instance_id}, so it is not terminated. Terminate "
+        f"{new.instance_id} once you do not need it any more"
+    )
+
+
+def finished_plan(
+    spec: RelaunchSpec, state: State, old: Instance | None, new: Instance, retirement: Sequence[Stage], now: datetime
+) -> Plan:
+    """Return the plan that finishes the moves of a successor that serves. *old* is None if EC2 does not show it."""
+    gone = old or Instance(predecessor(new) or "", "terminated")
+    moving = Moving(spec, state, gone, new, recorded_moves(new), now)
+    return Plan(moving.finish(tuple(retirement), marks=False))
