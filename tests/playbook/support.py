@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import is_planned, substitute
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import OPERATIONS, published_parameters
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.operations import OPERATIONS
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import published_parameters
 
 from playbook.processes import end
 from sandbox.client import Sandbox

@@ -14,7 +14,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.image imp
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner as power
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation import planner as rotation
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes import planner as volumes
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import OPERATIONS, Change
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.operations import OPERATIONS
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import age_text
 
 

@@ -30,9 +30,12 @@ NO_GROUP = frozenset({"ValidationError"})
 """The code of DescribeInstanceRefreshes for a group that does not exist."""
 
 
-def scaling_groups(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield Auto Scaling groups with their members, and the launch templates of all of them as one fact."""
-    yield _group_templates(page)
+def scaling_groups(query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield Auto Scaling groups with their members. The list of all groups also has their launch templates, as one
+    fact.
+    """
+    if not query.arguments:
+        yield _group_templates(page)
     for item in page.get("AutoScalingGroups") or ():
         policy = item.get("MixedInstancesPolicy")
         value = ScalingGroup(

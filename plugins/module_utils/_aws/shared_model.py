@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from .._kernel.plan import OPERATIONS
+from .._kernel.operations import OPERATIONS
 from .codec import LISTINGS
 
 try:

@@ -42,8 +42,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts impor
     TargetGroup,
     usable_key,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.operations import OPERATIONS
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import OPERATIONS, Change
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
     Fact,
@@ -471,7 +472,9 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                     GroupTemplate("mixed", "lt-2", "$Default"),
                     GroupTemplate("mixed", "lt-3", "$Latest"),
                 )
-            )
+            ),
+            SCALING_GROUP.fact("web", ScalingGroup("web", TemplateReference("lt-1", "", "7"))),
+            SCALING_GROUP.fact("mixed", ScalingGroup("mixed", TemplateReference("lt-2", "", "$Default"), True)),
         ],
     ),
     (

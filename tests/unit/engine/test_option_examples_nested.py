@@ -36,7 +36,7 @@ def test_secret_in_misplaced_overrides_is_not_shown(capsys: pytest.CaptureFixtur
 
 def test_plain_health_is_refused_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     text = failed(capsys, instance_relaunch, health=900, **RELAUNCH)
-    assert text == "health: 900 is not a mapping. Write it as in health: {timeout: 900}."
+    assert text == "health: the given value is not a mapping. Write it as in health: {timeout: 900}."
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._engine import runn
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.options import COMMON, Options, module_arguments
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.operations import OPERATIONS
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import (
-    OPERATIONS,
     Change,
     published_parameters,
 )
