@@ -28,6 +28,7 @@ from ..._kernel.resources import Image
 from ..._kernel.state import Query, State, together
 from ..._kernel.times import format_moment
 from .guards import REPORTED_TYPES, Guards, Held
+from .late import LateGuards
 from .predecessors import Predecessors
 from .report import Decided, Report
 from .spec import Action, CopySpec, RotationSpec, parse
@@ -42,7 +43,8 @@ def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
     accounts = Accounts(spec.copies, state, "the images")
     state.require(*_first_queries(spec), *accounts.questions())
     for number, copy in enumerate(spec.copies):
-        if unknown := accounts.unknown(copy):
+        unknown = accounts.unknown(copy)
+        if unknown and not _is_silent(spec, state, copy):
             raise SpecError(f"copies[{number}].profile: {unknown}.")
     accounts.require_distinct()
     return _Rotation(spec, state, now).plan()
@@ -58,6 +60,11 @@ def _copy_queries(spec: RotationSpec, copy: CopySpec) -> Iterator[Query]:
     return (replace(one, place=copy.place, optional=True) for one in line_queries(spec, adopts=False))
 
 
+def _is_silent(spec: RotationSpec, state: State, copy: CopySpec) -> bool:
+    """Return whether AWS has not answered all queries of a place."""
+    return any(one in state.unanswered for one in _copy_queries(spec, copy))
+
+
 class _Rotation:
     """The images of one name at one moment, in the task's own region and in the places of copies."""
 
@@ -65,9 +72,7 @@ class _Rotation:
         self.spec, self.state, self.now = spec, state, now
         self.home = Line(spec, spec.keep, state.here(), Place(state.region), now, state.region)
         originals = frozenset(image.image_id for image in self.home.made)
-        self.silent = [
-            copy for copy in spec.copies if any(one in state.unanswered for one in _copy_queries(spec, copy))
-        ]
+        self.silent = [copy for copy in spec.copies if _is_silent(spec, state, copy)]
         self.lines = [
             self.home,
             *(
@@ -76,12 +81,7 @@ class _Rotation:
                 if copy not in self.silent
             ),
         ]
-        pending = {
-            str(image.facts.get("SourceImageId")): line.place.text
-            for line in self.lines[1:]
-            for image in line.made
-            if image.state == "pending"
-        }
+        pending = {source: line.place.text for line in self.lines for source in line.sources_in_use() if source}
         self.predecessors = Predecessors(self.home)
         together(
             *(_asking(line.state, line.leftover_queries) for line in self.lines),
@@ -107,7 +107,8 @@ class _Rotation:
         refused = self._refusal(verdicts, fingerprint if actions or ends else None)
         report = Report(self.spec, decided, withheld=refused is not None)
         stages = [Stage(tuple(claims)), Stage(tuple(reports))]
-        stages += [] if refused else [*retirement, Stage(tuple(actions))]
+        late = LateGuards(self.guards, [one.decided for one in verdicts], self.state)
+        stages += [] if refused else [*retirement, Stage(tuple(actions), recheck=late)]
         told = [text for one in verdicts for text in one.warnings()] if refused is None else []
         return Plan(
             apart(stage for stage in stages if stage.changes or stage.waits),
@@ -117,6 +118,7 @@ class _Rotation:
                 unfinished={"decisions": report.shown(), "plan_hash": fingerprint},
                 listed={**{action.operation: action.deed for action in Action}, "TerminateInstances": "terminated"},
                 text=report.explained(),
+                adjust=late.adjusted,
                 most_shown=report.most,
             ),
             refused=_joined(refused, self._unanswered()),
@@ -199,6 +201,9 @@ class _Verdict:
             return Held("depends", "it has no room for the tag that claims it")
         for held in self.guards.stops(image, "keep"):
             return held
+        unread = self.guards.unread(image) if self.spec.action is Action.DEREGISTER else ""
+        if unread:
+            return Held("depends", unread)
         launched = self.guards.launched(image)
         return Held("unused_for", launched) if launched else None
 
