@@ -402,9 +402,9 @@ decisions:
       returned: always
     guard:
       description:
-        - The guard that keeps the version. C(unused_for) if O(unused_for) keeps it. C(depends) if it has no room for the
-          tag that claims it, if AWS does not answer about its snapshots, or if it has lost its tags during the run.
-          Null otherwise.
+        - The guard that keeps the version. C(unused_for) if O(unused_for) keeps it. C(depends) if it has no room for
+          the tag that claims it, if AWS does not answer about its snapshots, or if it has lost its tags during the
+          run. Null otherwise.
       type: str
       returned: always
     snapshot_ids:

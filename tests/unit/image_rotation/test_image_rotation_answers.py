@@ -19,12 +19,19 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.instance_proofs import launch_identity
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
+    Fact,
+    ImageDevice,
     Instance,
     Resource,
     Snapshot,
     Volume,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import NeedsAnswers, Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    GROUP_TEMPLATES,
+    GroupTemplate,
+    users_of_type,
+)
 from test_image_rotation import NEAR, NOW, REGION, image, parsed, part, planned
 
 NEAR_COPIES = {"copies": [{"region": NEAR, "keep": {"last": 1}}]}
@@ -92,6 +99,25 @@ def test_snapshot_without_the_tag_is_asked_by_id() -> None:
     by_id = [dict(query.filters).get("snapshot-id") for query in asked if query.operation == "DescribeSnapshots"]
     assert ("snap-00000002",) in by_id
     assert [change.parameters for change in plan.changes] == [{"DeleteAssociatedSnapshots": True}] * 2
+
+
+# --- snapshots of several images --------------------------------------------------------------------------------------
+
+SHARED = (ImageDevice("/dev/xvda", "snap-00000003"), ImageDevice("/dev/xvdb", "snap-00000002"))
+
+
+@pytest.mark.parametrize(
+    ("keep", "stages"), [(1, [["ami-00000003"], ["ami-00000002"]]), (2, [["ami-00000003"]]), (3, [])]
+)
+def test_last_image_with_a_shared_snapshot_deletes_it(keep: int, stages: list[list[str]]) -> None:
+    known = [image(1), part(1), image(2, block_devices=SHARED), part(2), image(3), part(3)]
+    plan = planned(*known, keep={"last": keep})
+    assert [[change.resource for change in stage.changes] for stage in plan.stages] == stages
+    parts = {one["image_id"]: one["snapshot_ids"] for one in plan.report.result["decisions"]}
+    assert parts.get("ami-00000003", []) == ([] if keep > 1 else ["snap-00000003"])
+    assert [text for text in plan.warnings if "snap-00000003 of ami-00000003 is kept" in text] == (
+        ["snap-00000003 of ami-00000003 is kept, since ami-00000002 uses it."] if keep == 2 else []
+    )
 
 
 # --- copies that are not finished -------------------------------------------------------------------------------------
@@ -192,3 +218,67 @@ def test_predecessor_is_looked_at_again_with_its_successor(
     objection = end.provided.objection(found, OLD)
     assert objection.endswith(text)
     assert bool(objection) == bool(text)
+
+
+# --- the guards after a wait ------------------------------------------------------------------------------------------
+
+COPIED = {
+    "facts": {"SourceImageId": "ami-00000002", "SourceImageRegion": REGION},
+    "tags": {"ec2ops:copy-of": f"{REGION}/ami-00000002"},
+    "place": NEAR,
+}
+WORLD = (
+    *(image(number) for number in (1, 2)),
+    *(part(number) for number in (1, 2)),
+    *(image(number, **{**COPIED, "image_id": f"ami-0000c0b{number}"}) for number in (3, 4)),
+)
+
+
+def late_answer(plan: Any, resource: str, *found: Resource) -> dict[str, str]:
+    """The withdrawals, by image, if AWS answers with *found* about this image, each to the first query that fits."""
+    (stage,) = plan.stages
+    queries = stage.recheck.queries({resource})
+    answers: dict[Query, tuple[Resource, ...]] = dict.fromkeys(queries, ())
+    kinds = {"Image": "DescribeImages", "references": "DescribeImageReferences", "groupT": "DescribeAutoScalingGroups"}
+    for one in found:
+        name = one.name if isinstance(one, Fact) else "Image"
+        operation = next(kinds[start] for start in kinds if name.startswith(start))
+        query = next(query for query in queries if query.operation == operation)
+        answers[query] = (*answers[query], one)
+    return {name: f"{why.guard}: {why.reason}" for name, why in stage.recheck.withdrawn(answers).items()}
+
+
+@pytest.mark.parametrize("resource", ["ami-00000002", "ami-0000c0b4"])
+def test_image_that_came_into_use_in_any_place_is_withdrawn(resource: str) -> None:
+    plan = planned(*WORLD, **NEAR_COPIES)
+    assert resource in acted_on(plan)
+    user = users_of_type("ec2:Instance").fact(resource, ("arn:aws:ec2:x:1:instance/i-1",))
+    assert late_answer(plan, resource) == {}
+    assert late_answer(plan, resource, user) == {resource: "instance: in use by arn:aws:ec2:x:1:instance/i-1"}
+    places = {query.place for query in plan.stages[0].recheck.queries({resource})}
+    assert places == ({NEAR} if "c0b" in resource else {""})
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "why"),
+    [
+        ({"tags": {"hold": "1"}}, {"protect": {"tag_keys": ["hold"]}}, "protected: tag hold"),
+        ({"tags": {"ec2ops:image": "api"}}, {}, "depends: it no longer belongs to web"),
+        ({"facts": {"DeregistrationProtection": "enabled"}}, {}, "protection: deregistration protection: enabled"),
+        ({"facts": {"LastLaunchedTime": "2026-11-30T00:00:00Z"}}, {"unused_for": "1d"}, "unused_for: last launched"),
+    ],
+)
+def test_image_that_changed_since_the_plan_is_withdrawn(
+    fields: dict[str, Any], options: dict[str, Any], why: str
+) -> None:
+    old = {"facts": {"LastLaunchedTime": "2026-10-01T00:00:00Z"}}
+    plan = planned(image(1), part(1), image(2, **old), part(2), **options)
+    assert late_answer(plan, "ami-00000002", image(2, **old)) == {}
+    (found,) = late_answer(plan, "ami-00000002", image(2, **{**old, **fields})).values()
+    assert found.startswith(why)
+
+
+def test_launch_template_that_a_group_pins_since_the_plan_keeps_the_image() -> None:
+    plan = planned(*WORLD[:4], launch_template_versions="default_and_latest")
+    pin = GROUP_TEMPLATES.fact((GroupTemplate("web", "lt-1", "3"),))
+    assert list(late_answer(plan, "ami-00000002", pin)) == ["ami-00000002"]
