@@ -336,8 +336,17 @@ class Guards:
         leaving = {image.image_id, *going}
         return {
             name: other.image_id
-            for other in self.state.all(Image)
-            if other.image_id not in leaving and other.state not in GONE
-            for name in other.snapshot_ids
-            if name in image.snapshot_ids
+            for name in dict.fromkeys(image.snapshot_ids)
+            for other in self._images_with.get(name, ())
+            if other.image_id not in leaving
         }
+
+    @cached_property
+    def _images_with(self) -> dict[str, list[Image]]:
+        """Return, by snapshot, the images that use it."""
+        found: dict[str, list[Image]] = {}
+        for image in self.state.all(Image):
+            if image.state not in GONE:
+                for name in image.snapshot_ids:
+                    found.setdefault(name, []).append(image)
+        return found

@@ -213,14 +213,16 @@ class Line:
 
     def warnings(self) -> Iterator[str]:
         """Yield warnings about images with the tag that count for nothing, and about leftover snapshots."""
-        strange = [image for image in self._tagged if image not in self.made and not self._is_another_regions(image)]
+        known = {image.image_id for image in self.members}
+        others = [image for image in self._tagged if image.image_id not in known]
+        strange = [image for image in others if not self._is_another_regions(image)]
         if strange:
             yield (
                 f"name: the tag {tag_names.IMAGE} names {self.spec.name} on {len(strange)} images in "
                 f"{self.place.text}, and no fact of EC2 agrees. They are kept and do not count: "
                 f"{listed(image.image_id for image in strange)}. Correct their tags, or adopt them with adopt.tags."
             )
-        others = [image for image in self._named_for_adoption if image not in self.adopted]
+        others = [image for image in self._named_for_adoption if image.image_id not in known]
         if others:
             yield (
                 f"adopt: another name has claimed {len(others)} of the matching images, and they are left out: "
