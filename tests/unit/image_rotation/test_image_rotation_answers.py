@@ -239,10 +239,10 @@ def late_answer(plan: Any, resource: str, *found: Resource) -> dict[str, str]:
     (stage,) = plan.stages
     queries = stage.recheck.queries({resource})
     answers: dict[Query, tuple[Resource, ...]] = dict.fromkeys(queries, ())
-    kinds = {"Image": "DescribeImages", "references": "DescribeImageReferences", "groupT": "DescribeAutoScalingGroups"}
     for one in found:
-        name = one.name if isinstance(one, Fact) else "Image"
-        operation = next(kinds[start] for start in kinds if name.startswith(start))
+        operation = "DescribeImages"
+        if isinstance(one, Fact):
+            operation = "DescribeImageReferences" if one.subject else "DescribeAutoScalingGroups"
         query = next(query for query in queries if query.operation == operation)
         answers[query] = (*answers[query], one)
     return {name: f"{why.guard}: {why.reason}" for name, why in stage.recheck.withdrawn(answers).items()}
