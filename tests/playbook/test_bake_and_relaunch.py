@@ -361,6 +361,25 @@ def test_batches_are_relaunched_one_after_the_other(sandbox: Sandbox) -> None:
         assert (new["State"]["Name"], new["ImageId"]) == ("running", image["ImageId"])
 
 
+def test_host_in_the_batch_of_a_failed_one_shows_its_result(sandbox: Sandbox) -> None:
+    members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2")}
+    given = {
+        "bake_and_relaunch_hosts": "web",
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        "bake_and_relaunch_serial": "100%",
+        # As a survey gives an unanswered question.
+        "bake_and_relaunch_max_fail_percentage": "",
+        **KEEP,
+    }
+    with sandbox.fault("RunInstances", occurrence=2, kind="error", code="UnauthorizedOperation"):
+        run = run_playbook(sandbox, PLAYBOOK, given, inventory=group(sandbox, members))
+    assert run.status != 0
+    shown = {each.host: each.result["msg"] for each in run.results if each.task == "Show the result"}
+    assert set(shown) == set(members)
+    assert len([message for message in shown.values() if "instance_id" in message]) == 1
+
+
 def test_wrong_size_of_a_batch_is_refused_without_a_call(sandbox: Sandbox, web: Web) -> None:
     sandbox.reset_log()
     run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_serial="a few"))
