@@ -361,6 +361,37 @@ def test_batches_are_relaunched_one_after_the_other(sandbox: Sandbox) -> None:
         assert (new["State"]["Name"], new["ImageId"]) == ("running", image["ImageId"])
 
 
+def test_batch_with_one_failure_saves_the_next_batch(sandbox: Sandbox) -> None:
+    members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2", "web3")}
+    given = {
+        "bake_and_relaunch_hosts": "web",
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        "bake_and_relaunch_serial": [2, 1],
+        # As a survey gives an unanswered question.
+        "bake_and_relaunch_max_fail_percentage": "",
+        **KEEP,
+    }
+    inventory = group(sandbox, members)
+    sandbox.reset_log()
+    with sandbox.fault("RunInstances", occurrence=2, code="UnauthorizedOperation", status=403):
+        run = run_playbook(sandbox, PLAYBOOK, given, inventory=inventory)
+    assert run.status != 0
+    shown = [each for each in run.results if each.task == "Show the result" and each.outcome == "ok"]
+    assert sorted(each.host for each in shown) == ["web1", "web2"]
+    assert len([each for each in shown if "instance_id" in each.result["msg"]]) == 1
+    assert sandbox.marks(members["web3"].instance_id)["gaps"] == []
+    assert described_instance(sandbox, members["web3"].instance_id)["State"]["Name"] == "running"
+
+    # The limit counts the failures of one batch, and not those of earlier ones.
+    with sandbox.fault("RunInstances", occurrence=1, code="UnauthorizedOperation", status=403):
+        more = run_playbook(
+            sandbox, PLAYBOOK, {**given, "bake_and_relaunch_max_fail_percentage": "50"}, inventory=inventory
+        )
+    assert more.status != 0
+    assert more.fact("bake_and_relaunch_result", host="web3")["changed"]
+
+
 def test_wrong_size_of_a_batch_is_refused_without_a_call(sandbox: Sandbox, web: Web) -> None:
     sandbox.reset_log()
     run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_serial="a few"))
