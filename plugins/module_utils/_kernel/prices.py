@@ -59,6 +59,10 @@ FREE = {"gp3": (3000, 125)}
 _IO2_TIERS = ((32_000, "io2.iops"), (64_000, "io2.iops.above_32000"), (None, "io2.iops.above_64000"))
 
 
+STORAGE_ALONE = "storage, without I/O requests"
+"""The basis of the cost of a magnetic volume. AWS also bills its I/O requests, which EC2 does not show."""
+
+
 class NoPrice(Exception):
     """A cost needs a price that is unknown. ``name`` is one of `NAMES`."""
 
@@ -77,8 +81,8 @@ class Cost:
 
     @property
     def is_exact(self) -> bool:
-        """Both bounds are one."""
-        return self.least == self.most
+        """Both bounds are one, and nothing else is billed."""
+        return self.least == self.most and self.basis != STORAGE_ALONE
 
     def view(self) -> dict[str, Any]:
         """Return the cost as plain data, in cents."""
@@ -95,7 +99,7 @@ def total(costs: Iterable[Cost | None]) -> Cost | None:
     known = [cost for cost in costs if cost is not None]
     if not known:
         return None
-    widest = max(known, key=lambda cost: cost.most - cost.least)
+    widest = max(known, key=lambda cost: (cost.most - cost.least, not cost.is_exact))
     return Cost(sum(cost.least for cost in known), sum(cost.most for cost in known), widest.basis)
 
 
@@ -126,7 +130,7 @@ class Prices:
             cost += more * self.of(f"{kind}.iops")
         if kind == "gp3" and (more := max(0, (mibps or 0) - free_mibps)):
             cost += more * self.of("gp3.mibps")
-        return Cost(cost, cost)
+        return Cost(cost, cost, STORAGE_ALONE) if kind == "standard" else Cost(cost, cost)
 
     def _tiered(self, iops: int) -> float:
         """Return the cost of io2's IOPS. Each tier has a price of its own (Amazon EBS pricing, "io2")."""

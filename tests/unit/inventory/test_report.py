@@ -66,7 +66,6 @@ def cost(document: dict[str, Any], number: int) -> dict[str, Any]:
         ({"volume_type": "io2", "iops": 32000, "size": 100}, 2092.5),  # 12.50 + 32000 x 0.065
         ({"volume_type": "st1", "size": 500}, 22.5),
         ({"volume_type": "sc1", "size": 500}, 7.5),
-        ({"volume_type": "standard", "size": 20}, 1.0),
     ],
     ids=str,
 )

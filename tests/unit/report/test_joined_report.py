@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining imp
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.texts import COLUMNS, findings_csv, markdown
 
+from inventory_world import instance, report
+from inventory_world import snapshot as inventory_snapshot
+from inventory_world import volume as inventory_volume
 from report_documents import DAY, bounds, document, exact, finding, large, small, snapshot, volume
 
 ASSETS = Path(__file__).resolve().parents[3] / "plugins" / "plugin_utils" / "report_page"
@@ -222,3 +226,27 @@ def test_markdown_of_an_empty_account_says_that_nothing_is_found() -> None:
     text = markdown([Place("a", document([], [], []))], "x")
     assert "No finding." in text
     assert "| cost a month | unknown |" in text
+
+
+@pytest.mark.parametrize("value", ["=1+1", " =1+1", "\n=1+1", "\t-1", "\uff1d1+1", "- name: A1", "+1", "@SUM(1)"])
+def test_no_cell_of_the_csv_begins_a_formula(value: str) -> None:
+    made = document([volume(1)], [], [finding("volume-unattached", "high", volume(1)["id"], name=value)])
+    (read,) = csv.DictReader(io.StringIO(findings_csv([Place("a", made)]), newline=""))
+    assert read["name"] == f"'{value}"
+
+
+def test_module_and_page_call_the_same_volume_most_at_risk() -> None:
+    world = [
+        instance(1, 1, 2, 3),
+        *(inventory_volume(number, on=1, size=100 * number) for number in (1, 2, 3)),
+        inventory_volume(4, size=900),
+        inventory_snapshot(1, 1, age=30 * timedelta(hours=1), policy="hourly"),
+        inventory_snapshot(2, 2, age=timedelta(days=20), policy="weekly"),
+        inventory_snapshot(3, 3, age=timedelta(hours=1)),
+    ]
+    policies = [{"policy": "hourly", "every": "1h"}, {"policy": "weekly", "every": "1w"}]
+    for count in range(1, len(world) + 1):
+        made = report(*world[:count], policies=policies)
+        page_says = figures([Place("a", made)])["at_risk"]
+        assert (page_says or {}).get("volume_id") == made["summary"]["at_risk"]
+    assert made["summary"]["at_risk"] == inventory_volume(1).volume_id
