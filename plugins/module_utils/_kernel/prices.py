@@ -54,6 +54,7 @@ NAMES = frozenset(
     {*SHIPPED["us-east-1"], "io2.iops.above_32000", "io2.iops.above_64000"},
 )
 """The names of all prices."""
+_MOST = 1_000_000
 FREE = {"gp3": (3000, 125)}
 """The IOPS and MiB/s that the price per GiB includes (EBS user guide, "General Purpose SSD volumes")."""
 _IO2_TIERS = ((32_000, "io2.iops"), (64_000, "io2.iops.above_32000"), (None, "io2.iops.above_64000"))
@@ -202,7 +203,8 @@ def _require_prices(values: Any, option: str) -> None:
     for name, price in values.items():
         if name not in NAMES:
             raise SpecError(f"{option}: {name!r} is not the name of a price. Use {', '.join(sorted(NAMES))}.")
-        if isinstance(price, bool) or not isinstance(price, (int, float)) or price < 0:
+        # Not a number and infinity fail the comparison.
+        if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price <= _MOST:
             raise SpecError(f"{option}.{name}: {price!r} is not a price. Use a number of {CURRENCY} a month.")
 
 

@@ -123,6 +123,8 @@ def test_prices_of_the_task_precede_those_of_the_file() -> None:
     [
         ({"prices": {REGION: {"gp4.gib": 1}}}, "prices.us-east-1: 'gp4.gib' is not the name of a price"),
         ({"prices": {REGION: {"gp3.gib": "1"}}}, "prices.us-east-1.gp3.gib: '1' is not a price"),
+        ({"prices": {REGION: {"gp3.gib": float("nan")}}}, "prices.us-east-1.gp3.gib: nan is not a price"),
+        ({"prices": {REGION: {"gp3.gib": float("inf")}}}, "prices.us-east-1.gp3.gib: inf is not a price"),
         ({"prices_text": "{"}, "EC2OPS_PRICES: the file is not JSON"),
         ({"rpo_max": "1x"}, "rpo_max: '1x' is not a span"),
         ({"ignore": [{"reason": " ", "resource": "x"}]}, "ignore[0].reason: no reason is given"),
@@ -259,6 +261,15 @@ def test_task_returns_as_much_as_it_is_asked_for() -> None:
     assert "volumes" not in findings
     assert (len(everything["findings"]), len(everything["volumes"])) == (1202, 1202)
     assert summary["summary"] == everything["summary"]
+
+
+def test_summary_has_the_policies_with_the_most_snapshots() -> None:
+    few = [snapshot(number, number, policy=f"p{number:03}") for number in range(1, 121)]
+    state = state_of(*few, snapshot(200, 120, policy="p120"))
+    whole = planner.result(spec_of(), state)
+    kept = planner.bounded(spec_of(report="summary"), whole)["summary"]["snapshots"]["by_policy"]
+    assert (len(kept), kept["p120"]) == (100, 2)
+    assert len(planner.bounded(spec_of(report="all"), whole)["summary"]["snapshots"]["by_policy"]) == 120
 
 
 def test_file_has_the_whole_report_and_only_its_owner_reads_it(tmp_path: Path) -> None:

@@ -170,6 +170,14 @@ def test_rows_beyond_the_limits_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     assert {row[0] for row in data["findings"]["rows"]} == {"high"}
 
 
+def test_page_has_no_more_snapshots_than_its_limit_with_a_volume_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_data, "MOST_SNAPSHOTS", 25)
+    rows = [snapshot(number, f"vol-{number:017x}", DAY) for number in range(1, 41)]
+    columns = page_data.page_data([Place("a", document([], rows, []))])["snapshots"]
+    assert (len(columns["ids"].split()), sum(columns["counts"]), columns["left_out"]) == (25, 25, 15)
+    assert len(columns["counts"]) == len(columns["volumes"]) == len(columns["places"]) == 25
+
+
 def test_page_of_100000_snapshots_is_smaller_than_5_mb() -> None:
     text = page.html([Place("a", large(100_000))], FILES, "Storage")
     assert len(text.encode()) < 5_000_000

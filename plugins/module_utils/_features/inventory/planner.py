@@ -42,6 +42,8 @@ from .volume_findings import recovery_findings, volume_findings
 SCHEMA = "ec2ops.storage/report/1"
 MOST_SHOWN = 1000
 """The most findings that reach the controller, unless the user wants all."""
+MOST_POLICIES = 100
+"""The most policies in the summary that reaches the controller, unless the user wants all."""
 _ROWS = ("instances", "volumes", "snapshots", "images", "holders", "relations", "recovery")
 _FINDINGS = ("findings", "ignored")
 
@@ -151,11 +153,20 @@ def bounded(spec: InventorySpec, whole: Mapping[str, Any]) -> dict[str, Any]:
         return {key: _plain(value) for key, value in whole.items()}
     left = (*_ROWS, *(_FINDINGS if spec.report == "summary" else ()))
     shown = {key: value for key, value in whole.items() if key not in left}
+    shown["summary"] = _bounded_summary(whole["summary"])
     for key in _FINDINGS:
         if key in shown:
             shown[key] = _plain(whole[key].first(MOST_SHOWN))
     shown["findings_left_out"] = len(whole["findings"]) - len(shown.get("findings", ()))
     return shown
+
+
+def _bounded_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the summary with the policies that have the most snapshots."""
+    by_policy: Mapping[str, int] = summary["snapshots"]["by_policy"]
+    largest = sorted(by_policy, key=lambda policy: (-by_policy[policy], policy))[:MOST_POLICIES]
+    kept = {policy: by_policy[policy] for policy in sorted(largest)}
+    return {**summary, "snapshots": {**summary["snapshots"], "by_policy": kept}}
 
 
 def _plain(value: Any) -> Any:
