@@ -55,6 +55,7 @@ NAMES = frozenset(
 )
 """The names of all prices."""
 _MOST = 1_000_000
+_GIB = 1 << 30
 FREE = {"gp3": (3000, 125)}
 """The IOPS and MiB/s that the price per GiB includes (EBS user guide, "General Purpose SSD volumes")."""
 _IO2_TIERS = ((32_000, "io2.iops"), (64_000, "io2.iops.above_32000"), (None, "io2.iops.above_64000"))
@@ -142,16 +143,18 @@ class Prices:
             begin = end or begin
         return cost
 
-    def snapshot(self, gib: int, *, archived: bool = False, stored_gib: float | None = None) -> Cost:
+    def snapshot(self, gib: int, *, archived: bool = False, written_bytes: int | None = None) -> Cost:
         """Return the monthly cost of a snapshot. Raises NoPrice.
 
-        EC2 does not show the stored size. Without *stored_gib*, the cost is at most that of *gib*, the size of the
-        volume: a snapshot stores the blocks that no older one stores, and an archived one all written blocks.
+        EC2 does not show the stored size. A snapshot stores the blocks that no older one stores, so the cost is at most
+        that of all written blocks, or of *gib*, the size of the volume. An archived snapshot stores all written blocks
+        (EBS user guide, "Archive Amazon EBS snapshots").
         """
         price = self.of("archive.gib" if archived else "snapshot.gib")
-        if stored_gib is not None:
-            return Cost(stored_gib * price, stored_gib * price, "changed blocks")
-        return Cost(0.0, gib * price, "archive" if archived else "full size")
+        if written_bytes is None:
+            return Cost(0.0, gib * price, "archive" if archived else "full size")
+        most = min(gib, written_bytes / _GIB) * price
+        return Cost(most, most, "archive") if archived else Cost(0.0, most, "written blocks")
 
     def view(self, missing: Iterable[str] = ()) -> dict[str, Any]:
         """Return the prices' origin as plain data, and the names of the *missing* ones."""

@@ -88,6 +88,28 @@ def test_snapshot_has_the_bounds_of_its_full_size() -> None:
     assert views[snap(2)] == {"least": 0.0, "most": 1.25, "exact": False, "basis": "archive"}
 
 
+def test_written_blocks_bound_the_cost_of_a_snapshot() -> None:
+    gib = 1 << 30
+    document = report(
+        snapshot(1, written_bytes=40 * gib),
+        snapshot(2, storage_tier="archive", written_bytes=40 * gib),
+        # EC2 counts blocks, of which the last one may be beyond the end of the volume.
+        snapshot(3, written_bytes=100 * gib + 1),
+    )
+    views = {one["id"]: one["cost"] for one in document["snapshots"]}
+    assert views[snap(1)] == {"least": 0.0, "most": 2.0, "exact": False, "basis": "written blocks"}
+    assert views[snap(2)] == {"least": 0.5, "most": 0.5, "exact": True, "basis": "archive"}
+    assert views[snap(3)]["most"] == 5.0
+    assert {one["id"]: one["written_gib"] for one in document["snapshots"]}[snap(1)] == 40.0
+
+
+def test_each_tier_of_io2_has_its_own_price() -> None:
+    prices = {REGION: {"io2.gib": 0, "io2.iops": 1, "io2.iops.above_32000": 0.1, "io2.iops.above_64000": 0.01}}
+    for iops, monthly in ((32_000, 32_000), (32_001, 32_000.1), (64_000, 35_200), (64_100, 35_201)):
+        made = report(volume(1, volume_type="io2", iops=iops), prices=prices)
+        assert cost(made, 1)["most"] == monthly
+
+
 def test_region_without_a_price_has_amounts_and_no_costs() -> None:
     state = State("ap-south-1", state_of(volume(1, volume_type="gp2")).resources, now=NOW)
     spec = spec_of(region="ap-south-1")

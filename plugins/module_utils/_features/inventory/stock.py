@@ -247,7 +247,11 @@ class Inventory:
     def snapshot_cost(self, snapshot: Snapshot) -> Cost | None:
         """Return the bounds of the monthly cost of the snapshot, or None without a price."""
         try:
-            return self.spec.prices.snapshot(snapshot.volume_size, archived=snapshot.storage_tier == "archive")
+            return self.spec.prices.snapshot(
+                snapshot.volume_size,
+                archived=snapshot.storage_tier == "archive",
+                written_bytes=snapshot.written_bytes,
+            )
         except NoPrice as error:
             self.no_price.add(error.name)
             return None
