@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.inventory import planner, remedies
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.inventory.reading import first_queries
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.inventory.stock import Inventory, Point
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import account_query
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import capture_description
@@ -91,6 +92,23 @@ def test_last_snapshot_of_a_deleted_volume_has_no_task() -> None:
 def test_newest_data_and_the_newest_ready_point_are_both_kept(fields: dict[str, Any]) -> None:
     world = [snapshot(2, 9, age=9 * DAY), snapshot(3, 9, age=2 * DAY, **fields), snapshot(4, 9, age=20 * DAY)]
     assert {one["resource"] for one in report(*world)["findings"] if one["task"]} == {snap(4)}
+
+
+def test_last_copies_of_many_snapshots_are_found_in_one_pass() -> None:
+    state = state_of(*(snapshot(number, 9, age=number * DAY, storage_tier="archive") for number in range(2, 3002)))
+    inventory = Inventory(spec_of(), state, NOW)
+    reads = 0
+
+    class Counting(Point):
+        @property
+        def is_good(self) -> bool:
+            nonlocal reads
+            reads += 1
+            return super().is_good
+
+    inventory.points = [Counting(one.snapshot, one.source, one.moment, one.policy) for one in inventory.points]
+    assert [one.id for one in inventory.points if inventory.is_last(one)] == [snap(2)]
+    assert reads == 3000
 
 
 def test_failed_snapshot_is_no_last_copy() -> None:

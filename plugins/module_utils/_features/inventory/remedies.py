@@ -79,10 +79,18 @@ RESTORE = "ec2ops.storage.snapshot_restore"
 SPEC = "ec2ops.storage.ebs_volume_spec"
 
 
+_LONG = 14_400
+"""The seconds for the last snapshot of a large volume. The module's ten minutes would often end before it."""
+
+
 def deletion(volume_id: str, region: str) -> str:
     """Return the tasks that delete a volume after a last snapshot."""
     return tasks(
-        (f"Keep the content of {volume_id}", SNAPSHOT, {"volume_id": volume_id, "description": f"last of {volume_id}"}),
+        (
+            f"Keep the content of {volume_id}",
+            SNAPSHOT,
+            {"volume_id": volume_id, "description": f"last of {volume_id}", "wait_timeout": _LONG},
+        ),
         (f"Delete {volume_id}", VOLUME, {"id": volume_id, "state": "absent"}),
         region=region,
     )

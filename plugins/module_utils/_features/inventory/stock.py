@@ -94,6 +94,16 @@ class Inventory:
         return found
 
     @cached_property
+    def _last_points(self) -> frozenset[str]:
+        """The newest snapshot of each volume in any tier, and the newest one to restore from at once."""
+        last: set[str] = set()
+        for points in self.of_volume.values():
+            newest = next((one for one in points if one.snapshot.state != "error"), None)
+            ready = next((one for one in points if one.is_good), None)
+            last.update(one.id for one in (newest, ready) if one is not None)
+        return frozenset(last)
+
+    @cached_property
     def _by_id(self) -> Mapping[str, Point]:
         return {point.id: point for point in self.points}
 
@@ -183,11 +193,7 @@ class Inventory:
 
         A copy without a known volume counts as the last one.
         """
-        if not point.source:
-            return True
-        others = [one for one in self.of_volume[point.source] if one.snapshot.state != "error"]
-        ready = next((one for one in others if one.is_good), None)
-        return any(one is not None and one.id == point.id for one in (next(iter(others), None), ready))
+        return not point.source or point.id in self._last_points
 
     def lock_of(self, point: Point) -> SnapshotLock | None:
         """Return the lock of the snapshot, or None."""
