@@ -112,7 +112,8 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
         on_failure=params["on_failure"],
         lose_instance_store=params["lose_instance_store"],
         lose_writes=params["lose_writes"],
-        follow_successor=params["follow_successor"],
+        # These stages continue with a successor, even for a caller whose launch has followed none.
+        follow_successor=params["follow_successor"] or params.get("stage") in ("finish", "rollback"),
         unsaid=frozenset(name for name in ATTACHMENTS if params[name] is None),
         strategy=params.get("strategy") or REPLACE_INSTANCE,
         old_root_volume=params.get("old_root_volume") or "keep",

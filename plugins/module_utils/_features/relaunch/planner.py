@@ -189,6 +189,8 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
     if any(new.image_id == spec.image_id for new in given_up):
         return Plan(restoration(state, current, ()))
     if is_current(spec, state, current):
+        if spec.stage == "rollback":
+            return Plan(warnings=(f"stage: rollback: {current.instance_id} serves already, so it stays in service",))
         return _plan_retirement(spec, state, current, now)
     if spec.stage == "rollback":
         return Plan()
@@ -259,7 +261,7 @@ def _proof_plan(
     """
     if _is_left(spec, old, new, now):
         return Plan(warnings=(unretired(spec, old, new),))
-    refuse(_late_troubles(spec, state, old))
+    refuse(_late_troubles(spec, state, old, recorded_moves(new).volume_ids))
     if recorded_moves(new):
         return continued_plan(spec, state, old, new, now)
     ended = ended and can_be_ended(spec, old, new, now)
@@ -308,13 +310,16 @@ def _is_left(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) ->
     return spec.old_instance != "keep" and may_have_run_on(old, new, now)
 
 
-def _late_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
+def _late_troubles(
+    spec: RelaunchSpec, state: State, old: Instance, leaving: frozenset[str] = frozenset()
+) -> list[str]:
     """Return the obstacles to a retirement by a run that did not launch the successor.
 
-    *old* may have run since the launch.
+    *old* may have run since the launch. *leaving*: see `retirement_troubles`. A volume that somebody has attached to
+    the predecessor again, or that an earlier task has kept, leaves no more.
     """
     lost = () if spec.old_instance == "keep" else write_troubles(spec, old, state.image(spec.image_id))
-    return [*lost, *retirement_troubles(spec, state, old)]
+    return [*lost, *retirement_troubles(spec, state, old, leaving)]
 
 
 def _retirement_queries(

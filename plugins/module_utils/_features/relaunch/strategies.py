@@ -38,7 +38,7 @@ from ..._kernel.resources import Image, Instance
 from ..._kernel.state import Query, State, by_id, images_by_id
 from ..._kernel.storage_facts import TAKES_ROOT_VOLUME, root_tasks
 from .left_behind import origin_queries, unsaid_troubles
-from .moved_parts import move_queries, move_troubles
+from .moved_parts import move_queries, move_troubles, wanted_moves
 from .obstacles import architecture_troubles, hardware_troubles, usable_image, write_troubles
 from .options import AUTO, BURSTABLE, REPLACE_INSTANCE, REPLACE_ROOT_VOLUME, RelaunchSpec
 from .retirement import retirement_troubles
@@ -65,7 +65,7 @@ def _lost_writes(spec: RelaunchSpec, _state: State, old: Instance, image: Image)
 
 
 def _unretirable(spec: RelaunchSpec, state: State, old: Instance, _image: Image) -> Iterable[str]:
-    return retirement_troubles(spec, state, old)
+    return retirement_troubles(spec, state, old, wanted_moves(spec, state, old).volume_ids)
 
 
 OBSTACLES_TO_A_SUCCESSOR: tuple[Obstacles, ...] = (
@@ -220,7 +220,10 @@ def chosen(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Relaunc
     if is_planned(current.instance_id):
         choice = Choice(REPLACE_INSTANCE, f"{current.instance_id} is only planned")
         return dataclasses.replace(spec, strategy=choice.strategy), choice
-    choice = _continued(spec, state, current) or _free_of_obstacles(spec, state, current)
+    if spec.stage in ("finish", "rollback"):
+        choice = Choice(REPLACE_INSTANCE, "it continues an earlier launch")
+    else:
+        choice = _continued(spec, state, current) or _free_of_obstacles(spec, state, current)
     planned = _moving(spec) if choice.strategy == REPLACE_INSTANCE else spec
     return dataclasses.replace(planned, strategy=choice.strategy), choice
 
