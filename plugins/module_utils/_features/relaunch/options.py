@@ -153,6 +153,11 @@ def _unfit_for_root(params: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     if params.get("stage") not in (None, "all"):
         found.append("stage: strategy: replace_root_volume has no successor to verify. Use strategy: replace_instance")
+    if params.get("verify"):
+        found.append(
+            "verify: strategy: replace_root_volume has no successor that other tasks can test. Use strategy: "
+            "replace_instance"
+        )
     if params["old_instance"]:
         found.append(
             f"old_instance: {params['old_instance']}: strategy: replace_root_volume has no predecessor. Remove the "
