@@ -469,6 +469,7 @@ def test_tests_of_the_user_decide_about_a_successor_with_moved_parts(
         "bake_and_relaunch_health": {"status_checks": True},
         "bake_and_relaunch_verify_tasks": str(tasks),
         "bake_and_relaunch_verify_hosts": "localhost",
+        "bake_and_relaunch_hold": True,
     }
     run = check_then_run(sandbox, given)
     result = run.fact("bake_and_relaunch_result")
@@ -476,4 +477,7 @@ def test_tests_of_the_user_decide_about_a_successor_with_moved_parts(
     new = described_instance(sandbox, result["instance_id"])
     assert web.data_volume_id in [device["Ebs"]["VolumeId"] for device in new["BlockDeviceMappings"]]
     assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
-    assert not [tag for tag in new["Tags"] if tag["Key"] in ("ec2ops:moves", "ec2ops:restore-state")]
+    assert not [tag for tag in new["Tags"] if tag["Key"] in ("ec2ops:moves", RESTORE_STATE)]
+    sandbox.reset_log()
+    again = run_playbook(sandbox, PLAYBOOK, given)
+    assert (again.status, again.changed, changing_calls(sandbox.log())) == (0, [], []), again.output

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import BlockDevice, Instance, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import ROOT_TASKS, TAKES_ROOT_VOLUME
 
 from moves_world import (
     MOVE_ALL,
@@ -23,7 +24,7 @@ from moves_world import (
     steps,
     volume,
 )
-from relaunch_world import DATA, NEW, OLD, ROOT, plan, spec
+from relaunch_world import AMI, BASE, DATA, IMAGE, NEW, OLD, ROOT, plan, spec
 
 DELETED = (BlockDevice("/dev/xvda", ROOT, True), BlockDevice("/dev/sdf", DATA, True))
 THIRD = "i-0000000000000000f"
@@ -61,6 +62,45 @@ def test_moved_volumes_do_not_hinder_the_termination() -> None:
     assert order.index("AttachVolume data new") < order.index("TerminateInstances old")
 
 
+# --- a successor that an earlier task has launched with other moves ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"data_volumes": "move"}, "was launched without /dev/sdf. Set data_volumes: keep"),
+        ({"elastic_ip": "move"}, "was launched without 203.0.113.7. Set elastic_ip: keep"),
+        ({"target_groups": "move"}, "was launched without the registrations of i-00000000000000001"),
+    ],
+)
+def test_moves_that_the_successor_was_launched_without_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnsafePlan, match=words):
+        plan(spec(**options), old(), unrecorded(new()), volume(OLD), address(), *balancers(OLD))
+
+
+def test_auto_follows_the_moves_of_the_launch_and_names_what_stays() -> None:
+    undecided = dict.fromkeys(MOVE_ALL, None)
+    made = plan(spec(**undecided, strategy="auto"), old(), unrecorded(new()), volume(OLD), address(), *balancers(OLD))
+    assert steps(made.stages) == ["CreateTags new", "StopInstances old"]
+    (told,) = [text for text in made.warnings if text.startswith("these stay with")]
+    assert all(word in told for word in ("/dev/sdf", "Elastic IP", "target groups"))
+
+
+def test_auto_finishes_the_moves_of_the_launch() -> None:
+    undecided = dict.fromkeys(MOVE_ALL, None)
+    there = [held_old(), new(state="stopped"), volume(), address(), *balancers(OLD)]
+    made = plan(spec(**undecided, strategy="auto"), *there)
+    assert steps(made.stages)[:3] == ["AttachVolume data new", "StartInstances new", "AssociateAddress address new"]
+
+
+def test_auto_waits_for_the_devices_of_a_pending_image_instead_of_another_strategy() -> None:
+    undecided = dict.fromkeys(MOVE_ALL, None)
+    pending = dataclasses.replace(IMAGE, state="pending", block_devices=())
+    there = [old(), volume(OLD), address(), *balancers(OLD), ROOT_TASKS.fact(OLD, ()), TAKES_ROOT_VOLUME.fact(True)]
+    with pytest.raises(UnsafePlan, match="does not show the devices of .* yet, so it is open"):
+        plan(spec(**undecided, strategy="auto", old_instance=None), *there, image=pending)
+
+
 # --- the stages of a caller that has just captured the instance -------------------------------------------------------
 
 
@@ -91,3 +131,23 @@ def test_rollback_does_not_take_the_address_of_a_third_instance(stage: str) -> N
     made = plan(spec(**MOVE_ALL, stage=stage), *there)
     assert "AttachVolume data old" in steps(made.stages)
     assert not [step for step in steps(made.stages) if "AssociateAddress" in step]
+
+
+# --- a new root volume while another run moves the volumes --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trial", ["unproven", "rejected"])
+@pytest.mark.parametrize("image_id", [BASE, AMI])
+def test_root_volume_is_left_alone_while_the_data_volumes_are_away(image_id: str, trial: str) -> None:
+    there = [
+        held_old(),
+        new(state="stopped", trial=trial),
+        volume(),
+        address(),
+        ROOT_TASKS.fact(OLD, ()),
+        TAKES_ROOT_VOLUME.fact(True),
+        dataclasses.replace(IMAGE, image_id=BASE),
+    ]
+    wanted = spec(strategy="replace_root_volume", old_instance=None, image_id=image_id)
+    with pytest.raises(UnsafePlan, match="data volumes of .* have left it"):
+        plan(wanted, *there)

@@ -141,6 +141,14 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
             f"data_volumes: move: {new.instance_id} was launched without {', '.join(later)}. Set data_volumes: keep. "
             f"{remedy}"
         )
+    address = next((item for item in address_of(state, old) if item.allocation_id == wanted.allocation_id), None)
+    if address is not None and not record.allocation_id:
+        yield f"elastic_ip: move: {new.instance_id} was launched without {address.public_ip}. Set elastic_ip: keep. {remedy}"
+    if wanted.targets and not record.targets:
+        yield (
+            f"target_groups: move: {new.instance_id} was launched without the registrations of {old.instance_id}. Set "
+            f"target_groups: keep. {remedy}"
+        )
     pairs = (("data_volumes", record.volumes), ("elastic_ip", record.allocation_id), ("target_groups", record.targets))
     for option, part in pairs:
         if part and option not in spec.moved:

@@ -90,7 +90,7 @@ from .doubts import (
 )
 from .left_behind import left_behind, origin_queries
 from .losers import loser_ends, losers_over
-from .moved_parts import move_queries
+from .moved_parts import move_queries, record_troubles
 from .moving_plan import (
     ROLLBACK_ON,
     continued_plan,
@@ -178,7 +178,7 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
     if unproven or any(new.image_id == spec.image_id for new in given_up):
         state.require(*_ending_queries(spec, state, current))
     for new in (*unproven, *given_up):
-        state.require(*move_queries(spec, state, current, new) if recorded_moves(new) else ())
+        state.require(*move_queries(spec, state, current, new) if recorded_moves(new) or spec.moved else ())
     away = [new for new in given_up if is_away(state, current, new)]
     if away or (unproven and spec.stage == "rollback"):
         return return_plan(spec, state, current, (away or unproven)[0], now)
@@ -250,6 +250,7 @@ def _plan_unproven(
             f"with {old.instance_id}, terminate {new.instance_id}. To continue with {new.instance_id}, {start}stop "
             f"{old.instance_id}, and remove the tag {tag_names.TRIAL} of {new.instance_id}"
         )
+    refuse(record_troubles(spec, state, old, new))
     return _proof_plan(spec, state, old, new, now)
 
 
@@ -310,9 +311,7 @@ def _is_left(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) ->
     return spec.old_instance != "keep" and may_have_run_on(old, new, now)
 
 
-def _late_troubles(
-    spec: RelaunchSpec, state: State, old: Instance, leaving: frozenset[str] = frozenset()
-) -> list[str]:
+def _late_troubles(spec: RelaunchSpec, state: State, old: Instance, leaving: frozenset[str] = frozenset()) -> list[str]:
     """Return the obstacles to a retirement by a run that did not launch the successor.
 
     *old* may have run since the launch. *leaving*: see `retirement_troubles`. A volume that somebody has attached to
