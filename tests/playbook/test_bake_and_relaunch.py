@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -484,3 +485,30 @@ def test_without_attachments_nothing_has_to_be_chosen(sandbox: Sandbox, web: Web
     run = check_then_run(sandbox, {**given, "bake_and_relaunch_devices": "all"})
     new = described_instance(sandbox, run.fact("bake_and_relaunch_result")["instance_id"])
     assert {device["DeviceName"] for device in new["BlockDeviceMappings"]} == {ROOT_DEVICE, DATA_DEVICE}
+
+
+def test_tests_of_the_user_decide_about_a_successor_with_moved_parts(
+    sandbox: Sandbox, web: Web, tmp_path: Path
+) -> None:
+    """The strategy auto moves the data volume. The run has captured the source itself, so it follows no successor."""
+    tasks = tmp_path / "verify.yml"
+    tasks.write_text(
+        "- name: Expect an address\n  ansible.builtin.assert:\n    that: relaunch_unproven_result.private_ip_address is string\n"
+    )
+    given = {name: value for name, value in variables(web).items() if name not in KEEP}
+    given |= {
+        "bake_and_relaunch_health": {"status_checks": True},
+        "bake_and_relaunch_verify_tasks": str(tasks),
+        "bake_and_relaunch_verify_hosts": "localhost",
+        "bake_and_relaunch_hold": True,
+    }
+    run = check_then_run(sandbox, given)
+    result = run.fact("bake_and_relaunch_result")
+    assert result["replaced"] == web.instance_id
+    new = described_instance(sandbox, result["instance_id"])
+    assert web.data_volume_id in [device["Ebs"]["VolumeId"] for device in new["BlockDeviceMappings"]]
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
+    assert not [tag for tag in new["Tags"] if tag["Key"] in ("ec2ops:moves", RESTORE_STATE)]
+    sandbox.reset_log()
+    again = run_playbook(sandbox, PLAYBOOK, given)
+    assert (again.status, again.changed, changing_calls(sandbox.log())) == (0, [], []), again.output
