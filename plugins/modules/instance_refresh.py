@@ -13,9 +13,9 @@ description:
   - Starts an instance refresh for each group whose instances run another version, and waits until the refresh is
     successful and the group serves. All groups are refreshed side by side.
   - Changes nothing if the instances of a group already run the version, and the group names it.
-  - Waits for a refresh to the same version that is already under way, for example after an interrupted run. It also
-    waits for a rollback to that version. The module refuses a group with a refresh or a rollback to another version,
-    and a group whose refresh is being cancelled.
+  - Waits for a refresh to the same version that is already under way, for example after an interrupted run. The module
+    also waits for a rollback to that version. The module refuses a group with a refresh or a rollback to another
+    version, and a group whose refresh is being cancelled.
   - After the refresh, a health gate requires that the group has its desired capacity in service and healthy, all of it
     of the new version.
   - A group that cannot be refreshed is refused, and the module refreshes the others. Then the task fails and names all
