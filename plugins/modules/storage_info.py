@@ -258,7 +258,7 @@ summary:
       description: The number of ignored findings.
       type: int
     largest_saving:
-      description: The place in RV(findings) of the finding with the largest saving. Null without a saving.
+      description: The index in RV(findings) of the finding with the largest saving. Null without a saving.
       type: int
     recovery:
       description: The number of volumes with a policy, with late recovery points, with copies and with drills.
