@@ -55,7 +55,7 @@ options:
       - With a name of your own, the volumes follow the declaration to another instance, for example to a rebuilt
         machine.
       - Required with O(availability_zone) unless O(move=true), and with several instances if all volumes have
-        O(volumes[].multi_attach=true). With several instances, the module refuses it if a volume lacks
+        O(volumes[].multi_attach=true). With several instances, the module refuses O(spec) if a volume lacks
         O(volumes[].multi_attach=true).
       - It must be text, so quote a number.
     type: raw
@@ -209,7 +209,7 @@ options:
       - Delete the replaced volume of a swap once the copy is attached and verified. With O(final_snapshot=true), the
         module keeps the swap's snapshot as the final snapshot.
       - The module keeps the replaced volume, with a warning, unless EC2 shows that the copy was made from the swap's
-        snapshot of it.
+        snapshot of this volume.
     type: bool
     default: false
   in_use:
