@@ -155,8 +155,8 @@ options:
   launch_template_versions:
     description:
       - The versions of launch templates that the guard O(guards.launch_template) looks at. V(all) looks at the newest
-        10,000 of each. V(default_and_latest) looks at the default and the latest one of each, and at those that an Auto
-        Scaling group pins.
+        10,000 versions of each template. V(default_and_latest) looks at the default and the latest version of each
+        template, and at the versions that an Auto Scaling group pins.
     type: str
     choices: [all, default_and_latest]
     default: all

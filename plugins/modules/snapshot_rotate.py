@@ -245,8 +245,8 @@ options:
         snapshots, with the reasons.
       - The module never archives adopted snapshots and copies.
       - EC2 bills at least 90 days in the archive. Without the option, archived snapshots stay in the archive, since a
-        return takes hours and costs extra. C(aws ec2 restore-snapshot-tier) brings a snapshot back. The module does not
-        archive a snapshot again that somebody has restored permanently.
+        return takes hours and costs extra. C(aws ec2 restore-snapshot-tier) brings a snapshot back. If somebody has
+        restored a snapshot permanently, the module does not archive it again.
     type: str
   lock:
     description:
