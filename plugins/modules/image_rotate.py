@@ -174,8 +174,8 @@ options:
         successors, must run.
       - Facts of EC2 must prove the replacement. The predecessor must have no hold, no termination or stop protection,
         no Elastic IP, and no other successor. RV(predecessors) has the reason for each predecessor that is kept.
-      - Each volume that EC2 deletes with the instance first gets a final snapshot, unless there is a snapshot that
-        began at least 10 minutes after the stop and that this run does not delete. Other volumes stay.
+      - Each volume that EC2 deletes with the instance first gets a final snapshot. The run takes none if there is a
+        snapshot that began at least 10 minutes after the stop, and that this run does not delete. Other volumes stay.
       - The versions that these predecessors were launched from are no longer in use. The run acts on them after the
         termination of the predecessors. O(max_delete) counts the predecessors too.
     type: dict
