@@ -27,7 +27,7 @@ INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_p
 CORES ?= oldest newest
 CORE_OPTIONS ?=
 CORE_TESTS ?= -m cores tests/playbook
-PLANNERS := $(addprefix tests/unit/,domain image inventory kernel power relaunch restore rotation volumes)
+PLANNERS := $(addprefix tests/unit/,domain image image_rotation inventory kernel power refresh relaunch restore rotation volumes)
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
 .PHONY: help demo demo-report test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests \
