@@ -77,7 +77,7 @@ class Cost:
 
     @property
     def is_exact(self) -> bool:
-        """Both bounds are one."""
+        """Both bounds are equal."""
         return self.least == self.most
 
     def view(self) -> dict[str, Any]:
