@@ -116,6 +116,15 @@ def test_options_that_are_wrong_in_themselves_are_refused_without_a_call(
     assert sandbox.log() == []
 
 
+def test_unknown_hardware_fact_is_refused_without_a_preflight(sandbox: Sandbox, web: Web) -> None:
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, variables(web, **KEEP, bake_and_relaunch_hardware={"force": True}))
+    assert run.status != 0
+    assert "golden_image_hardware" in run.output
+    assert "force" in run.failures[0]
+    assert changing_calls(sandbox.log()) == []
+
+
 def test_facts_missing_at_the_source_can_be_given(sandbox: Sandbox, web: Web) -> None:
     """The AMI that it was launched from is gone, as old public ones are."""
     sandbox.client("ec2", REGION).deregister_image(ImageId=web.image_id)

@@ -111,8 +111,8 @@ def _version(value: Any, option: str = "version") -> str | None:
     if text in ALIASES or (text.isascii() and text.isdigit() and int(text) > 0) or kind_of(text) == "version":
         return text
     raise SpecError(
-        f"{option}: {text!r} is no version of a launch template. Give a number, {' or '.join(ALIASES)}, or leave it out "
-        "for the version that the group names."
+        f"{option}: {text!r} is no version of a launch template. Give a number, {' or '.join(ALIASES)}, or leave it "
+        "out for the version that the group names."
     )
 
 
