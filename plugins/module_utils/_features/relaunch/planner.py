@@ -94,8 +94,10 @@ from .moved_parts import move_queries, record_troubles
 from .moving_plan import (
     ROLLBACK_ON,
     continued_plan,
+    dead_successors,
     finished_plan,
     has_begun,
+    has_left_parts,
     is_away,
     launch_plan,
     probing,
@@ -180,6 +182,8 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
     for new in (*unproven, *given_up):
         state.require(*move_queries(spec, state, current, new) if recorded_moves(new) or spec.moved else ())
     away = [new for new in given_up if is_away(state, current, new)]
+    if not away and not unproven:
+        away = _left_parts(spec, state, current)
     if away or (unproven and spec.stage == "rollback"):
         return return_plan(spec, state, current, (away or unproven)[0], now)
     if unproven:
@@ -195,6 +199,15 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
     if spec.stage == "rollback":
         return Plan()
     return _plan_replacement(spec, state, current, now)
+
+
+def _left_parts(spec: RelaunchSpec, state: State, current: Instance) -> list[Instance]:
+    """Return the successors that have ended while they had parts of *current*, which no rollback has returned."""
+    found = []
+    for new in dead_successors(state, current):
+        state.require(*_ending_queries(spec, state, current), *move_queries(spec, state, current, new))
+        found += [new] if has_left_parts(state, current, new) else []
+    return found
 
 
 def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
