@@ -97,7 +97,7 @@ def test_auto_waits_for_the_devices_of_a_pending_image_instead_of_another_strate
     undecided = dict.fromkeys(MOVE_ALL, None)
     pending = dataclasses.replace(IMAGE, state="pending", block_devices=())
     there = [old(), volume(OLD), address(), *balancers(OLD), ROOT_TASKS.fact(OLD, ()), TAKES_ROOT_VOLUME.fact(True)]
-    with pytest.raises(UnsafePlan, match="does not show the devices of .* yet, so it is open"):
+    with pytest.raises(UnsafePlan, match=r"does not show the devices of .* yet, so it is open"):
         plan(spec(**undecided, strategy="auto", old_instance=None), *there, image=pending)
 
 
@@ -175,7 +175,7 @@ def test_rollback_does_not_take_the_address_of_a_third_instance(stage: str) -> N
     assert not [step for step in steps(made.stages) if "AssociateAddress" in step]
 
 
-# --- a new root volume while another run moves the volumes --------------------------------------------------------------
+# --- a new root volume while another run moves the volumes ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trial", ["unproven", "rejected"])
@@ -191,5 +191,5 @@ def test_root_volume_is_left_alone_while_the_data_volumes_are_away(image_id: str
         dataclasses.replace(IMAGE, image_id=BASE),
     ]
     wanted = spec(strategy="replace_root_volume", old_instance=None, image_id=image_id)
-    with pytest.raises(UnsafePlan, match="data volumes of .* have left it"):
+    with pytest.raises(UnsafePlan, match=r"data volumes of .* have left it"):
         plan(wanted, *there)
