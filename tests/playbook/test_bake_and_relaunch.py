@@ -502,7 +502,8 @@ def test_tests_of_the_user_decide_about_a_successor_with_moved_parts(
     """The strategy auto moves the data volume. The run has captured the source itself, so it follows no successor."""
     tasks = tmp_path / "verify.yml"
     tasks.write_text(
-        "- name: Expect an address\n  ansible.builtin.assert:\n    that: relaunch_unproven_result.private_ip_address is string\n"
+        "- name: Expect an address\n  ansible.builtin.assert:\n"
+        "    that: relaunch_unproven_result.private_ip_address is string\n"
     )
     given = {name: value for name, value in variables(web).items() if name not in KEEP}
     given |= {

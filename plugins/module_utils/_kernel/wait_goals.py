@@ -87,6 +87,11 @@ def _healthy(resource: Resource | None, checks: StatusChecks | None, about: str)
     return Verdict(done=checks is not None and checks.are_passed, seen=f"running, status checks {seen}")
 
 
+def _off(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
+    """Done when the instance has stopped or ended, so that its volumes can go elsewhere."""
+    return _state(resource, ("stopped", "terminated"), ())
+
+
 def _root_replaced(resource: Resource | None, tasks: tuple[RootTask, ...] | None, task_id: str) -> Verdict:
     """Done when the task has replaced the root volume, and the instance shows it."""
     task = next((one for one in tasks or () if one.task_id == task_id), None)
@@ -330,6 +335,7 @@ class Goal:
 GOALS: Mapping[str, Goal] = {
     # `running` right after StopInstances is an old answer. Only the end of the instance is a failure.
     "stopped": Goal(Instance.kind, _reaches("stopped", "shutting-down", "terminated")),
+    "off": Goal(Instance.kind, _off, wish="stopped or terminated"),
     "running": Goal(Instance.kind, _running),
     "healthy": Goal(Instance.kind, _healthy, fact=STATUS_CHECKS),
     "root_replaced": Goal(

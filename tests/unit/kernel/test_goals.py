@@ -38,6 +38,7 @@ LOST = {"deleting", "deleted", "error"}
 IMAGE_STATES = ("pending", "available", "invalid", "deregistered", "transient", "failed", "error", "disabled")
 TABLE: dict[str, tuple[type[Any], tuple[str, ...], set[str], set[str]]] = {
     "stopped": (Instance, INSTANCE_STATES, {"stopped"}, {"shutting-down", "terminated"}),
+    "off": (Instance, INSTANCE_STATES, {"stopped", "terminated"}, set()),
     "running": (Instance, INSTANCE_STATES, {"running"}, {"shutting-down", "terminated"}),
     "terminated": (Instance, INSTANCE_STATES, {"terminated"}, set()),
     "completed": (Snapshot, SNAPSHOT_STATES, {"completed"}, {"error", "recoverable", "recovering"}),

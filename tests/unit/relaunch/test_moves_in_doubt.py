@@ -97,7 +97,7 @@ def test_auto_waits_for_the_devices_of_a_pending_image_instead_of_another_strate
     undecided = dict.fromkeys(MOVE_ALL, None)
     pending = dataclasses.replace(IMAGE, state="pending", block_devices=())
     there = [old(), volume(OLD), address(), *balancers(OLD), ROOT_TASKS.fact(OLD, ()), TAKES_ROOT_VOLUME.fact(True)]
-    with pytest.raises(UnsafePlan, match="does not show the devices of .* yet, so it is open"):
+    with pytest.raises(UnsafePlan, match=r"does not show the devices of .* yet, so it is open"):
         plan(spec(**undecided, strategy="auto", old_instance=None), *there, image=pending)
 
 
@@ -114,6 +114,48 @@ def test_stage_rollback_retires_nothing_once_the_successor_serves() -> None:
     made = plan(spec(stage="rollback"), *there)
     assert steps(made.stages) == []
     assert any("serves" in text for text in made.warnings)
+
+
+# --- a successor that has ended with the parts ------------------------------------------------------------------------
+
+BARE = {"block_devices": (BlockDevice("/dev/xvda", ROOT, True),), "elastic_ip": False, "public_ip_address": None}
+
+
+@pytest.mark.parametrize("trial", ["unproven", "rejected", "serving"])
+@pytest.mark.parametrize("links", [(), (NEW,)], ids=["detached", "detaching"])
+@pytest.mark.parametrize("strategy", ["replace_instance", "auto"])
+def test_parts_of_a_successor_that_has_ended_return_before_another_launch(
+    trial: str, links: tuple[str, ...], strategy: str
+) -> None:
+    there = [held_old(**BARE), new(state="terminated", trial=trial), volume(*links), address(""), *balancers(OLD)]
+    made = plan(spec(**MOVE_ALL, strategy=strategy), *there)
+    assert steps(made.stages) == [
+        "AttachVolume data old", "StartInstances old", "AssociateAddress address old", "DeleteTags old",
+    ]  # fmt: skip
+    assert "is terminated, and never served" in str(made.refused)
+    assert made.warnings == ()
+
+
+def test_successor_that_has_ended_without_parts_hinders_nothing() -> None:
+    ended = new(state="terminated", trial="rejected")
+    for there in (
+        [old(), ended, volume(OLD), address(), *balancers(OLD)],
+        # Somebody has detached the volume of the running predecessor.
+        [old(**BARE), ended, volume(), address(THIRD), *balancers(OLD)],
+        # Another successor has the volume.
+        [held_old(), ended, volume(THIRD), address(), *balancers(OLD)],
+    ):
+        assert plan(spec(data_volumes="keep"), *there).refused is None
+
+
+def test_rollback_stops_no_successor_that_ends_meanwhile() -> None:
+    made = plan(spec(**MOVE_ALL), old(), volume(OLD), address(), *balancers(OLD))
+    back = next(
+        stage.on_failure for stage in made.stages if stage.changes[:1] and stage.changes[0].action == "DetachVolume"
+    )
+    (stop,) = [stage for stage in back if any(change.action == "StopInstances" for change in stage.changes)]
+    assert stop.changes[0].unless
+    assert [wait.goal for wait in stop.waits] == ["off"]
 
 
 # --- forged records ---------------------------------------------------------------------------------------------------
@@ -133,7 +175,7 @@ def test_rollback_does_not_take_the_address_of_a_third_instance(stage: str) -> N
     assert not [step for step in steps(made.stages) if "AssociateAddress" in step]
 
 
-# --- a new root volume while another run moves the volumes --------------------------------------------------------------
+# --- a new root volume while another run moves the volumes ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trial", ["unproven", "rejected"])
@@ -149,5 +191,5 @@ def test_root_volume_is_left_alone_while_the_data_volumes_are_away(image_id: str
         dataclasses.replace(IMAGE, image_id=BASE),
     ]
     wanted = spec(strategy="replace_root_volume", old_instance=None, image_id=image_id)
-    with pytest.raises(UnsafePlan, match="data volumes of .* have left it"):
+    with pytest.raises(UnsafePlan, match=r"data volumes of .* have left it"):
         plan(wanted, *there)

@@ -143,7 +143,10 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
         )
     address = next((item for item in address_of(state, old) if item.allocation_id == wanted.allocation_id), None)
     if address is not None and not record.allocation_id:
-        yield f"elastic_ip: move: {new.instance_id} was launched without {address.public_ip}. Set elastic_ip: keep. {remedy}"
+        yield (
+            f"elastic_ip: move: {new.instance_id} was launched without {address.public_ip}. Set elastic_ip: keep. "
+            f"{remedy}"
+        )
     if wanted.targets and not record.targets:
         yield (
             f"target_groups: move: {new.instance_id} was launched without the registrations of {old.instance_id}. Set "

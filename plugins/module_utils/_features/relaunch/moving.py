@@ -174,12 +174,12 @@ class Moving:
         new, state = self.new, self.state
         reason = f"mark as rejected: {self.old.instance_id} stays in service"
         stages = [Stage((trial_record(new.instance_id, new.tags, REJECTED, state.region, reason),))]
-        if new.tags.get(tag_names.TRIAL) == REJECTED:
+        if new.tags.get(tag_names.TRIAL) == REJECTED or not new.alive:
             stages = []
         if disks and self.moves.volumes:
             stages += returning(state, self.moves.volumes, self.old, new)
         stages += self._revived()
-        stages += withdrawing(state, self.old, new, self._private_address) if self.moves.targets else ()
+        stages += withdrawing(state, self.old, new, self._private_address) if self.moves.targets and new.alive else ()
         if self.spec.on_failure == "rollback" and self.ended and new.alive:
             why = f"terminate the rejected successor of {self.old.instance_id}"
             stages += terminations(state, self.old, [dataclasses.replace(new, state="running")], why)
