@@ -41,6 +41,12 @@ options:
         V($Default) or V($Latest). Otherwise the group names this version once the refresh is successful. The module
         refuses such a change for a group with a mixed instances policy.
     type: str
+  versions:
+    description: The versions of single groups by their names, in place of O(version).
+    type: dict
+  launch_template_id:
+    description: The id of the launch template that O(version) belongs to. The module refuses a group with another one.
+    type: str
   preferences:
     description:
       - The preferences of a refresh that the module starts. EC2 Auto Scaling has the defaults.
@@ -268,12 +274,14 @@ PREFERENCES = {
 ARGUMENT_SPEC = {
     "groups": {"type": "list", "elements": "str", "required": True, "aliases": ["group"]},
     "version": {"type": "str"},
+    "versions": {"type": "dict"},
+    "launch_template_id": {"type": "str"},
     "preferences": {"type": "dict", "options": PREFERENCES},
     "on_failure": {"type": "str", "choices": ["rollback", "cancel", "keep"], "default": "rollback"},
     "health_timeout": {"type": "int", "default": 600},
 }
 
-PROGRAM = Program(FEATURE, ARGUMENT_SPEC, examples={"preferences": "preferences: {min_healthy_percentage: 90}"})
+PROGRAM = Program(FEATURE, ARGUMENT_SPEC, examples={"preferences": "preferences: {min_healthy_percentage: 90}", "versions": 'versions: {web: "7"}'})
 
 
 def main() -> None:

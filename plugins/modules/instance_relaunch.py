@@ -221,6 +221,14 @@ options:
     type: str
     choices: [all, launch, finish, rollback]
     default: all
+  verify:
+    description:
+      - Whether other tasks test the successor between O(stage=launch) and O(stage=finish).
+      - Set the same value for a task that only plans, such as with O(stage=all) in check mode. Then the plan has the
+        strategy of the run, since V(replace_root_volume) has no successor to test. The module refuses that strategy,
+        and O(strategy=auto) does not choose it.
+    type: bool
+    default: false
   old_instance:
     description:
       - The action on the predecessor once its successor is healthy. The default is V(stop).
@@ -535,6 +543,7 @@ ARGUMENT_SPEC = {
     "target_groups": {"type": "str", "choices": ["keep", "move"]},
     "health": {"type": "dict", "options": HEALTH},
     "stage": {"type": "str", "choices": ["all", "launch", "finish", "rollback"], "default": "all"},
+    "verify": {"type": "bool", "default": False},
     "old_instance": {"type": "str", "choices": ["stop", "terminate", "keep"]},
     "on_failure": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
     "lose_instance_store": {"type": "bool", "default": False},

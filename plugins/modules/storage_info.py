@@ -246,7 +246,8 @@ summary:
       description: The monthly cost of volumes and snapshots. Null without any price.
       type: dict
     saving:
-      description: The sum of the savings. Only the largest saving of a resource counts.
+      description: The sum of the savings. Only the largest saving of a resource counts, and the volumes of an instance
+        count with the instance.
       type: dict
     findings:
       description: The number of findings by severity.
@@ -264,7 +265,8 @@ summary:
       description: The number of volumes with a policy, with late recovery points, with copies and with drills.
       type: dict
     at_risk:
-      description: The attached volume without a recovery point, or with the oldest late one. Null if none is late.
+      description: The volume most at risk. An attached one without a recovery point comes first, then the latest one
+        against its target, then unattached volumes. Null if none is late.
       type: str
   sample: {"findings": {"high": 1, "medium": 2, "low": 0, "info": 0}, "at_risk": "vol-0a1b2c3d4e5f60718"}
 prices:

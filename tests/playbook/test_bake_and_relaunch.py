@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -361,6 +362,37 @@ def test_batches_are_relaunched_one_after_the_other(sandbox: Sandbox) -> None:
         assert (new["State"]["Name"], new["ImageId"]) == ("running", image["ImageId"])
 
 
+def test_batch_with_one_failure_saves_the_next_batch(sandbox: Sandbox) -> None:
+    members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2", "web3")}
+    given = {
+        "bake_and_relaunch_hosts": "web",
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        "bake_and_relaunch_serial": [2, 1],
+        # As a survey gives an unanswered question.
+        "bake_and_relaunch_max_fail_percentage": "",
+        **KEEP,
+    }
+    inventory = group(sandbox, members)
+    sandbox.reset_log()
+    with sandbox.fault("RunInstances", occurrence=2, code="UnauthorizedOperation", status=403):
+        run = run_playbook(sandbox, PLAYBOOK, given, inventory=inventory)
+    assert run.status != 0
+    shown = [each for each in run.results if each.task == "Show the result" and each.outcome == "ok"]
+    assert sorted(each.host for each in shown) == ["web1", "web2"]
+    assert len([each for each in shown if "instance_id" in each.result["msg"]]) == 1
+    assert sandbox.marks(members["web3"].instance_id)["gaps"] == []
+    assert described_instance(sandbox, members["web3"].instance_id)["State"]["Name"] == "running"
+
+    # The limit counts the failures of one batch, and not those of earlier ones.
+    with sandbox.fault("RunInstances", occurrence=1, code="UnauthorizedOperation", status=403):
+        more = run_playbook(
+            sandbox, PLAYBOOK, {**given, "bake_and_relaunch_max_fail_percentage": "50"}, inventory=inventory
+        )
+    assert more.status != 0
+    assert more.fact("bake_and_relaunch_result", host="web3")["changed"]
+
+
 def test_wrong_size_of_a_batch_is_refused_without_a_call(sandbox: Sandbox, web: Web) -> None:
     sandbox.reset_log()
     run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_serial="a few"))
@@ -453,3 +485,30 @@ def test_without_attachments_nothing_has_to_be_chosen(sandbox: Sandbox, web: Web
     run = check_then_run(sandbox, {**given, "bake_and_relaunch_devices": "all"})
     new = described_instance(sandbox, run.fact("bake_and_relaunch_result")["instance_id"])
     assert {device["DeviceName"] for device in new["BlockDeviceMappings"]} == {ROOT_DEVICE, DATA_DEVICE}
+
+
+def test_tests_of_the_user_decide_about_a_successor_with_moved_parts(
+    sandbox: Sandbox, web: Web, tmp_path: Path
+) -> None:
+    """The strategy auto moves the data volume. The run has captured the source itself, so it follows no successor."""
+    tasks = tmp_path / "verify.yml"
+    tasks.write_text(
+        "- name: Expect an address\n  ansible.builtin.assert:\n    that: relaunch_unproven_result.private_ip_address is string\n"
+    )
+    given = {name: value for name, value in variables(web).items() if name not in KEEP}
+    given |= {
+        "bake_and_relaunch_health": {"status_checks": True},
+        "bake_and_relaunch_verify_tasks": str(tasks),
+        "bake_and_relaunch_verify_hosts": "localhost",
+        "bake_and_relaunch_hold": True,
+    }
+    run = check_then_run(sandbox, given)
+    result = run.fact("bake_and_relaunch_result")
+    assert result["replaced"] == web.instance_id
+    new = described_instance(sandbox, result["instance_id"])
+    assert web.data_volume_id in [device["Ebs"]["VolumeId"] for device in new["BlockDeviceMappings"]]
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
+    assert not [tag for tag in new["Tags"] if tag["Key"] in ("ec2ops:moves", RESTORE_STATE)]
+    sandbox.reset_log()
+    again = run_playbook(sandbox, PLAYBOOK, given)
+    assert (again.status, again.changed, changing_calls(sandbox.log())) == (0, [], []), again.output

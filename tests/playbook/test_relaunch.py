@@ -148,3 +148,45 @@ def test_tasks_of_the_user_decide_whether_the_predecessor_retires(
     assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
     again = run_playbook(sandbox, PLAY, given)
     assert (again.status, again.changed) == (0, []), again.output
+
+
+def test_unreachable_host_of_the_tests_returns_everything(
+    sandbox: Sandbox, web: Web, image_id: str, tmp_path: Path
+) -> None:
+    """A host that Ansible does not reach would end the play of its host, without a rescue."""
+    tasks = tmp_path / "verify.yml"
+    tasks.write_text("- name: Ask the unreachable host\n  ansible.builtin.ping:\n  delegate_to: gone.invalid\n")
+    given = variables(
+        web,
+        image_id,
+        relaunch_data_volumes="move",
+        relaunch_elastic_ip="move",
+        relaunch_verify_tasks=str(tasks),
+        relaunch_verify_hosts=["gone.invalid"],
+        relaunch_health_timeout=10,
+    )
+    run = run_playbook(sandbox, PLAY, given)
+    assert run.status != 0
+    assert "did not pass:" in run.output
+    assert f"{web.instance_id} stays in service, and everything that had moved is back" in run.output
+    old = described_instance(sandbox, web.instance_id)
+    assert old["State"]["Name"] == "running"
+    assert web.data_volume_id in [device["Ebs"]["VolumeId"] for device in old["BlockDeviceMappings"]]
+    assert not [tag for tag in old["Tags"] if tag["Key"] == "ec2ops:restore-state"]
+
+
+def test_check_run_of_tested_relaunch_chooses_no_new_root_volume(
+    sandbox: Sandbox, web: Web, image_id: str, tmp_path: Path
+) -> None:
+    """A new root volume has no successor that the tests could ask."""
+    tasks = tmp_path / "verify.yml"
+    tasks.write_text(PASSING)
+    kept = variables(web, image_id, relaunch_verify_tasks=str(tasks), relaunch_strategy="auto")
+    ec2 = sandbox.client("ec2", REGION)
+    ec2.modify_instance_attribute(InstanceId=web.instance_id, DisableApiStop={"Value": True})
+    for check in (True, False):
+        sandbox.reset_log()
+        run = run_playbook(sandbox, PLAY, kept, check=check)
+        assert run.status != 0
+        assert "verify: strategy: replace_root_volume has no successor" in run.output
+        assert changing_calls(sandbox.log()) == []

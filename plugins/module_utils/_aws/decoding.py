@@ -169,6 +169,7 @@ def decode_snapshot(answer: Answer) -> Snapshot:
         state_reason=answer.get("StateMessage") or None,
         description=text_of(answer, "Description"),
         tags=_tags(answer),
+        written_bytes=answer.get("FullSnapshotSizeInBytes"),
     )
 
 

@@ -463,6 +463,8 @@ class TemplateVersion:
 
 TEMPLATE_VERSIONS = FactKind[tuple[TemplateVersion, ...]]("launchTemplateVersions")
 """All versions of a launch template. The subject is the id or the name that was asked."""
+DEFAULT_TO = FactKind[str]("defaultTo")
+"""The version that a run makes the default of a launch template. A plan predicts it, and EC2 never shows it."""
 CURRENT_VERSIONS = PlaceFactKind[tuple[TemplateVersion, ...]]("currentLaunchTemplateVersions")
 """The default and the latest version of every launch template of a place."""
 CURRENT_VERSIONS_QUERY = Query("DescribeLaunchTemplateVersions", arguments=(("Versions", ("$Default", "$Latest")),))

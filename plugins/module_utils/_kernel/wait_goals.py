@@ -260,15 +260,18 @@ def _group_in_service(_resource: Resource | None, group: ScalingGroup | None, ve
     """Return done when the group has its capacity in service and healthy, all of it of this version of its template.
 
     Instances that are protected from scale-in or in Standby may have another version, since a refresh may ignore them.
+    The overrides of a mixed instances policy have versions of their own.
     """
     if group is None:
         return Verdict(seen="not visible")
+    own = {one.template_id for one in group.overrides}
     there = [one for one in group.members if not one.is_leaving]
     serving = [one for one in there if one.is_serving]
     other = [
         one
         for one in there
-        if not (one.is_protected or one.is_standby) and (one.template is None or one.template.version != version)
+        if not (one.is_protected or one.is_standby)
+        and (one.template is None or (one.template.template_id not in own and one.template.version != version))
     ]
     seen = f"{len(serving)} of {group.capacity} in service and healthy"
     if other:

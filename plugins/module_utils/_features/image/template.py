@@ -17,7 +17,7 @@ from ..._kernel.errors import SpecError
 from ..._kernel.ids import planned
 from ..._kernel.plan import Change
 from ..._kernel.state import Query, State
-from ..._kernel.storage_facts import TEMPLATE_VERSIONS, TemplateVersion, template_query
+from ..._kernel.storage_facts import DEFAULT_TO, TEMPLATE_VERSIONS, TemplateVersion, template_query
 from .distribution_spec import TemplateSpec
 from .spec import ImageSpec
 
@@ -120,6 +120,6 @@ def _default_change(state: State, former: TemplateVersion, version: int | str) -
         {"DefaultVersion": str(version)},
         f"make {version if isinstance(version, int) else 'it'} the default version of {former.template_name}",
         {"default_version": str(former.number)},
-        {"default_version": str(version)},
+        {"default_version": str(version), **DEFAULT_TO.view(str(version))},
     )
     return (change,)

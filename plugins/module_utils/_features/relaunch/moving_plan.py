@@ -24,12 +24,12 @@ from ..._kernel.state import State
 from .health import LAUNCHED, planned_address, probe_waits
 from .launch import launch_change
 from .left_behind import left_behind, warnings_of, weaker_than_image
-from .moved_parts import record_troubles, wanted_moves
+from .moved_parts import own_address, record_troubles, wanted_moves
 from .moving import FAILURES, Moving
 from .obstacles import refuse
 from .options import RelaunchSpec
 from .retirement import health_wait, lost_addresses, retirement_stages, rollback_stages
-from .target_moves import has_registrations
+from .target_moves import has_taken_over
 from .user_data import repeated_scripts
 
 ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
@@ -127,16 +127,18 @@ def may_be_ended(state: State, old: Instance, new: Instance, now: datetime) -> b
 
 
 def is_away(state: State, old: Instance, new: Instance) -> bool:
-    """Return whether EC2 shows a recorded part of *old* in another place than at *old*, or *new* as a target."""
+    """Return whether EC2 shows a recorded part of *old* in another place than at *old*, or *new* as a target
+    of a load balancer of *old*.
+    """
     record = recorded_moves(new)
     for item in record.volumes:
         volume = state.volume(item.volume_id)
         if volume is not None and is_movable(volume, old, new) and not attached_to(volume, old.instance_id):
             return True
-    if record.targets and has_registrations(state, new):
+    if record.targets and has_taken_over(state, old, new):
         return True
-    address = ADDRESS.of(state, record.allocation_id) if record.allocation_id else None
-    return address is not None and address.instance_id in ("", new.instance_id)
+    address = own_address(state, record, old, new)
+    return address is not None and address.instance_id != old.instance_id
 
 
 def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:

@@ -90,7 +90,7 @@ from .doubts import (
 )
 from .left_behind import left_behind, origin_queries
 from .losers import loser_ends, losers_over
-from .moved_parts import move_queries
+from .moved_parts import move_queries, record_troubles
 from .moving_plan import (
     ROLLBACK_ON,
     continued_plan,
@@ -178,7 +178,7 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
     if unproven or any(new.image_id == spec.image_id for new in given_up):
         state.require(*_ending_queries(spec, state, current))
     for new in (*unproven, *given_up):
-        state.require(*move_queries(spec, state, current, new) if recorded_moves(new) else ())
+        state.require(*move_queries(spec, state, current, new) if recorded_moves(new) or spec.moved else ())
     away = [new for new in given_up if is_away(state, current, new)]
     if away or (unproven and spec.stage == "rollback"):
         return return_plan(spec, state, current, (away or unproven)[0], now)
@@ -189,6 +189,8 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
     if any(new.image_id == spec.image_id for new in given_up):
         return Plan(restoration(state, current, ()))
     if is_current(spec, state, current):
+        if spec.stage == "rollback":
+            return Plan(warnings=(f"stage: rollback: {current.instance_id} serves already, so it stays in service",))
         return _plan_retirement(spec, state, current, now)
     if spec.stage == "rollback":
         return Plan()
@@ -248,6 +250,7 @@ def _plan_unproven(
             f"with {old.instance_id}, terminate {new.instance_id}. To continue with {new.instance_id}, {start}stop "
             f"{old.instance_id}, and remove the tag {tag_names.TRIAL} of {new.instance_id}"
         )
+    refuse(record_troubles(spec, state, old, new))
     return _proof_plan(spec, state, old, new, now)
 
 
@@ -259,7 +262,7 @@ def _proof_plan(
     """
     if _is_left(spec, old, new, now):
         return Plan(warnings=(unretired(spec, old, new),))
-    refuse(_late_troubles(spec, state, old))
+    refuse(_late_troubles(spec, state, old, recorded_moves(new).volume_ids))
     if recorded_moves(new):
         return continued_plan(spec, state, old, new, now)
     ended = ended and can_be_ended(spec, old, new, now)
@@ -308,13 +311,14 @@ def _is_left(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) ->
     return spec.old_instance != "keep" and may_have_run_on(old, new, now)
 
 
-def _late_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
+def _late_troubles(spec: RelaunchSpec, state: State, old: Instance, leaving: frozenset[str] = frozenset()) -> list[str]:
     """Return the obstacles to a retirement by a run that did not launch the successor.
 
-    *old* may have run since the launch.
+    *old* may have run since the launch. *leaving*: see `retirement_troubles`. A volume that somebody has attached to
+    the predecessor again, or that an earlier task has kept, leaves no more.
     """
     lost = () if spec.old_instance == "keep" else write_troubles(spec, old, state.image(spec.image_id))
-    return [*lost, *retirement_troubles(spec, state, old)]
+    return [*lost, *retirement_troubles(spec, state, old, leaving)]
 
 
 def _retirement_queries(
