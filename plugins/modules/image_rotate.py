@@ -13,8 +13,9 @@ description:
   - Applies rules of retention to the versions of an AMI that M(ec2ops.storage.ami_bake) made. The action applies to the
     versions that no rule of O(keep) keeps. RV(decisions) and C(--diff) give the reasons for every decision.
   - The module finds the versions by the tag C(ec2ops:image). A version counts if a fact of EC2 agrees with the tag. The
-    fact is its description, its name, or the description of one of its snapshots. For a copy, it is the image that EC2
-    copied it from. The module keeps other images with the tag and does not count them, and a warning names them.
+    fact is the description or the name of the version, or the description of one of its snapshots. For a copy, the fact
+    is EC2's record of the source image. The module keeps other images with the tag and does not count them, and a
+    warning names them.
   - Guards keep versions that no rule keeps but that something uses. See O(guards). If the run has waited for
     predecessors, the guards look again right before the action.
   - The rules always keep the newest available version. A disabled version displaces no other version.
