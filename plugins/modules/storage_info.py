@@ -265,8 +265,8 @@ summary:
       description: The number of volumes with a policy, with late recovery points, with copies and with drills.
       type: dict
     at_risk:
-      description: The volume most at risk. An attached one without a recovery point comes first, then the latest one
-        against its target, then unattached volumes. Null if none is late.
+      description: The volume most at risk. An attached volume without a recovery point comes first, then the volume
+        whose recovery point is the oldest against its target, then unattached volumes. Null if no volume is late.
       type: str
   sample: {"findings": {"high": 1, "medium": 2, "low": 0, "info": 0}, "at_risk": "vol-0a1b2c3d4e5f60718"}
 prices:
