@@ -77,8 +77,8 @@ options:
     default: 30d
   unused_after:
     description:
-      - An image without users becomes a finding this time after its last launch, or after its creation if nobody has
-        launched it.
+      - An image without users becomes a finding once this time has passed since its last launch. If nobody has launched
+        it, the time counts from its creation.
     type: str
     default: 90d
   copy_regions:
