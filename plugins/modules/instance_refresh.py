@@ -282,7 +282,11 @@ ARGUMENT_SPEC = {
     "health_timeout": {"type": "int", "default": 600},
 }
 
-PROGRAM = Program(FEATURE, ARGUMENT_SPEC, examples={"preferences": "preferences: {min_healthy_percentage: 90}", "versions": 'versions: {web: "7"}'})
+PROGRAM = Program(
+    FEATURE,
+    ARGUMENT_SPEC,
+    examples={"preferences": "preferences: {min_healthy_percentage: 90}", "versions": 'versions: {web: "7"}'},
+)
 
 
 def main() -> None:

@@ -25,7 +25,10 @@ FILES = {name: (ASSETS / name).read_text(encoding="utf-8") for name in page.FILE
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium, with an empty profile. Without one the tests skip, and in continuous integration fail."""
+    """The system's Chromium, with an empty profile.
+
+    Without Chromium the tests are skipped, or fail in continuous integration.
+    """
     path = browser()
     if path is None:
         if os.environ.get("CI"):

@@ -26,7 +26,7 @@ from sandbox.client import Sandbox
 
 PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
 REGION = "eu-central-1"
-# Seconds. EC2 takes longer for most of this; what it comes to is in what order things happen.
+# Seconds. EC2 takes longer for most of this. Only the order of events matters here.
 DURATIONS = {
     "instance_stopping": 3.0,
     "instance_pending": 2.0,

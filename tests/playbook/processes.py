@@ -33,7 +33,7 @@ def end(process: subprocess.Popen[str], grace: float = 3.0) -> None:
 
     Returns when all of them are gone.
     """
-    # Asked for before anything is sent: a process whose parent has ended cannot be told from others.
+    # List them before any signal, since a process whose parent has ended looks like any other.
     run = [process.pid, *descendants(process.pid)] if process.poll() is None else []
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in run:

@@ -34,7 +34,7 @@ def attached_sizes(sandbox: Sandbox, instance_id: str) -> dict[str, int]:
 def check_run_check_run(
     sandbox: Sandbox, given: Mapping[str, Any], hosts: Sequence[str], inventory: str | None = None
 ) -> None:
-    """The check run tells what the run does, and after the run there is nothing left to say or to do."""
+    """The check run shows the changes of the run, and after the run nothing is left to do."""
     sandbox.reset_log()
     check = run_playbook(sandbox, PLAYBOOK, given, check=True, inventory=inventory)
     assert check.status == 0, check.output

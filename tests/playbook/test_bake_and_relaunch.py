@@ -161,7 +161,7 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web) -> None:
     assert new["ImageId"] == result["image_id"]
     assert RESTORE_STATE not in {tag["Key"] for tag in old["Tags"] + new["Tags"]}
 
-    # The data volume stays where it was, and that is said.
+    # The data volume stays where it was, and the run says so.
     assert web.data_volume_id in " ".join(run.output.split())
     assert {device["DeviceName"] for device in old["BlockDeviceMappings"]} == {ROOT_DEVICE, DATA_DEVICE}
 
@@ -174,7 +174,7 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web) -> None:
     assert sandbox.marks(result["instance_id"])["devices"][ROOT_DEVICE][: len(written)] == written
     assert gap["seconds"] <= result["source_off_seconds"]
 
-    # The old id and the new one both name what is there.
+    # Both the old id and the new one stand for the living instance.
     assert_nothing_to_do(sandbox, given, result["instance_id"], modes=(True, False))
     renamed = {**given, "bake_and_relaunch_instance_id": result["instance_id"]}
     assert_nothing_to_do(sandbox, renamed, result["instance_id"])
@@ -190,7 +190,7 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web) -> None:
     assert described_instance(sandbox, result["instance_id"])["State"]["Name"] == "stopped"
 
 
-def test_held_the_source_writes_nothing_that_is_lost(sandbox: Sandbox, web: Web) -> None:
+def test_source_on_hold_loses_no_writes(sandbox: Sandbox, web: Web) -> None:
     given = variables(web, bake_and_relaunch_hold=True)
     result = check_then_run(sandbox, given).fact("bake_and_relaunch_result")
     assert "StartInstances" not in [entry["action"] for entry in result["plan"]]

@@ -20,7 +20,7 @@ RHEL = {"platform_details": "Red Hat Enterprise Linux", "usage_operation": "RunI
 
 
 def seeded(sandbox: Sandbox, billing: dict[str, Any], **row: Any) -> dict[str, Any]:
-    """The playbook's variables for a new instance, whose image is billed like this."""
+    """The playbook's variables for a new instance, with an image of this billing."""
     sandbox.seed({"image": {"name": "origin", **billing}})
     found = sandbox.seed({"instance": {"name": "web", "image": "origin", **row}})
     return {

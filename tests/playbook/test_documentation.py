@@ -124,7 +124,7 @@ def test_examples_of_a_page_run(server: Sandbox, tmp_path: Path, page: Path) -> 
 
 
 def approve(output: str, folder: Path) -> None:
-    """Does as the reader of a check: writes the hashes of its plans into the file of the approval."""
+    """Approves as the reader of a check does: writes the hashes of its plans into the file of the approval."""
     hashes = re.findall(r'"(\w+)": \{[^{}]*"plan_hashes": \{\s*"\w+": "([0-9a-f]+)"', output)
     file = folder / "approved.yml"
     for host, plan_hash in hashes if file.is_file() else []:

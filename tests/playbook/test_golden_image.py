@@ -63,7 +63,8 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, devices: str) -> 
     assert instance["State"]["Name"] == "running"
     assert RESTORE_STATE not in {tag["Key"] for tag in instance["Tags"]}
 
-    # The image has every write up to the stop, of each device that it maps. The source was off no longer than is said.
+    # The image has every write up to the stop, of each device that it maps. The source was off no longer than the
+    # result says.
     content = sandbox.marks(web.instance_id)
     (gap,) = content["gaps"]
     image_content = sandbox.marks(result["image_id"])["devices"]
@@ -127,7 +128,7 @@ def test_a_refused_capture_reaches_the_user_and_the_source_runs_again(sandbox: S
 
 
 def test_a_source_left_stopped_is_started_though_the_image_exists(sandbox: Sandbox, web: Web) -> None:
-    """As a run leaves it that was killed after the stop, while the module that it had started went on."""
+    """A run was killed after the stop, while its module went on."""
     first = run_playbook(sandbox, PLAY, variables(web))
     assert first.status == 0, first.output
     leave_stopped(sandbox, web.instance_id)

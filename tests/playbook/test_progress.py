@@ -50,7 +50,7 @@ def test_waits_are_shown_where_the_user_has_not_silenced_them(sandbox: Sandbox, 
     assert set(LINE.findall(task)) == {"plain"}
     assert LINE.findall(secret) == []
     assert len(sandbox.log(action="CreateSnapshot")) == 6
-    # Results know nothing of it.
+    # Results do not have these lines.
     assert "waiting for" not in repr(run.results)
 
 

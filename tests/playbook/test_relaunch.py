@@ -107,7 +107,7 @@ def test_user_data_reaches_the_successor_and_no_output(sandbox: Sandbox, kept: b
         assert f"sha256:{hashed}" in output
         for content in (old, new):
             encoded = base64.b64encode(content.encode()).decode()
-            # Neither as a whole, with its line ends in whatever notation, nor the part that matters.
+            # Neither the whole text, with line ends in any notation, nor the part that matters.
             for hidden in (encoded, encoded[:32], *content.splitlines()[1:], content.split("=")[1].strip()):
                 assert hidden not in output
 

@@ -81,7 +81,7 @@ def lost(sandbox: Sandbox) -> Lost:
 
 
 def newer_set(lost: Lost) -> None:
-    """Another set of the machine, of the next day: what a restore that was begun must not take its rest from."""
+    """Another set of the machine, of the next day, which an unfinished restore must not use."""
     sandbox = lost.sandbox
     with at_once(sandbox):
         sandbox.move_clock(86400)

@@ -50,7 +50,7 @@ def test_unreadable_guard_is_reported_after_the_capture(sandbox: Sandbox, web: W
 
 
 def test_refused_capture_and_unanswered_place_have_different_messages(sandbox: Sandbox, web: Web) -> None:
-    """After a refused capture nothing is retained. A place of copies that does not answer keeps nothing from it."""
+    """After a refused capture nothing is retained. A silent place of copies does not stop the retention."""
     refused = seed_snapshots(sandbox, web.data_volume_id, "refused")
     policies = [
         {"policy": "refused", "select": {"volume_ids": [web.data_volume_id]}, "keep": {"last": 1}},

@@ -99,7 +99,7 @@ def check_then_run(sandbox: Sandbox, play: Path | str, given: Mapping[str, Any])
 
 @pytest.mark.cores
 def test_to_an_instance_in_another_zone(sandbox: Sandbox, web: Web) -> None:
-    """The data volume of one server is that of another, with every write; nobody stays stopped."""
+    """The data volume of one server moves to another with every write, and no instance stays stopped."""
     target = seed_at(sandbox, THERE)
     tag(sandbox, web.data_volume_id, {SPEC: web.instance_id, VOLUME: "data", "team": "shop"})
     sandbox.add_mark(web.data_volume_id, "release 41 deployed")
@@ -169,7 +169,7 @@ def test_through_a_zone_to_an_instance_there(sandbox: Sandbox, web: Web) -> None
     assert written(sandbox, moved["volume_id"])[: len(before)] == before
     assert_nothing_to_do(sandbox, PLAY, onward, moved["volume_id"])
 
-    # It is in the zone, and serves: the first command does not take it off again.
+    # The volume is in the zone and in use, so the first command does not detach it again.
     assert_nothing_to_do(sandbox, PLAY, given)
     assert set(holders(sandbox, moved["volume_id"])) == {target.instance_id}
 

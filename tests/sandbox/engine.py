@@ -282,7 +282,7 @@ class World:
         self.targets: dict[str, dict[tuple[str, int], RegisteredTarget]] = {}
 
     def settle(self) -> None:
-        """Let all reads from now on see what there is now."""
+        """Let all reads from now on show the present state."""
         self._settled = self.clock.now()
 
     def seen(self) -> datetime:
@@ -388,9 +388,9 @@ class Request:
         return delay <= 0 or (self.now - resource.created).total_seconds() >= delay
 
     def end_state(self) -> dict[str, str] | None:
-        """The failed end of what this call makes, when a fault rule of kind `end` asks for one: its code and message.
+        """The code and message with which the new resource fails later, if a fault rule of kind `end` asks for it.
 
-        The resource is made and answered as ever, and fails later. Each call meets a rule once, however often it asks.
+        The resource is made and answered as usual, and fails later. Each call meets a rule once, however often it asks.
         """
         return self.end
 
@@ -571,7 +571,7 @@ class Engine:
                 raise _not_validated()
             raise Ec2Error("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
         if caller.region not in region_names():
-            # A region that does not exist has no endpoint either. This is what the endpoint of another region says.
+            # A region that does not exist has no endpoint either. The endpoint of another region answers this.
             if caller.service == "ec2":
                 raise _not_validated()
             text = f"Credential should be scoped to a valid region, not '{caller.region}'."

@@ -73,7 +73,7 @@ def _require_image_id(image_id: str) -> None:
 
 
 def _authorize(request: Request, kinds: list[str]) -> None:
-    """UnauthorizedOperation when the caller may not read what EC2 looks through on its behalf."""
+    """UnauthorizedOperation when the caller may not read the resources that EC2 reads on its behalf."""
     for kind in kinds:
         for needed in REFERENCE_TYPES[kind]:
             if request.world.config.is_refused(*needed.split(":", 1)):
@@ -160,7 +160,10 @@ def _parameters(request: Request, account: str) -> Iterator[tuple[str, str]]:
 
 @action("CreateImageUsageReport")
 def create_image_usage_report(request: Request) -> Shape:
-    """Count what other accounts have of the image. The report is available a little later and is kept for 30 days."""
+    """Count the resources of other accounts that use the image.
+
+    The report is available a little later and is kept for 30 days.
+    """
     params, home, now = request.params, request.home, request.now
     image = home.image(params["ImageId"])
     types = {one.get("ResourceType"): one for one in params.get("ResourceTypes") or []}

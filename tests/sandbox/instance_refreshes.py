@@ -141,7 +141,7 @@ def settle(world: World) -> None:
 
 
 def _step(world: World, group: Group, refresh: Refresh, now: datetime) -> bool:
-    """Carry out what is due next. Returns whether anything was."""
+    """Carry out the next due step. Returns whether there was one."""
     if refresh.status == "Cancelling":
         return _end(refresh, "Cancelled", "Cancelled by user")
     if refresh.status == "Baking":
@@ -295,7 +295,7 @@ def start_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
 
 @other_action("autoscaling:CancelInstanceRefresh")
 def cancel_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
-    """The end of the active refresh or rollback. What it has replaced stays."""
+    """The end of the active refresh or rollback. The replaced members stay replaced."""
     refresh = _active(_group(world, entry))
     refresh.status, refresh.next = "Cancelling", world.clock.now() + _duration(world, "refresh_cancelling")
     return _answer(entry, {"InstanceRefreshId": refresh.id})

@@ -4,7 +4,7 @@
 """Instances: launched from images with volumes made from their snapshots, stopped, started and terminated in time.
 
 An instance has a twin of the same id in moto, which carries its network: interfaces, addresses, security groups, the
-profile. Reads lay what is known here over moto's row; stops, starts and ends are passed on, so that moto's load
+profile. A read puts the sandbox's own facts over moto's row. Stops, starts and ends are passed on, so that moto's load
 balancers and addresses follow.
 """
 
@@ -161,7 +161,7 @@ class Launch:
         self.home = request.home
 
     def perform(self) -> list[Instance]:
-        """Launch what was asked for. Raises before anything is made."""
+        """Make the requested instances. Raises before anything is made."""
         params, request = self.params, self.request
         count = self._count()
         check_token(params.get("ClientToken") or "")
@@ -1253,7 +1253,7 @@ def modify_instance_attribute(request: Request) -> Shape:
 
 @action("ModifyNetworkInterfaceAttribute")
 def modify_network_interface_attribute(request: Request) -> Shape:
-    """Change an interface: whether it outlives its instance here, all else in moto, which does not know of that."""
+    """Change an interface. The sandbox keeps whether the interface outlives its instance, and moto changes all else."""
     params = request.params
     change = params.get("Attachment")
     if not change:

@@ -32,7 +32,7 @@ os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 os.environ.pop("MOTO_ACCOUNT_ID", None)
 
-#: What the HTTP server sets itself, or what is not passed on.
+#: Headers that the HTTP server sets itself, or that are not passed on.
 _OWN_HEADERS = frozenset({"date", "server", "content-length", "connection", "x-amzn-requestid", "transfer-encoding"})
 
 _BY_ID = frozenset({"DisableKey", "EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"})
@@ -96,7 +96,7 @@ class MotoSide:
         return str(get_account_id_from(access_key))
 
     def warm_up(self) -> None:
-        """Import what the first EC2 call needs, so that no test pays for it."""
+        """Import the modules that the first EC2 call needs, so that no test pays for them."""
         self.call("DescribeRegions", {}, account="123456789012", region="us-east-1")
 
     # --- EC2 ---

@@ -78,7 +78,10 @@ class RootTask:
 
 @dataclass(slots=True)
 class _Source:
-    """The new root: a volume that exists, or the specification of one. ``unhealthy``: what boots from it is."""
+    """The new root: a volume that exists, or the specification of one.
+
+    ``unhealthy``: an instance that boots from it is unhealthy.
+    """
 
     volume: Volume | None = None
     spec: VolumeSpec | None = None

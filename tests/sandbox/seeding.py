@@ -289,8 +289,9 @@ class _Seeding:
     # --- instances ---
 
     def instance(self, given: Mapping[str, Any]) -> Instance:
-        """An instance that runs (or is stopped) now, its volumes attached, each holding what its image did and one
-        mark.
+        """An instance that runs (or is stopped) now.
+
+        Each attached volume has the marks of its image and one mark of its own.
         """
         row = self._take(given, "instance", _INSTANCE_KEYS)
         name = str(row.get("name") or "web")
@@ -367,7 +368,7 @@ class _Seeding:
             backend.add_role_to_instance_profile(name, name)
 
     def _settle(self, instance: Instance, launched: float, tags: dict[str, str]) -> None:
-        """Put the launch behind it: it runs from now on, however long ago it was launched."""
+        """End the launch at once: the instance runs from now on, with any launch time."""
         power = instance.power[0]
         if power.state != "running":
             raise ValueError("seed: the image of this instance fails its launches")
@@ -411,7 +412,7 @@ class _Seeding:
         }
 
     def _auto_scaling(self, instance: Instance, given: Mapping[str, Any]) -> None:
-        """A member of a group of moto's, so that the calls of Auto Scaling find it there."""
+        """Make the instance a member of a group in moto, so that the calls of Auto Scaling find it there."""
         from moto.autoscaling.models import autoscaling_backends
 
         row = self._take(given, "auto_scaling", ("group", "lifecycle_state"))

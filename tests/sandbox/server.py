@@ -76,7 +76,7 @@ class Server(socketserver.ThreadingTCPServer):
         return "origin" not in call.headers and name in {*LOOPBACK, str(self.server_address[0])}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is nothing to report; a defect of the server is."""
+        """Report a defect of the server, and not a client that has gone."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 

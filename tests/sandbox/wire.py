@@ -4,7 +4,7 @@
 """The EC2 query protocol in both directions, driven by botocore's service model.
 
 `parse` turns the body of a request into the parameters that a boto3 caller gave; `render` turns a boto3-shaped result
-into EC2's XML. Nothing here knows an operation by name: what the model has, the sandbox can speak.
+into EC2's XML. Nothing here knows an operation by name, so the sandbox reads and writes every operation of the model.
 Readers and writers are built once per shape and kept, because DescribeSnapshots has to render 100,000 rows.
 """
 

@@ -158,7 +158,7 @@ class Attachment:
         return self.asked <= now and (self.detached is None or now < self.detached)
 
     def end(self, asked: datetime, done: datetime) -> None:
-        """Detach: asked for at one moment, done at another."""
+        """Detach the volume: requested at one moment, done at another."""
         self.detach_asked, self.detached, self.mounted_until = asked, done, None
 
     def end_mounted(self, asked: datetime, unmounted: datetime, done: datetime) -> None:
@@ -237,7 +237,7 @@ class Volume:
         return "in-use" if any(one.shown(now) for one in self.attachments) else "available"
 
     def settle(self, now: datetime) -> None:
-        """Take on what finished modifications made of it."""
+        """Take over the values of finished modifications."""
         for one in self.modifications:
             if not one.applied and not one.failure and now >= one.modified:
                 one.applied = True
@@ -286,7 +286,7 @@ class Tiering:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock on a snapshot. ``started`` is where its ``days`` count from: of a pending snapshot, its completion."""
+    """A lock on a snapshot. The ``days`` count from ``started``, which for a pending snapshot is its completion."""
 
     mode: str
     created: datetime
@@ -309,9 +309,9 @@ class Lock:
 class Snapshot:
     """A snapshot: the content of a volume at the moment of its start.
 
-    Of a copy: ``source_id`` is what it was copied from, ``lineage`` the volume in which that began, ``incremental``
-    whether it could lean on an earlier copy (EC2 tells it by an event only; inspect shows it).
-    ``shared_until`` is set once an archival is under way, which ends all sharing when it is completed.
+    Of a copy: ``source_id`` is its source, ``lineage`` the volume of the first snapshot in the chain of copies,
+    ``incremental`` whether it has only the changes since an earlier copy (EC2 tells this only in an event; inspect
+    shows it). ``shared_until`` is set once an archival is under way, which ends all sharing when it is completed.
     ``foreign_tags`` are the tags that other accounts have given it, by account: each sees its own only.
     """
 
@@ -419,7 +419,7 @@ class FastRestore:
         return "optimizing" if now < self.enabled else "enabled"
 
     def end(self, asked: datetime, done: datetime, reason: str) -> None:
-        """Disable it, at a moment that may be to come; what ends earlier than that keeps its end."""
+        """Disable it at a moment, perhaps in the future. An earlier end stays."""
         if self.disabling is None or asked < self.disabling:
             self.disabling, self.disabled, self.reason = asked, done, reason
 
@@ -504,7 +504,7 @@ class Image:
 class UsageReport:
     """The uses of an image by other accounts when the report was made: (account, type of resource, how many).
 
-    ``types`` and ``accounts``: what the report was asked for, no accounts being all.
+    ``types`` and ``accounts``: the scope of the request. No accounts stand for all.
     """
 
     id: str
@@ -524,9 +524,7 @@ class UsageReport:
 
 @dataclass(slots=True)
 class Power:
-    """One change of an instance's power: what it shall become, since when, when it is that, what it is called
-    meanwhile.
-    """
+    """One change of an instance's power: the wanted state, the times of its request and its end, the state between."""
 
     state: str
     asked: datetime
@@ -577,7 +575,7 @@ class Instance:
         return next((image for moment, image in reversed(self.replaced_images) if moment <= now), self.image_id)
 
     def latest(self, now: datetime) -> Power:
-        """The change of power that counts at ``now``: a read of the past does not know what was asked after it."""
+        """The change of power that counts at ``now``: a read of the past does not know later requests."""
         return next((one for one in reversed(self.power) if one.asked <= now), self.power[0])
 
     def state(self, now: datetime) -> str:
@@ -600,7 +598,7 @@ class Instance:
     def running(self) -> Iterator[tuple[datetime, datetime | None]]:
         """The spans in which it ran, reboots left out; the last one is open (None) while it runs.
 
-        It still runs while it is ``stopping``: what it writes then is written. So a snapshot taken before ``stopped``
+        It still runs while it is ``stopping``, and still writes. So a snapshot taken before ``stopped``
         can lose writes, as on EC2.
         """
         for index, power in enumerate(self.power):
@@ -778,7 +776,7 @@ class Region:
     # --- the Recycle Bin ---
 
     def throw_away(self, resource: Snapshot | Image, tags: Tags, moment: datetime) -> None:
-        """Keep what was deleted in the Recycle Bin, for the longest time that a retention rule says."""
+        """Keep a deleted resource in the Recycle Bin, for the longest time of a matching retention rule."""
         days = [
             float(rule["days"])
             for rule in self.world.config.option("recycle_bin")
@@ -789,7 +787,7 @@ class Region:
 
     def binned(self, now: datetime) -> dict[str, Binned]:
         """The resources in the Recycle Bin now."""
-        _present = self.snapshots  # what was deleted while pending enters when it completes
+        _present = self.snapshots  # a resource that was deleted while pending enters when it completes
         self.bin = {key: one for key, one in self.bin.items() if now < one.exits}
         return self.bin
 
@@ -821,7 +819,7 @@ class Region:
         yield from (one for one in self.instances.values() if one.exists(now))
 
     def volume(self, volume_id: str) -> Volume:
-        """The volume with this id. Raises InvalidParameterValue for what is no id, InvalidVolume.NotFound."""
+        """The volume with this id. Raises InvalidParameterValue for a malformed id, and InvalidVolume.NotFound."""
         if not is_id("vol", volume_id):
             raise not_an_id(volume_id, "volumeId", "vol-...")
         found = self.volumes.get(volume_id)

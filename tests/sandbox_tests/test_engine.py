@@ -39,7 +39,7 @@ def refusal(call: Callable[[], Any]) -> tuple[str, str, int]:
 
 @pytest.fixture
 def handle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Request]]:
-    """Register a handler for NAME; the list holds the requests whose effect it had."""
+    """Register a handler for NAME, and return the list of the requests that took effect."""
 
     def register(handler: Callable[[Request], dict[str, Any] | None] | None = None, gate: bool | None = None) -> Any:
         seen: list[Request] = []
@@ -55,7 +55,7 @@ def handle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Request]]:
     return register
 
 
-def test_the_account_is_the_access_key_when_that_is_twelve_digits(sandbox: Sandbox, handle: Any) -> None:
+def test_access_key_of_twelve_digits_is_the_account(sandbox: Sandbox, handle: Any) -> None:
     seen = handle()
     sandbox.client("ec2", "eu-west-3", account="111122223333").create_placement_group(GroupName="g")
     sandbox.client("ec2", "us-east-2").create_placement_group(GroupName="h")
@@ -83,7 +83,7 @@ def test_an_assumed_role_acts_in_its_own_account(sandbox: Sandbox, handle: Any) 
     assert [one.account for one in seen] == ["444455556666"]
 
 
-def test_a_call_without_or_with_rejected_credentials_is_refused(sandbox: Sandbox, handle: Any) -> None:
+def test_call_with_missing_or_rejected_credentials_is_refused(sandbox: Sandbox, handle: Any) -> None:
     seen = handle()
     sandbox.configure(rejected_keys=["testing"])
     assert refusal(lambda: sandbox.client().create_placement_group(GroupName="g")) == (
@@ -339,7 +339,7 @@ def test_a_token_makes_one_thing_and_a_replay_shows_its_present_state(sandbox: S
     assert make("g/token", region="us-west-2")["GroupId"] != first["GroupId"]
     assert make("g/")["GroupId"] != make("g/")["GroupId"]
     assert refusal(lambda: make("h/token"))[0] == "IdempotentParameterMismatch"
-    # A default that is spelled out is a change.
+    # An explicit default counts as another parameter.
     assert refusal(lambda: make("g/token", PartitionCount=1))[0] == "IdempotentParameterMismatch"
     del makes["alive"][first["GroupId"]]
     code, message, _rest = refusal(lambda: make("g/token"))

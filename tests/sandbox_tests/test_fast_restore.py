@@ -199,7 +199,7 @@ def test_archived_snapshot_loses_fast_restore(world: World, sandbox: Sandbox, ma
 
 
 def test_shared_snapshot_can_be_enabled_by_its_user(world: World, sandbox: Sandbox, made: str) -> None:
-    """Who enables it has it; the owner ends it by unsharing or deleting."""
+    """The account that enables fast restore has it. The owner ends it by unsharing or deleting."""
     ec2, other = sandbox.client(), sandbox.client(account=OTHER)
     arguments: dict[str, Any] = {"SourceSnapshotIds": [made], "AvailabilityZones": ZONES[:1]}
     assert other.enable_fast_snapshot_restores(**arguments)["Successful"] == []

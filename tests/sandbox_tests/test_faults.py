@@ -92,7 +92,7 @@ def test_log_distinguishes_a_lost_answer_from_a_lost_call(sandbox: Sandbox) -> N
 
 
 def test_a_clients_retry_after_a_lost_answer_does_the_work_twice(sandbox: Sandbox, effects: list[str]) -> None:
-    """The reason for the rule that creates without a token are never retried by botocore."""
+    """This is why botocore never repeats a create without a client token."""
     with sandbox.fault(NAME, kind="close", when="after", occurrence=1):
         assert create(sandbox, "a", retries=3) == "ok"
     assert effects == ["a", "a"]
@@ -122,7 +122,7 @@ def test_a_removed_fault_is_gone(sandbox: Sandbox) -> None:
         {"colour": "red"},
     ],
 )
-def test_a_fault_that_means_nothing_is_refused(sandbox: Sandbox, fields: dict[str, Any]) -> None:
+def test_fault_without_a_meaning_is_refused(sandbox: Sandbox, fields: dict[str, Any]) -> None:
     with pytest.raises(SandboxError, match="faults/add"):
         sandbox.add_fault(NAME, **fields)
     assert sandbox.faults()["rules"] == []
@@ -200,7 +200,7 @@ def test_a_paused_call_waits_until_it_is_released(
     assert (paused["action"], paused["when"], paused["rule"]) == (NAME, when, fault_id)
     assert effects == meanwhile
     assert "answer" not in call
-    # Others are not held up: no lock is kept meanwhile.
+    # The pause holds no lock, so other calls go on.
     assert create(sandbox, "b") == "ok"
     assert sandbox.state()["paused"] == [paused]
     assert sandbox.release(paused["id"]) == 1
@@ -328,7 +328,7 @@ def test_buckets_are_off_until_they_are_switched_on(sandbox: Sandbox, world: Wor
 
 
 def create_with(ec2: Any, name: str) -> str:
-    """As create, with a client that is there."""
+    """Return the outcome as `create` does, with a given client."""
     try:
         ec2.create_placement_group(GroupName=name)
     except ClientError as error:

@@ -235,7 +235,7 @@ def test_billing_facts_are_carried_to_images(world: World, sandbox: Sandbox) -> 
 # --- CreateImage ------------------------------------------------------------------------------------------------------
 
 
-def test_create_image_shows_its_snapshots_later_and_is_available_when_they_are(world: World, sandbox: Sandbox) -> None:
+def test_create_image_is_available_once_its_snapshots_are(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"instance": {"name": "web", "state": "stopped", "data_volumes": 1}})
     ec2 = sandbox.client()
@@ -274,7 +274,10 @@ def test_create_image_shows_its_snapshots_later_and_is_available_when_they_are(w
 
 
 def test_create_image_and_its_block_devices(world: World, sandbox: Sandbox) -> None:
-    """A device may be larger or of another type than its volume; NoDevice removes, also what is not there."""
+    """A device may be larger than its volume, or of another type.
+
+    NoDevice removes a device, and a missing one is no error.
+    """
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web", "state": "stopped", "data_volumes": 2}})
     ec2 = sandbox.client()
@@ -310,9 +313,7 @@ def test_create_image_and_its_block_devices(world: World, sandbox: Sandbox) -> N
         )
 
 
-def test_create_image_of_an_instance_in_motion_is_refused_and_a_failed_snapshot_fails_it(
-    world: World, sandbox: Sandbox
-) -> None:
+def test_create_image_fails_with_a_changing_instance_or_a_failed_snapshot(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"instance": {"name": "web"}})
     ec2 = sandbox.client()

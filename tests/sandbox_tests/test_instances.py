@@ -221,8 +221,8 @@ def test_the_client_token_of_a_launch(world: World, sandbox: Sandbox) -> None:
     assert len(found) == 1
 
 
-def test_the_client_token_of_a_launch_whose_instances_are_terminated(world: World, sandbox: Sandbox) -> None:
-    """Refused from the end of the last instance on, also when it is no longer shown."""
+def test_client_token_of_terminated_instances_is_refused(world: World, sandbox: Sandbox) -> None:
+    """EC2 refuses the token from the end of the last instance on, even when it no longer shows the instance."""
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -540,7 +540,7 @@ def test_delayed_visibility_of_a_launch(world: World, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("service", ["elbv2"])
-def test_a_load_balancer_of_motos_knows_the_instance(world: World, sandbox: Sandbox, service: str) -> None:
+def test_load_balancer_of_moto_knows_the_instance(world: World, sandbox: Sandbox, service: str) -> None:
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web"}})
     balancer = sandbox.client(service)
@@ -581,7 +581,7 @@ def test_answers_have_all_fields_of_moto(world: World, sandbox: Sandbox) -> None
         "Monitoring",
     ):
         assert shown[name] == twin[name], name
-    # What moto names and we do not, and the other way round, is known.
+    # The fields that only one of the two answers has are known.
     assert set(twin) - set(shown) <= {
         "ElasticGpuAssociations",
         "ElasticInferenceAcceleratorAssociations",
@@ -593,6 +593,6 @@ def test_answers_have_all_fields_of_moto(world: World, sandbox: Sandbox) -> None
         "IamInstanceProfile",
         "Tags",
         "Ipv6Address",
-        # EC2 does not show it of an instance, other than as its attribute.
+        # EC2 shows it only as an attribute of the instance.
         "SriovNetSupport",
     }

@@ -44,7 +44,7 @@ def test_the_shortest_specification_makes_a_whole_running_instance(sandbox: Sand
     assert sandbox.counts().get("RunInstances", 0) == 0
 
 
-def test_everything_that_an_instance_can_be(sandbox: Sandbox) -> None:
+def test_instance_is_seeded_with_all_its_options(sandbox: Sandbox) -> None:
     ids = sandbox.seed(
         {
             "image": {"name": "golden", "unhealthy": True, "facts": {"BootMode": "uefi", "TpmSupport": "v2.0"}},

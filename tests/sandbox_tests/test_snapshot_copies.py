@@ -96,7 +96,7 @@ def test_the_limit_can_be_set(world: World, sandbox: Sandbox) -> None:
     assert refused("ResourceLimitExceeded", copied, west, source) == text
     copied(east, source)
     other = sandbox.client(account=OTHER, region="us-west-2")
-    copied(other, source)  # per account; that it cannot be read shows later
+    copied(other, source)  # per account; the failed read shows later
 
 
 def test_copies_of_a_lineage_wait_for_each_other(world: World, sandbox: Sandbox) -> None:
@@ -150,7 +150,7 @@ def test_an_image_whose_copy_loses_its_source_fails(world: World, sandbox: Sandb
 
 
 def test_a_copy_is_incremental_while_the_latest_one_exists(world: World, sandbox: Sandbox) -> None:
-    """EC2 says it in an event only, so it is looked up behind its back."""
+    """EC2 tells this only in an event, so the test looks into the sandbox."""
     make_instant(world)
     sources = seeded(sandbox, 6)
     west = sandbox.client(region="us-west-2")
@@ -169,7 +169,7 @@ def test_a_copy_is_incremental_while_the_latest_one_exists(world: World, sandbox
 
 
 def test_copy_between_accounts_needs_sharing(world: World, sandbox: Sandbox) -> None:
-    """Called in the account that shall have it; what is not shared with it cannot be read."""
+    """The account of the copy makes the call, and cannot read a snapshot that is not shared with it."""
     make_instant(world)
     (source,) = seeded(sandbox)
     ec2, other = sandbox.client(), sandbox.client(account=OTHER, region="eu-west-1")
@@ -214,8 +214,8 @@ def test_an_encrypted_source_needs_its_key(world: World, sandbox: Sandbox, princ
         assert found == []  # EBS cannot use the key: the volume vanishes
 
 
-def test_the_keys_of_copies(world: World, sandbox: Sandbox) -> None:
-    """The default key of the region, also in the region of the source, or the one that is given."""
+def test_copy_has_the_given_or_the_default_key(world: World, sandbox: Sandbox) -> None:
+    """A copy has the given key, or the default key of its region, even in the region of the source."""
     make_instant(world)
     key = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
     (source,) = seeded(sandbox, Encrypted=True, KmsKeyId=key)
@@ -232,8 +232,8 @@ def test_the_keys_of_copies(world: World, sandbox: Sandbox) -> None:
     assert (failed["State"], failed["StateMessage"]) == ("error", "Given key ID is not accessible")
 
 
-def test_a_pending_copy_that_is_deleted(world: World, sandbox: Sandbox) -> None:
-    """The delete takes effect when it completes; until then it has its place among those under way."""
+def test_deleted_pending_copy_ends_with_its_completion(world: World, sandbox: Sandbox) -> None:
+    """The deletion takes effect when the copy completes. Until then the copy counts as under way."""
     make_slow(world)
     (source,) = seeded(sandbox)
     sandbox.configure(options={"copies_per_region": 1})

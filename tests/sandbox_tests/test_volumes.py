@@ -100,7 +100,7 @@ def test_performance_is_normalised_as_ebs_does(
         ("standard", 1, None, 125, "InvalidParameterCombination", "throughput"),
     ],
 )
-def test_performance_that_a_type_does_not_take(
+def test_performance_that_a_type_does_not_take_is_refused(
     volume_type: str, size: int, iops: int | None, throughput: int | None, code: str, text: str
 ) -> None:
     with pytest.raises(Ec2Error) as caught:
@@ -360,7 +360,7 @@ def test_invalid_attachments_are_refused(world: World, sandbox: Sandbox) -> None
     assert attach(VolumeId=ids["free"], InstanceId=ids["b"], Device="/dev/sdf")["State"] == "attaching"
 
 
-def test_the_attachment_limit_of_a_type(world: World, sandbox: Sandbox) -> None:
+def test_attachment_beyond_the_limit_of_the_type_is_refused(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web"}, "volumes": [{"name": f"v{i}", "Size": 1} for i in range(40)]})
     ec2 = sandbox.client()

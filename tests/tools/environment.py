@@ -44,8 +44,8 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the environment variables to run with, made from `base` (default: this process's).
 
     Python and Ansible come from the checkout's venv, the collections from its tree, and what programs write into a home
-    goes to ``.work/home``. There are no AWS credentials, no region and no instance metadata in it: whoever talks to the
-    sandbox says so. Applying it twice gives the same.
+    goes to ``.work/home``. There are no AWS credentials, no region and no instance metadata in it, so a program that
+    talks to the sandbox must set them. Applying it twice gives the same.
     """
     base = os.environ if base is None else base
     env = {name: value for name, value in base.items() if name in _KEPT or not name.startswith(_DROPPED)}

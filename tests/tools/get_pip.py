@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stands in for get-pip.py, which ansible-test would download from a host that is not PyPI.
 
-It is called as that one is, with requirements such as ``pip==24.2``, in a virtual environment without pip. It puts in
-the pip that Python brings along, and lets it install what is wanted.
+ansible-test calls it with requirements such as ``pip==24.2``, in a virtual environment without pip. It installs the pip
+that Python brings along, which then installs the requirements.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def update() -> None:
     with (WORK / "tree.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         COLLECTION.mkdir(parents=True, exist_ok=True)
-        # A repository of its own, with no commit in it: ansible-test and ansible-lint ask git for the files that there
-        # are, and to the checkout's git .work is nothing.
+        # An empty repository of its own: ansible-test and ansible-lint ask git for the files, and the checkout's git
+        # ignores .work.
         if not (TREE / ".git").is_dir():
             subprocess.run(["git", "init", "--quiet", str(TREE)], check=True, env=environment())
 

@@ -81,5 +81,5 @@ def world(request: pytest.FixtureRequest) -> World:
 
 @pytest.fixture
 def fake() -> FakeWorld:
-    """The world in memory alone, for what is about the engine and not about EC2."""
+    """The world in memory alone, for tests of the engine and not of EC2."""
     return FakeWorld()

@@ -164,7 +164,7 @@ def decode_snapshot(answer: Answer) -> Snapshot:
         kms_key_id=text_of(answer, "KmsKeyId") or None,
         owner_id=text_of(answer, "OwnerId") or None,
         progress=text_of(answer, "Progress") or None,
-        # One that is restored from the archive for a time is usable, whatever tier EC2 names.
+        # A snapshot that is restored from the archive for a time is usable, in any tier that EC2 names.
         storage_tier="standard" if answer.get("RestoreExpiryTime") else text_of(answer, "StorageTier") or None,
         state_reason=answer.get("StateMessage") or None,
         description=text_of(answer, "Description"),

@@ -86,7 +86,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
     "CreateReplaceRootVolumeTask": Operation(creates=("ReplaceRootVolumeTask", "ReplaceRootVolumeTaskId"), token=True),
     "CreateVolume": Operation(creates=("VolumeId",), token=True),
-    # A repeated call gets this code, and so does a call that comes after another run's. The wait tells which.
+    # A repeated call gets this code, and so does a call that comes after another run's. The wait shows which of the two
+    # it was.
     "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"}), links=True, joins=True),
     "DetachVolume": Operation(
         "VolumeId", already=frozenset({"IncorrectState", "InvalidAttachment.NotFound"}), links=True

@@ -83,7 +83,7 @@ class Cost:
 
     @property
     def is_exact(self) -> bool:
-        """Both bounds are one, and nothing else is billed."""
+        """Both bounds are equal, and nothing else is billed."""
         return self.least == self.most and self.basis != STORAGE_ALONE
 
     def view(self) -> dict[str, Any]:

@@ -973,7 +973,7 @@ SPEC = {"ec2ops:spec": "web", "ec2ops:volume": "data"}
         ({"State": "available", "Tags": {**SPEC, "ec2ops:spec": "db"}}, "tags have changed"),
     ],
 )
-def test_a_token_may_bring_back_a_volume_that_is_not_the_one(answer: dict[str, Any], trouble: str) -> None:
+def test_spent_token_may_return_another_volume(answer: dict[str, Any], trouble: str) -> None:
     specification = {"ResourceType": "volume", "Tags": boto3_tags({**SPEC, "Name": "web"})}
     create = change("CreateVolume", "(new volume a)", {"TagSpecifications": [specification]}, token=("a",))
     tags = boto3_tags(answer.get("Tags", SPEC))

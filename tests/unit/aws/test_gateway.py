@@ -213,7 +213,7 @@ def test_a_passing_fault_of_a_read_is_repeated() -> None:
     assert made.calls == {"DescribeInstances": 4}
 
 
-def test_an_answer_that_is_not_ec2s_is_no_empty_one() -> None:
+def test_page_of_a_proxy_is_no_empty_answer() -> None:
     """The page of a proxy or of a hotel's network: botocore finds nothing in it."""
     page = {"ResponseMetadata": {"HTTPHeaders": {"date": DATE}, "HTTPStatusCode": 200}}
     made, _client, _clock = gateway(describe_instances=[page], create_snapshot=[page])
@@ -258,7 +258,7 @@ def test_a_silent_address_fails_after_one_timeout() -> None:
     assert len(client.asked) == 1
 
 
-def test_once_it_has_answered_a_lost_network_is_given_half_a_minute() -> None:
+def test_network_lost_after_an_answer_gets_half_a_minute() -> None:
     lost = botocore.EndpointConnectionError(endpoint_url="https://ec2")
     made, _client, clock = gateway(describe_instances=[answer(), lost])
     made.ask(ONE)
@@ -497,9 +497,7 @@ def test_each_error_family_has_a_remedy(error: Exception, code: str, words: str)
         ("later", None),
     ],
 )
-def test_when_a_modification_is_taken_again_is_read_from_the_refusal(
-    time: str, moment: tuple[int, int, int] | None
-) -> None:
+def test_time_of_the_next_modification_is_read_from_the_refusal(time: str, moment: tuple[int, int, int] | None) -> None:
     expected = None if moment is None else datetime(2026, 11, 24, *moment, tzinfo=UTC)
     text = "You've reached the maximum modification rate per volume limit. Wait until"
     for message in (f"{text} {time} before you can issue the next modification request.", f"{text} {time}."):
@@ -755,7 +753,7 @@ def test_the_first_poll_comes_early_and_the_pauses_grow_to_five_seconds() -> Non
     assert clock.slept[-1] == 5.0
 
 
-def test_many_resources_are_one_question_each_two_hundred() -> None:
+def test_resources_are_polled_two_hundred_in_a_query() -> None:
     states = Answers("completed")
     waited(states, Wait(tuple(f"snap-{number:08x}" for number in range(401)), "completed"))
     assert [len(query.filters[0][1]) for query in states.queries[0]] == [200, 200, 1]
@@ -879,7 +877,7 @@ def test_failed_snapshot_ends_the_wait_for_the_others() -> None:
     assert len(states.queries) == 1
 
 
-def test_a_timeout_names_each_and_stops_in_time() -> None:
+def test_timeout_names_each_resource_and_stops_in_time() -> None:
     clock = Clock()
     with pytest.raises(WaitError) as failed:
         wait_for(
@@ -915,7 +913,7 @@ def test_only_differing_tags_are_reported() -> None:
     assert "Name" not in str(failed.value)
 
 
-def test_a_wait_of_a_thousand_names_ten() -> None:
+def test_wait_for_a_thousand_resources_names_ten() -> None:
     with pytest.raises(WaitError, match="and 990 more"):
         waited(Answers("pending"), Wait(tuple(f"snap-{number:08x}" for number in range(1000)), "completed"), limit=3)
 
@@ -923,7 +921,7 @@ def test_a_wait_of_a_thousand_names_ten() -> None:
 # --- on the sandbox ---
 
 
-def test_real_answers_have_a_date_that_is_the_sandboxs(sandbox: Sandbox) -> None:
+def test_answers_of_the_sandbox_have_its_date(sandbox: Sandbox) -> None:
     made = sandbox_gateway(sandbox)
     assert abs((made.now() - sandbox.now()).total_seconds()) < 60
 
@@ -971,7 +969,7 @@ def test_modifications_keys_and_the_default_encryption_are_read(sandbox: Sandbox
     ]
 
 
-def test_other_regions_and_accounts_are_asked_written_to_and_waited_for(sandbox: Sandbox) -> None:
+def test_calls_and_waits_reach_other_regions_and_accounts(sandbox: Sandbox) -> None:
     made, ec2 = sandbox_gateway(sandbox), sandbox.client()
     volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
     wait_on(made, [Wait((volume,), "volume_available")], 60)

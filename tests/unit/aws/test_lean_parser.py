@@ -53,7 +53,7 @@ def answer(operation: str, content: str) -> dict[str, Any]:
 
 
 def both(operation: str, content: str) -> tuple[Any, Any]:
-    """What the lean parser makes of an answer, and what botocore does."""
+    """The results of the lean parser and of botocore for an answer."""
     parsers = (parser_factory(read_time).create_parser("ec2"), EC2QueryParser(timestamp_parser=read_time))
     assert isinstance(parsers[0], LeanParser)
     lean, plain = (parser.parse(answer(operation, content), shape_of(operation)) for parser in parsers)

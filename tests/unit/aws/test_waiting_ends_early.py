@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A wait for a state that is not reached any more ends early, and says what to do."""
+"""A wait for a state that can no longer be reached ends early, and its message has a remedy."""
 
 from __future__ import annotations
 

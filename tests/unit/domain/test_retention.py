@@ -1,10 +1,10 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of ``keep``: worked cases of other tools' rules, as ours decide them, and what holds for all decisions.
+"""The rules of ``keep``: worked cases of other tools' rules, as ours decide them, and invariants of all decisions.
 
-The cases V1 to V50 are those that restic, borg, sanoid and DLM publish or whose rules give them. Where ours decide
-differently, the case's id says how the other one does.
+The cases V1 to V50 are those that restic, borg, sanoid and DLM publish or whose rules give them. If ours decide
+differently, the case's id shows the other tool's decision.
 """
 
 from __future__ import annotations
@@ -432,7 +432,7 @@ def test_v40_dense_snapshots_follow_the_rules() -> None:
 
 
 def test_v41_sparse_snapshots_follow_the_rules() -> None:
-    """As sanoid: a count is of what there is. Only a span lets them go for their age."""
+    """As in sanoid, a count applies to existing snapshots. Only a span deletes snapshots for their age."""
     times = ["2026-01-20", "2026-01-30", "2026-02-09", "2026-02-19", "2026-03-01"]
     assert kept(snapshots(*times), "2026-03-11", daily=3) == times[:1:-1]
     assert kept(snapshots(*times), "2026-03-11", daily_within="3d") == times[-1:]
@@ -511,7 +511,7 @@ def test_hours_are_those_of_the_wall_clock(zone: str, times: list[str], expected
 
 
 def test_the_place_of_a_snapshot_is_that_of_its_slot() -> None:
-    """Made late or not yet made: its slot's start is its bucket, age and reference, and StartTime decides the order."""
+    """A snapshot's slot gives its bucket, age and reference, however late it was taken, and StartTime gives the order."""
     late = Candidate("late", "vol", at("2026-11-22"), at("2026-11-23T00:05"))
     adopted = Candidate("adopted", "vol", at("2026-11-22T15:00"), at("2026-11-22T15:00"))
     today = Candidate("today", "vol", at("2026-11-23"), at("2026-11-23T18:59"))
@@ -526,7 +526,7 @@ def test_the_place_of_a_snapshot_is_that_of_its_slot() -> None:
 
 
 def test_the_newest_buckets_are_those_of_the_calendar() -> None:
-    """However late they were filled: of two hours it is the later one that counts."""
+    """Of two hours the later one counts, however late its snapshot was taken."""
     late = Candidate("late", "vol", at("2026-11-22T00:00"), at("2026-11-22T23:59"))
     adopted = Candidate("adopted", "vol", at("2026-11-22T15:00"), at("2026-11-22T15:00"))
     older = Candidate("older", "vol", at("2026-11-22T14:00"), at("2026-11-22T14:00"))
@@ -538,7 +538,7 @@ def test_the_newest_buckets_are_those_of_the_calendar() -> None:
 
 
 def test_age_is_asked_of_the_newest_of_a_bucket() -> None:
-    """The last one of a day may stand for a slot that is too old, and no other is asked in its place."""
+    """The last snapshot of a day may stand for a slot that is too old, and no other one takes its place."""
     times = ["2026-11-23T12:00", "2026-11-22T15:00"]
     late = Candidate("late", "vol", at("2026-11-22"), at("2026-11-22T23:59"))
     assert kept([*snapshots(*times), late], NOW, daily_within="24h") == times[:1]
@@ -565,7 +565,7 @@ def test_groups_are_decided_each_for_itself() -> None:
     assert kept([*old, *new], NOW, daily=2) == ["new-3", "new-2", "old-3", "old-2"]
 
 
-def test_nothing_is_decided_about_nothing() -> None:
+def test_no_candidates_give_no_decisions() -> None:
     assert decide([], parse_keep({"last": 1}), NOW) == {}
 
 
@@ -787,7 +787,7 @@ class CountingZone(tzinfo):
         return super().fromutc(dt)
 
 
-def test_a_hundred_thousand_are_converted_once_each() -> None:
+def test_hundred_thousand_snapshots_are_converted_once_each() -> None:
     """2000 volumes with a snapshot an hour for 50 hours, under all the rules there are."""
     zone = CountingZone()
     options = {**dict.fromkeys(COUNTS, 3), **dict.fromkeys(SPANS, "1d"), "last": 1, "within": "1h"}

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plans carried out, in memory and on the sandbox: each thing made once, whatever happens to the answers."""
+"""Plans carried out, in memory and on the sandbox: each resource is made once, even if answers get lost."""
 
 from __future__ import annotations
 
@@ -154,7 +154,10 @@ def test_a_snapshot_that_ends_in_error_fails_at_once_with_the_reason(world: Worl
 
 
 def test_a_snapshot_that_has_failed_at_once_is_not_looked_for(world: World) -> None:
-    """An instance may be held for it. Read again it is seen, and then once more, for the reason, by the wait."""
+    """An instance may be on hold meanwhile.
+
+    The snapshot is read once to see the failure, and once more by the wait, for its reason.
+    """
     world.see_at_once()
     make = snapshot(world.instance().block_devices[0].volume_id)
     world.fault("CreateSnapshot", kind="end", message="Client error: the key is disabled")
@@ -323,7 +326,7 @@ def test_token_that_the_plan_skipped_is_no_rival(world: World) -> None:
 
 
 def test_snapshot_of_another_volume_is_no_rival(world: World) -> None:
-    """As a copy of an earlier snapshot has."""
+    """A copy of an earlier snapshot has the same tags."""
     make, other = (snapshot(world.instance().block_devices[0].volume_id) for _each in range(2))
     strange = world.gateway.perform([other])[other.resource]
     world.pass_time(3)
@@ -458,7 +461,7 @@ def test_a_token_whose_instance_is_going_is_passed_over(world: World) -> None:
 
 
 @pytest.mark.parametrize("code", ["IdempotentInstanceTerminated", "IdempotentParameterMismatch"])
-def test_before_a_token_is_passed_over_the_living_one_is_looked_for(world: World, code: str) -> None:
+def test_living_instance_is_looked_for_before_its_token_is_passed_over(world: World, code: str) -> None:
     """A run before had passed over the token already."""
     start = launch(own_image(world))
     made = succeed(world, Stage((start,))).bindings
@@ -600,7 +603,7 @@ def test_a_volume_is_made_once_and_attached_once_whatever_gets_lost(world: World
 
 
 def test_changes_replace_the_state_seen_before(world: World) -> None:
-    """Also of what was planned, and without the wait."""
+    """This also holds for planned resources, and without the wait."""
     create, instance = volume(), world.instance().instance_id
     link = {"instance_id": instance, "device_name": "/dev/sdp"}
     outcome = succeed(
@@ -632,7 +635,7 @@ def test_a_token_that_brings_back_another_volume_is_passed_over(
     new = made_volume(world)
     assert new != lost
     assert [one.volume_id for one in ours(world)] == [new]
-    # EC2 says what has become of the first; there is nothing to look for.
+    # EC2's answer shows the fate of the first one, so no look is necessary.
     assert world.gateway.monotonic() - began < 10 or not isinstance(world, FakeWorld)
     assert made_volume(world) == new
 
@@ -683,7 +686,7 @@ def test_a_volume_that_another_instance_got_first_is_an_error_that_names_it(worl
     assert f"{made} should become attached to {mine} but is attached to {theirs} as /dev/sdp" in str(outcome.error)
 
 
-def test_one_volume_is_attached_to_several_in_one_stage(world: World) -> None:
+def test_one_volume_is_attached_to_several_instances_in_one_stage(world: World) -> None:
     ids = [world.instance().instance_id for _turn in range(3)]
     made = made_volume(world, volume(size=4, VolumeType="io2", Iops=100, MultiAttachEnabled=True))
     succeed(world, attach(made, *ids))
@@ -769,7 +772,7 @@ def device(world: World) -> str:
 @pytest.mark.parametrize("kind", ["close", "error"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_lost_modification_is_made_once(world: World, kind: str, when: str) -> None:
-    """Each would spend one of the volume's four of a day, and be refused while the first one is under way."""
+    """Each repeat would spend one of the volume's four modifications of a day."""
     target = device(world)
     world.fault("ModifyVolume", kind=kind, when=when)
     outcome = succeed(world, Stage((modify(target, 20),), (modified(target, 20),)))

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Forged tags on images and snapshots: `ami_bake` believes what EC2 recorded when they were made."""
+"""Forged tags on images and snapshots: `ami_bake` trusts the facts that EC2 recorded at their creation."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def scene(sandbox: Sandbox) -> Scene:
 
 @pytest.mark.parametrize("own_volume", [False, True])
 def test_image_of_something_else_does_not_pass_for_the_version(scene: Scene, own_volume: bool) -> None:
-    """Also not an image that the source's own volume was in at another time."""
+    """Nor does an image that has the source's own volume from another time."""
     forged, snapshot = scene.image("database", scene.web.root_volume_id if own_volume else "")
     scene.tag(forged, snapshot)
     ended = scene.bake()

@@ -287,7 +287,7 @@ def test_capture_of_another_source_is_not_deleted(method: str, fields: dict[str,
 
 @pytest.mark.parametrize("devices", ["root", "all"])
 @pytest.mark.parametrize("minute", [-1, 0, 1])
-def test_a_copy_of_a_capture_is_none(devices: str, minute: int) -> None:
+def test_copy_of_a_capture_is_no_capture(devices: str, minute: int) -> None:
     wanted = spec(devices=devices)
     copy = snapshot(wanted, SNAP3, "vol-ffffffff", minute=minute)
     own = (snapshot(wanted), *((snapshot(wanted, SNAP2, DATA),) if devices == "all" else ()))
@@ -408,7 +408,7 @@ def test_unclear_serving_instance_is_not_baked(source: str, trial: str | None, o
     else:
         planned = plan(wanted, successor, instance(state=old_state), made(spec()))
         assert planned.changes[0].parameters["Description"].startswith(f"web 2 from {NEW}, ")
-    # The version that the successor runs from is there, whoever serves.
+    # The version that the successor runs from exists, whichever instance serves.
     assert plan(spec(source_instance_id=source), successor, instance(state=old_state), made(spec())).is_empty
 
 
@@ -623,7 +623,7 @@ def test_run_without_changes_asks_four_queries() -> None:
     assert sorted(query.operation for query in queries) == expected
 
 
-def test_a_bake_asks_seven_a_capture_five() -> None:
+def test_bake_asks_seven_queries_and_a_capture_five() -> None:
     everything = [instance(state="running"), BASE_IMAGE, *VOLUMES]
     assert len(asked(spec(), everything)) == 7
     assert len(asked(spec(state="captured"), everything)) == 4
@@ -632,7 +632,7 @@ def test_a_bake_asks_seven_a_capture_five() -> None:
     assert len(asked(spec(), stopped)) == 8, "a source that is off may have a successor that has lost its tag"
 
 
-def test_an_id_that_is_known_to_be_the_living_one_saves_a_question() -> None:
+def test_id_of_a_known_living_instance_saves_a_query() -> None:
     literal = spec(follow_successor=False)
     assert [query.operation for query in asked(literal, [instance(), made(literal)])] == [
         "DescribeImages",

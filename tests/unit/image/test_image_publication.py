@@ -52,7 +52,7 @@ def test_attributes_converge_on_an_existing_image_and_its_copy(line: Line) -> No
         assert abs(datetime.fromisoformat(text) - created - timedelta(days=90)) <= timedelta(minutes=1)
 
 
-def test_attributes_change_and_go(line: Line) -> None:
+def test_attributes_are_changed_and_removed(line: Line) -> None:
     line.bake(copies=COPIES, deprecate_after="90d", deregistration_protection="enabled")
     line.steps(copies=COPIES, deprecate_after="30d", deregistration_protection="with_cooldown")
     assert both(line, "DeregistrationProtection") == ["enabled-with-cooldown"] * 2

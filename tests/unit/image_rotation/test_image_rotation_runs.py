@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`image_rotate` on the sandbox: each action, each guard with what it asks, refusals, and copies in other places."""
+"""`image_rotate` on the sandbox: each action, each guard with its queries, refusals, and copies in other places."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_entries_of_a_place_that_the_task_reads_are_laid_over() -> None:
     assert LAUNCH_PERMISSIONS.of(after, "ami-00000001", place) == ("1",)
     assert PARAMETER.of(after, "eu-west-1:/web", place) == "ami-00000001"
     assert after.image("(new image copy)", place) == Image("(new image copy)", name="web", place=place)
-    # A volume does not say where it is.
+    # A volume does not name its place.
     assert list(after.all(Volume)) == []
     assert after.here().resources == {}
 
@@ -192,7 +192,7 @@ def test_ids_of_earlier_tasks_are_known() -> None:
     guard(Plan((Stage((register("(new snapshot a)"),)),)), {"(new snapshot a)"})
 
 
-def test_two_of_a_kind_to_one_resource_in_one_stage_are_refused() -> None:
+def test_two_changes_of_a_kind_to_one_resource_in_a_stage_are_refused() -> None:
     twice = (
         change("CreateTags", "i-00000001", {"Tags": []}, after={}),
         change("CreateTags", "i-00000001", {"Tags": [1]}, after={}),

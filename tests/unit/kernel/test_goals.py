@@ -65,7 +65,7 @@ def test_each_state_has_its_verdict(goal: str, state: str) -> None:
     cls, _states, done, failed = TABLE[goal]
     verdict = judge(goal, cls("x", state=state))
     assert (verdict.done, verdict.failed) == (state in done, state in failed)
-    # Whether a volume can be modified is told by its modification.
+    # The latest modification of a volume shows whether it can be modified.
     assert state in verdict.seen or "modified" in verdict.seen
 
 
@@ -109,7 +109,7 @@ def test_a_start_that_ec2_gave_up_fails_and_an_old_answer_does_not() -> None:
         (None, False),
     ],
 )
-def test_healthy_needs_both_checks_of_a_running_one(checks: StatusChecks | None, done: bool) -> None:
+def test_healthy_needs_both_checks_of_a_running_instance(checks: StatusChecks | None, done: bool) -> None:
     verdict = judge("healthy", Instance("i-1", state="running"), checks)
     assert (verdict.done, verdict.failed) == (done, False)
     assert not judge("healthy", Instance("i-1", state="pending"), PASSED).done

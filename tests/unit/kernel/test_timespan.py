@@ -75,7 +75,7 @@ def at(text: str) -> datetime:
         pytest.param("1m", "2026-11-25T01:30Z", BERLIN, "2026-10-25T00:30Z", id="a time shown twice: the first"),
     ],
 )
-def test_a_span_before_a_moment(span: str, moment: str, zone: str, expected: str) -> None:
+def test_span_is_counted_back_from_a_moment(span: str, moment: str, zone: str, expected: str) -> None:
     assert parse_calendar_span(span, "within").before(at(moment), time_zone(zone, "timezone")) == at(expected)
 
 
@@ -105,7 +105,7 @@ def test_span_is_shown_as_written() -> None:
     assert parse_calendar_span(" 1y 2m\t3d ", "within").text == "1y2m3d"
 
 
-def test_the_spans_of_fixed_length_are_as_they_were() -> None:
+def test_spans_of_fixed_length_are_read() -> None:
     assert parse_span("1h 30min", "older_than") == timedelta(minutes=90)
     assert parse_span("90s", "older_than") == timedelta(seconds=90)
     with pytest.raises(SpecError, match="older_than: '1m'"):
@@ -168,12 +168,12 @@ def test_node_without_zone_data_accepts_utc_alone() -> None:
         ("1m", "2026-11-15T12:00Z", NEW_YORK, "2026-11-01T00:00-04:00"),
     ],
 )
-def test_the_slot_of_a_moment(every: str, moment: str, zone: str, expected: str) -> None:
+def test_moment_belongs_to_its_slot(every: str, moment: str, zone: str, expected: str) -> None:
     assert slot_value(slot_start(parse_every(every), at(moment), time_zone(zone, "timezone"))) == expected
 
 
 def starts(every: str, zone: str, first: str, last: str) -> list[str]:
-    """The values of the slots that a look at every full minute from *first* to *last* sees begin."""
+    """The values of the slots that begin from *first* to *last*, found by a look at every full minute."""
     moment, seen = at(first), list[str]()
     before = slot_value(slot_start(parse_every(every), moment - timedelta(minutes=1), ZoneInfo(zone)))
     while moment <= at(last):
@@ -245,7 +245,7 @@ def test_days_begin_at_midnight_also_where_the_clock_changes(zone: str, days: li
 @pytest.mark.parametrize("zone, change", CHANGES, ids=[f"{zone} {how}" for (zone, _at), how in CHANGES.items()])
 @pytest.mark.parametrize("every", EVERY.values(), ids=list(EVERY))
 def test_a_slot_begins_when_the_clock_first_shows_a_later_cut(every: Every, zone: str, change: str) -> None:
-    """The definition, read off the clock minute by minute: what is cut off it, and whether that was ever more."""
+    """The definition, minute by minute: a slot begins when the cut of the wall clock is later than ever before."""
 
     def cut(wall: datetime) -> datetime:
         if every.minutes is None:

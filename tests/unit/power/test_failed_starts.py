@@ -91,7 +91,7 @@ def test_pending_start_keeps_the_hold_until_it_runs(sandbox: Sandbox, web: Machi
 @pytest.mark.parametrize(
     ("reason", "spent"), [(TAKEN_BACK, False), ("Server.InternalError: no luck", False), (BY_USER, True)]
 )
-def test_hold_is_spent_by_a_start_that_stood(reason: str, spent: bool) -> None:
+def test_hold_is_spent_by_a_successful_start(reason: str, spent: bool) -> None:
     hold = Hold(NOW, NOW + timedelta(hours=1))
     code = reason.partition(":")[0]
     facts = {**stopped_at(NOW + timedelta(minutes=2)), "StateReason": {"Code": code, "Message": reason}}

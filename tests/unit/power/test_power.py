@@ -253,15 +253,15 @@ def test_remember_writes_which_instance_had_a_public_address_of_its_own() -> Non
     [
         ("running", None, True),
         ("running", HELD, False),
-        # Started since: what the tag remembers is over.
+        # The instance was started since then, so the hold is over.
         ("running", Hold(NOW - timedelta(days=2), NOW - timedelta(days=1)).value, True),
-        # No run has written it: it begins tomorrow, and no stop of today would be proven by it.
+        # No run has written this hold: it begins tomorrow, and would prove no stop of today.
         ("running", Hold(NOW + timedelta(days=1), NOW + timedelta(days=2)).value, True),
         ("stopping", None, False),
         ("stopped", None, False),
     ],
 )
-def test_remember_never_writes_over_a_record_that_holds(state: str, tag: str | None, written: bool) -> None:
+def test_remember_keeps_a_lasting_hold(state: str, tag: str | None, written: bool) -> None:
     made = plan(spec("stopped", remember=True), instance(state=state, tag=tag))
     assert ("CreateTags" in [change.action for change in made.changes]) is written
 
@@ -600,10 +600,10 @@ FORGOTTEN = [(["DeleteTags 1"], [])]
         # A run was ended after the launch: nobody serves, whether the successor is healthy or not.
         ("stopped", 24, "unproven", [*STARTED, *GIVEN_UP, *FORGOTTEN]),
         ("stopped", 24, "rejected", [*STARTED, *FORGOTTEN]),
-        # A way back was ended after the start.
+        # A rollback was interrupted after the start.
         ("running", 1, "unproven", [*GIVEN_UP, *FORGOTTEN]),
         ("running", 1, "rejected", FORGOTTEN),
-        # Started again before the successor was launched: the record was left behind.
+        # The predecessor was started again before the launch, so the hold is a leftover.
         ("running", 2.5, "unproven", FORGOTTEN),
         ("running", 24, "unproven", FORGOTTEN),
     ],
@@ -621,7 +621,7 @@ def test_predecessor_that_is_back_serves_and_its_successor_is_rejected(
         assert mark.parameters == {"Tags": [{"Key": "ec2ops:trial", "Value": "rejected"}]}
 
 
-def test_a_successor_that_serves_is_one() -> None:
+def test_serving_successor_stands_for_its_predecessor() -> None:
     old = instance(state="stopped", tag=OVER)
     with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {SUCCESSOR}"):
         plan(spec("restored"), old, on_trial("serving", hours=2))
@@ -684,7 +684,7 @@ def test_no_more_is_asked_than_the_plan_needs(
 
 
 @pytest.mark.parametrize(("count", "reads"), [(20, 20), (21, 0)])
-def test_stop_protection_is_read_for_up_to_twenty(count: int, reads: int) -> None:
+def test_stop_protection_is_read_for_up_to_twenty_instances(count: int, reads: int) -> None:
     ids = [f"i-{number:017x}" for number in range(count)]
     calls = operations(asked(spec("stopped", instance_ids=ids), *(instance(item) for item in ids)))
     assert calls.count("DescribeInstanceAttribute") == reads
@@ -770,7 +770,7 @@ def test_the_result_keeps_the_order_of_the_option() -> None:
     assert found[0]["tags"] == {"Name": "web"}
 
 
-def test_there_must_be_room_for_the_record() -> None:
+def test_hold_without_room_is_refused() -> None:
     full = {f"k{number}": "v" for number in range(49)}
     with pytest.raises(UnsafePlan, match=f"{ONE} has 50 tags, EC2's maximum.*Remove a tag"):
         plan(spec("stopped", remember=True), instance(tags=full))
@@ -789,7 +789,7 @@ def test_late_stop_is_rolled_back() -> None:
     assert stop.rollback_on == {"mismatch", "refused"}
     forgotten, start = (change for stage in stop.on_failure for change in stage.changes)
     assert (forgotten.action, start.action) == ("DeleteTags", "StartInstances")
-    # Which of the two it is, is asked right before.
+    # A query right before the change shows which of the two it is.
     assert [dict(query.filters)["instance-id"] for query in (*forgotten.unless, *start.unless)] == [(ONE,)] * 3
     assert plan(spec("stopped"), instance()).stages[-1].on_failure == (), "without a record there is nothing to compare"
 
@@ -829,7 +829,7 @@ def test_late_answer_leaves_no_instance_stopped_without_a_hold(world: World) -> 
 
 
 def partly_stopped(world: World) -> dict[str, Instance]:
-    """By name, two instances after the way back of a stop that EC2 has taken for the first one alone."""
+    """By name, two instances after the rollback of a stop that EC2 accepted only for the first one."""
     found = [world.instance(tags={"Name": name}) for name in ("web", "db")]
     record, stop = held_stop(found, world.gateway.region, world.gateway.now(), HOLD_TIME)
     first = dataclasses.replace(stop, changes=stop.changes[:1], waits=(), on_failure=())

@@ -205,7 +205,7 @@ def test_restored_starts_a_predecessor_whose_successor_lost_its_tag(sandbox: San
     assert ended.actions == ["StartInstances", "DeleteTags"]
     assert names_both(pair, ended.warnings)
     assert pair.states == ("running", "running")
-    # Nobody is ended then: both may have data.
+    # Then no instance is terminated, since both may have data.
     assert pair.relaunch().actions == []
     assert names_both(pair, pair.bake().warnings)
 

@@ -93,7 +93,7 @@ def goals(made: Plan) -> list[str]:
 
 
 def returning(made: Plan) -> list[Stage]:
-    """The stages with a way back to the old one; not those that only yield to another run's successor."""
+    """The stages whose rollback returns to the predecessor, without those that only yield to another run's successor."""
     return [stage for stage in made.stages if stage.on_failure and stage.rollback_on != {"superseded"}]
 
 
@@ -384,7 +384,7 @@ def test_more_tags_than_ec2_takes_are_refused() -> None:
         ({"facts": {"PublicIpAddress": "203.0.113.7"}, "elastic_ip": True}, None),
         ({"state": "stopped"}, None),
         ({"state": "stopped", "facts": {"PublicIpAddress": "203.0.113.7"}}, None),
-        # A held one has given its address back; the hold remembers it.
+        # A predecessor with a hold has released its address, which the hold records.
         ({"state": "stopped", "tags": {TAG: HELD_PUBLIC}}, True),
         ({"state": "stopping", "tags": {TAG: HELD_PUBLIC}}, True),
         ({"state": "stopped", "tags": {TAG: HELD}}, False),
@@ -431,7 +431,7 @@ def test_cpu_credits_are_carried_between_burstable_types(instance_type: str, cre
     info = {"InstanceStorageSupported": False}
     old = plain(instance_type=instance_type)
     made = launch(spec(), old, INSTANCE_TYPE.fact("t3.micro", info), CPU_CREDITS.fact(OLD, credit))
-    # EC2 tells credits for burstable types alone, and the question is asked for those alone.
+    # EC2 shows credits only for burstable types, so only these are asked for.
     assert made.parameters.get("CreditSpecification") == (expected if instance_type.startswith("t") else None)
 
 
@@ -814,7 +814,7 @@ def test_an_instance_that_is_not_there_is_refused(resources: tuple[Resource, ...
         (OLD, (successor(), plain(state="terminated"))),
         (OLD, (successor(), plain(state="terminated", tags={TAG: HELD}))),
         (OLD, (successor(),)),
-        # A predecessor further back is not ours to retire any more.
+        # This task does not retire an older predecessor.
         (OLDEST, (successor(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST, state="terminated"))),
     ],
 )

@@ -72,13 +72,13 @@ def test_a_copy_counts_by_its_tags() -> None:
     assert chosen(of_volume(late, copy, before=NOW - DAY)) == {V1: late.snapshot_id}
     with pytest.raises(SpecError, match=rf"taken at 2026-11-21T12:00:00Z: {late.snapshot_id}"):
         of_volume(late, copy, before=NOW - 3 * DAY)
-    # One that does not say when counts as no older than it is itself.
+    # A copy without a time counts with its own start time.
     unknown = snapshot(2 * DAY, copy="snap-2", tags={"ec2ops:taken": None})
     begun = NOW - 2 * DAY + timedelta(hours=1)
     assert chosen(of_volume(unknown, before=begun + timedelta(seconds=1))) == {V1: unknown.snapshot_id}
     with pytest.raises(SpecError, match=unknown.snapshot_id):
         of_volume(unknown, before=begun)
-    # Without tags nothing says of what it is.
+    # Without tags, no fact shows the source of a copy.
     with pytest.raises(SpecError, match="and no other snapshot"):
         of_volume(snapshot(DAY, copy="snap-1", tags={"ec2ops:source": None}))
 
@@ -181,7 +181,7 @@ def test_a_set_of_which_a_part_is_gone_is_not_whole() -> None:
     for others in ([], whole_set(DAY, V1, V2)):
         with pytest.raises(SpecError, match=r"no whole set.*1 of its 2 snapshots are gone"):
             of_instance(new[1], *others, before=NOW - DAY)
-    # Since then the instance does without the volume.
+    # Since then the instance has been without the volume.
     assert chosen(of_instance(*old, new[0], *whole_set(DAY, V1))) != chosen(found)
 
 

@@ -86,7 +86,7 @@ def shape(ec2: FakeEc2) -> list[Any]:
 
 def flow(*there: Resource, world_of: Mapping[str, Any] | None = None, **given: Any) -> Flow:
     def protected(ec2: FakeEc2) -> None:
-        """Nothing that was there before is gone, but for what a drill has left."""
+        """All earlier resources still exist, except the leftovers of drills."""
         found = ec2.resources
         assert set(SNAPSHOTS) <= found.keys()
         assert [one.resource_id for one in there if "drill" not in str(one) and one.resource_id not in found] == []

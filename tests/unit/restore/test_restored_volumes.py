@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which volumes with the tags of a restore, or of a drill, count, and what is said of the others."""
+"""The volumes with the tags of a restore or a drill that count, and the notes on the others."""
 
 from __future__ import annotations
 

@@ -374,7 +374,7 @@ def test_wait_lasts_until_the_volume_exists(sandbox: Sandbox) -> None:
     assert (done.failed, done.result["volumes"][0]["seconds"]) == ("", None)
 
 
-def test_changing_calls_of_a_refused_restore_are_none(sandbox: Sandbox) -> None:
+def test_refused_restore_makes_no_changing_call(sandbox: Sandbox) -> None:
     scene = begin(sandbox)
     sandbox.reset_log()
     early = (sandbox.now() - timedelta(days=3)).isoformat()

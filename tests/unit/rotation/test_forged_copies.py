@@ -146,7 +146,7 @@ def test_altered_slots_of_orphan_copies_delete_none(made: Any) -> None:
 
 
 def test_copy_has_the_facts_of_its_original() -> None:
-    """The number of volumes, the instance and the slot, which tags alone could say else."""
+    """The number of volumes, the instance and the slot, which a tag alone could falsify."""
     facts = f", 2 volumes, slot {TODAY}"
     parts = [replaced(one, facts) for one in snapshot_set(HOUR, 1, 1, 2)]
     alone = replaced(snapshot(HOUR, 3), f", attached to {I1}, slot {TODAY}")

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever becomes of the tags of originals, sets, copies, adopted, locked and shared snapshots: nothing is lost."""
+"""Any tags on originals, sets, copies, adopted, locked and shared snapshots: nothing is lost."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_slot_in_the_description_fills_it_without_the_tag() -> None:
 
 @pytest.mark.parametrize("value", [f"{TODAY[:10]}T00:00+00:00", "2026-11-23T00:00+00:00"])
 def test_one_slot_on_the_snapshots_of_many_deletes_none(value: str) -> None:
-    """As after a policy has begun to take fewer: what it took each hour is not the second of a day's slot."""
+    """A policy has changed to fewer snapshots: its hourly ones are not second snapshots of a day's slot."""
     hourly = [tagged(snapshot(number * HOUR), period=value) for number in range(1, 20)]
     plan = planned(Account.of(volume(1), hourly), keep={"last": 48}, create="never")
     assert deleted(plan) == set()

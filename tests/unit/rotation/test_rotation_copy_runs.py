@@ -28,7 +28,7 @@ def sandbox(quick_sandbox: Sandbox) -> Sandbox:
 
 
 def asked(sandbox: Sandbox) -> list[str]:
-    """The originals of which copies were asked for, in order, whatever came of it."""
+    """The originals of all requested copies, in order, whether or not EC2 made them."""
     return [entry["params"]["SourceSnapshotId"] for entry in sandbox.log(action="CopySnapshot")]
 
 
@@ -300,7 +300,7 @@ def test_an_original_is_shared_for_the_time_of_its_copy(sandbox: Sandbox) -> Non
 
 
 def test_two_accounts_that_copy_to_one_leave_each_others_alone(sandbox: Sandbox) -> None:
-    """Under the same name, from the same region, with other rules and other tags."""
+    """The policies have one name and one region, and different rules and tags."""
     mine = Scene(sandbox, 3, "data")
     theirs = "222222222222"
     (other,) = sandbox.seed({"account": theirs, "volume": {"name": "other"}}).values()

@@ -124,7 +124,7 @@ def test_snapshot_protected_during_the_wait_is_kept(sandbox: Sandbox, guard: str
     # Only the deletion of the newest of them depends on today's snapshot. The others do not wait.
     held, gone = old[1], {old[2], old[3]}
     given = options(volume)
-    if guard == "managed":  # what a policy made is another controller's only by AWS's own tags
+    if guard == "managed":  # only AWS's own tags show that another controller manages a policy's snapshot
         start = sandbox.now().replace(hour=3, minute=0, second=0, microsecond=0) - timedelta(days=2)
         row = {"volumes": [volume], "times": [start.isoformat()], "tags": {"by": "cron"}, "name": "a"}
         adopted = {"a": sandbox.seed({"snapshots": [row]})["a"][0]}
@@ -143,7 +143,7 @@ def test_snapshot_protected_during_the_wait_is_kept(sandbox: Sandbox, guard: str
     assert kept["reason"]
     (warning,) = [text for text in ran.warnings if held in text]
     assert kept["reason"] in warning
-    # The plan is the one that was approved; the result says what became of it.
+    # The plan is the approved one, and the result shows its outcome.
     assert entries(ran) == entries(checked)
     assert ran.result["plan_hash"] == checked.result["plan_hash"]
     assert ran.result["counts"]["deleted"] == len(gone)

@@ -142,7 +142,7 @@ def test_volume_on_an_outpost_is_left_out_by_name() -> None:
     assert str(plan.refused).startswith(f"{V1} is on an Outpost")
 
 
-def test_selected_by_tag_too() -> None:
+def test_volume_on_an_outpost_selected_by_tag_is_left_out() -> None:
     there = [volume(1, outpost_arn=OUTPOST, tags={"a": "b"}), volume(2, tags={"a": "b"})]
     plan = planned(Account.of(there), select={"tags": {"a": "b"}})
     assert taken(plan) == [V2]

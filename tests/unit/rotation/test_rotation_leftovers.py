@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`snapshot_rotate`: what a changed task leaves behind is named in a warning."""
+"""`snapshot_rotate`: a warning names the snapshots that a changed task leaves behind."""
 
 from __future__ import annotations
 

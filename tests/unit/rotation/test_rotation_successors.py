@@ -75,7 +75,7 @@ def volumes_of(*numbers: int) -> set[str]:
         (Account.of(old("running"), successor("unproven")), {1}),
         # Only the tag says so, and the successor is the one that runs.
         (Account.of(old("stopped"), successor("rejected")), {1, 2}),
-        # Nothing else is left to stand for it.
+        # No other instance is left that could stand for it.
         (Account.of(successor("unproven")), {2}),
         # It is not retired (old_instance: keep), or somebody went back to it.
         (Account.of(old("running"), successor(None)), {1, 2}),

@@ -119,7 +119,7 @@ def test_the_other_places_are_copied_to(sandbox: Sandbox) -> None:
 
 
 def test_originals_shared_with_a_silent_account_are_not_unshared(sandbox: Sandbox) -> None:
-    """Its copy may be under way, and nobody can say."""
+    """Its copy may be under way, and no answer shows it."""
     scene = Scene(sandbox, 1, "data")
     sandbox.configure(durations={"snapshot_copying": 3600})
     place = {"region": ELSEWHERE, "profile": VAULT, "keep": {"daily": 1}}

@@ -65,7 +65,7 @@ class Line:
         return sorted(str(next(iter(one.values()))) for one in answer["LaunchPermissions"])
 
     def volumes_for(self, snapshot_id: str, region: str = REGION, account: str | None = None) -> list[str]:
-        """Who may create volumes from a snapshot."""
+        """The accounts that may create volumes from a snapshot."""
         answer = self.ec2(region, account).describe_snapshot_attribute(
             SnapshotId=snapshot_id, Attribute="createVolumePermission"
         )

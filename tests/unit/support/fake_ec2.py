@@ -5,7 +5,7 @@
 
 It knows what the engine and the planners rely on: asynchronous states, client tokens, unique image names, devices and
 attachments, modifications and their daily budget, the content of volumes, delayed visibility, lost answers. The cases
-of the engine that run on it run on the sandbox too, so it cannot drift from what EC2 does.
+of the engine that run on it run on the sandbox too, so it cannot drift from EC2.
 """
 
 from __future__ import annotations

@@ -87,8 +87,9 @@ def run(
     alone: bool = True,
     **given: Any,
 ) -> Ended:
-    """One task, ended in one way or the other. A run that changes is compared with its plan, if nobody else makes calls
-    meanwhile (*alone*).
+    """One task, run to its success or failure.
+
+    A run that changes is compared with its plan, if nobody else makes calls meanwhile (*alone*).
     """
     shell = _Shell(options(module, **given), check)
     # A process takes longer to start than reads are late; here the run before may have ended just now.

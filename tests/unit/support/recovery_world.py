@@ -20,7 +20,7 @@ _numbers = iter(range(1, 1_000_000))
 
 
 def snapshot(age: timedelta = DAY, of: str = V1, *, copy: str = "", **fields: Any) -> Snapshot:
-    """One that the policy made; a *copy* of that id begins an hour after its original."""
+    """A snapshot that the policy made; a *copy* of that id begins an hour after its original."""
     start = NOW - age
     tags = {
         "ec2ops:policy": "p",

@@ -118,7 +118,7 @@ def days(count: int, of: int | str = 1, first: int = 1, **given: Any) -> list[Sn
 
 
 class Account(FakeEc2):
-    """All that there is in one region. Its answers are what the plans of `snapshot_rotate` know."""
+    """All resources of one region. Its answers are what the plans of `snapshot_rotate` know."""
 
     @classmethod
     def of(cls, *resources: Resource | Iterable[Resource]) -> Account:
@@ -138,7 +138,7 @@ def look(spec: RotationSpec, account: Account, now: datetime = NOW) -> State:
 
 
 def planned(account: Account, now: datetime = NOW, /, **given: Any) -> Plan:
-    """The plan, looked over as the runner does."""
+    """The plan, checked as the runner does."""
     spec = parsed(**given)
     plan = FEATURE.plan(spec, look(spec, account, now), now)
     return guard(plan)

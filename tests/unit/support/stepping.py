@@ -82,7 +82,7 @@ class StepGateway:
 
 
 class StepWatch:
-    """A poll loop in which every goal is reached at the first poll, but for the failing ones."""
+    """A poll loop in which every goal is reached at the first poll, except the failing ones."""
 
     def __init__(self, gateway: StepGateway, failing: Mapping[object, str]) -> None:
         self._gateway = gateway

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Declarations for `ebs_volume_spec`, and their plans: made, held against cases, and carried out.
 
-Every plan of a case is laid over what there is, as a check run does, and carried out by `Ec2`, which is as strict as
-EC2: in both worlds there must be nothing left to do.
+Every plan of a case is predicted as in a check run, and carried out by `Ec2`, which is as strict as EC2. In both
+worlds, nothing may be left to do.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def no(
 
 
 def told(spec: VolumesSpec, state: State, bindings: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The module's ``volumes``, value by value, but for what is not predicted, such as the account's default key."""
+    """The module's ``volumes``, value by value, without those that a plan does not predict, such as the default key."""
     rows = substitute(planner.FEATURE.result(spec, state)["volumes"], bindings or {})
     keyed = {entry.name for entry in spec.volumes if entry.kms_key_id is not None}
     return {
@@ -114,7 +114,7 @@ def under_way(ec2: Ec2) -> bool:
 
 
 def assert_last_snapshots(spec: VolumesSpec, plan: Plan, ec2: Ec2) -> None:
-    """A deleted volume leaves a last snapshot, completed before: unless it never was anything but a copy."""
+    """A deleted volume leaves a last snapshot that was completed before, unless the volume was only an unused copy."""
     for change in plan.changes if spec.final_snapshot else ():
         if change.action == "DeleteVolume" and not of_no_use(ec2.resources[change.resource]):
             assert has_last_snapshot(change, plan, ec2)

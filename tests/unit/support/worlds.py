@@ -44,7 +44,7 @@ class World(Protocol):
     def pass_time(self, seconds: float) -> None: ...
 
     def lasting(self, what: str, seconds: float) -> AbstractContextManager[None]:
-        """Inside, what is begun takes so long: "snapshot", "terminate", a volume's "create", "delete", "optimize"."""
+        """Inside, new changes take so long: "snapshot", "terminate", a volume's "create", "delete", "optimize"."""
 
     def existing(self, kind: str) -> list[Any]:
         """All resources of the kind, also those that reads do not show yet."""

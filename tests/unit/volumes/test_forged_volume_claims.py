@@ -78,7 +78,7 @@ def test_stale_final_snapshot_is_not_the_last_one(sandbox: Sandbox, how: str) ->
     (final,) = ended.result["final_snapshots"]
     assert final["snapshot_id"] != stale
     assert texts(sandbox, final["snapshot_id"]) == written
-    # One of an interrupted run goes; one of long ago may be somebody's record.
+    # A snapshot of an interrupted run is deleted. An old one may be somebody's record.
     if how == "retagged, long ago":
         assert stale in snapshots(sandbox)
         assert any(stale in warning for warning in ended.warnings)

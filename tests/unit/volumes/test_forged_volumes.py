@@ -240,7 +240,7 @@ VALUES = st.sampled_from(
 
 @st.composite
 def forged_worlds(draw: st.DrawFn) -> tuple[Ec2, Ec2]:
-    """One world twice, without and with tags of a stranger's on all that runs of the declaration did not make.
+    """One world twice, without and with forged tags on all resources that runs of the declaration did not make.
 
     The strangers are a detached volume, one that is attached to another instance, and two snapshots.
     """
@@ -338,7 +338,7 @@ def test_strangers_volume_is_not_used_for_one_that_is_made(sandbox: Sandbox) -> 
     }
     made = run(sandbox, **given).result["volumes"][0]["volume_id"]
     web.ec2.delete_volume(VolumeId=made)
-    # The client token of the first one is spent, so it is looked for what was made with it.
+    # The client token of the first volume is spent, so the run looks for the volume that was made with it.
     sandbox.move_clock(60)
     forged = strangers_volume(sandbox)
     tag(sandbox, forged, spec=f"restore/{real}", volume=real)

@@ -336,7 +336,7 @@ def test_an_unresolved_key_is_a_warning() -> None:
     assert KEY in warning
 
 
-def test_all_that_cannot_be_mended_is_named_at_once() -> None:
+def test_all_refused_differences_are_named_at_once() -> None:
     ec2 = Ec2(instance(), volume(1, name="data", zone=OTHER_ZONE, encrypted=True, kms_key_id=KEY))
     with pytest.raises(UnsafePlan) as refused:
         plan_of(declared({"name": "data", "encrypted": True, "kms_key_id": OTHER_KEY}), ec2)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Multi-attach of an existing io2 volume: it is enabled only while the volume is off, and it keeps the type."""
+"""Multi-attach of an existing io2 volume: it is enabled only while the volume is detached, and it keeps the type."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A volume that is itself on an Outpost: nothing is made of it in the region, nor is it attached to what is there."""
+"""A volume on an Outpost: the region gets no snapshot or copy of it, and no instance there gets the volume."""
 
 from __future__ import annotations
 

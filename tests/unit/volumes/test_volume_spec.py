@@ -188,7 +188,7 @@ ACCEPTED: list[Entry] = [
     {"volume_type": "io1", "size": 1280, "iops": 64000},
     {"volume_type": "io2", "size": 4, "iops": 4000},
     {"volume_type": "io2", "size": 256, "iops": 256000},
-    # without a size, the ratio is for EC2's state to tell
+    # without a size, only EC2's state shows the ratio
     {"volume_type": "gp3", "iops": 80000},
     # throughput
     {"volume_type": "gp3", "throughput": 125},

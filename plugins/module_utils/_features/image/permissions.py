@@ -133,7 +133,7 @@ class Sharing:
         return self._access(VOLUME_PERMISSIONS, name, declared)
 
     def _but_owner(self, names: Iterable[str]) -> tuple[str, ...]:
-        # EC2 accepts a grant to the owner. For a snapshot, it does not show it afterwards.
+        # EC2 accepts a grant to the owner. On a snapshot, EC2 does not show that grant afterwards.
         return tuple(name for name in names if name != self._holding.account)
 
     def _access(self, kind: AccessKind, resource: str, declared: tuple[str, ...] | None) -> Access:

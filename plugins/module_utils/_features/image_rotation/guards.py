@@ -173,7 +173,10 @@ class Guards:
 
     @property
     def refusals(self) -> list[StorageError]:
-        """Return AWS's refusals of the guards' queries. A joint query that each guard has asked again is left out."""
+        """Return AWS's refusals of the guards' queries.
+
+        A refused joint query is left out once each guard has asked for itself.
+        """
         joint = set(self._joint(image.image_id for image in self.line.leaving))
         if len(self._looked_for) == 1:
             joint = set()

@@ -151,7 +151,7 @@ def _as_gp3(inventory: Inventory, volume: Volume, finding: str, iops: int, mibps
 
 
 def _encryption(inventory: Inventory, volume: Volume) -> str:
-    """Return the task that exchanges the volume for an encrypted copy, empty for one that EBS cannot exchange so."""
+    """Return the task that exchanges the volume for an encrypted copy, or an empty text if EBS cannot exchange it."""
     holders = inventory.holders(volume)
     if len(holders) != 1 or holders[0].root_volume_id == volume.volume_id:
         return ""

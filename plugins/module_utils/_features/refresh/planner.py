@@ -192,7 +192,11 @@ def _waiting(
     """
     about = former.refresh_id if former is not None else ""
     refreshed = Wait((group.name,), "refreshed", final=True, about=about)
-    back = () if spec.on_failure == KEEP else (_ending(spec, state, group, target, _Ours(group, target, _known_now(state, target))),)
+    back = (
+        ()
+        if spec.on_failure == KEEP
+        else (_ending(spec, state, group, target, _Ours(group, target, _known_now(state, target))),)
+    )
     stage = Stage(changes, (refreshed,), back, ROLL_BACK_ON if back else frozenset())
     return apart([stage, _serving(spec, group, target)], "refresh")
 

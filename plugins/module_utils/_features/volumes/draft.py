@@ -82,7 +82,7 @@ class Draft:
     devices: Devices
     asked: list[Query] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    # Why instances, entries and purges are refused, by what is refused. The others are carried out.
+    # The reasons why instances, entries and purges are refused. The others are carried out.
     refusals: dict[str, StorageError] = field(default_factory=dict)
     # The entry of each resource that the plan changes, by its label.
     labels: dict[str, str] = field(default_factory=dict)

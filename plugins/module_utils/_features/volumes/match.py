@@ -113,7 +113,7 @@ def require_ours(match: Match, state: State) -> None:
     held = sorted(
         f"{link.instance_id} as {link.device_name}"
         for link in strangers(match, state)
-        # Who holds the volume is asked only once it is known.
+        # The run asks who holds the volume only once the volume is known.
         if state.instance(link.instance_id) is not None
         or state.was_asked("DescribeInstances", "instance-id", link.instance_id)
     )
