@@ -13,10 +13,11 @@ description:
   - Applies rules of retention to the versions of an AMI that M(ec2ops.storage.ami_bake) made. The action applies to the
     versions that no rule of O(keep) keeps. RV(decisions) and C(--diff) give the reasons for every decision.
   - The module finds the versions by the tag C(ec2ops:image). A version counts if a fact of EC2 agrees with the tag. The
-    fact is its description, its name, or the description of one of its snapshots. For a copy, it is the image that EC2
-    copied it from. The module keeps other images with the tag and does not count them, and a warning names them.
+    fact is the description or the name of the version, or the description of one of its snapshots. For a copy, the fact
+    is EC2's record of the source image. The module keeps other images with the tag and does not count them, and a
+    warning names them.
   - Guards keep versions that no rule keeps but that something uses. See O(guards). If the run has waited for
-    predecessors, the guards look again right before the action.
+    predecessors, the guards check again right before the action.
   - The rules always keep the newest available version. A disabled version displaces no other version.
   - If AWS does not answer a guard, for example for lack of a permission, the guard keeps the versions that it asks
     about. The module decides on all other versions. Then the task fails with the message of AWS.
@@ -403,8 +404,8 @@ decisions:
       returned: always
     guard:
       description:
-        - The guard that keeps the version. C(unused_for) if O(unused_for) keeps it. C(depends) if it has no room for
-          the tag that claims it, if AWS does not answer about its snapshots, or if it has lost its tags during the
+        - The guard that keeps the version. C(unused_for) if O(unused_for) keeps it. C(depends) if the AMI has no room
+          for the tag that claims it, if AWS does not answer about its snapshots, or if it has lost its tags during the
           run. Null otherwise.
       type: str
       returned: always

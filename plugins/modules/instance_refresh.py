@@ -45,7 +45,8 @@ options:
     description: The versions of single groups by their names, in place of O(version).
     type: dict
   launch_template_id:
-    description: The id of the launch template that O(version) belongs to. The module refuses a group with another one.
+    description: The id of the launch template that O(version) belongs to. The module refuses a group with another
+      launch template.
     type: str
   preferences:
     description:

@@ -77,8 +77,8 @@ options:
     default: 30d
   unused_after:
     description:
-      - An image without users becomes a finding this time after its last launch, or after its creation if nobody has
-        launched it.
+      - An image without users becomes a finding once this time has passed since its last launch. If nobody has launched
+        it, the time counts from its creation.
     type: str
     default: 90d
   copy_regions:
@@ -265,8 +265,8 @@ summary:
       description: The number of volumes with a policy, with late recovery points, with copies and with drills.
       type: dict
     at_risk:
-      description: The volume most at risk. An attached one without a recovery point comes first, then the latest one
-        against its target, then unattached volumes. Null if none is late.
+      description: The volume most at risk. An attached volume without a recovery point comes first, then the volume
+        whose recovery point is the oldest against its target, then unattached volumes. Null if no volume is late.
       type: str
   sample: {"findings": {"high": 1, "medium": 2, "low": 0, "info": 0}, "at_risk": "vol-0a1b2c3d4e5f60718"}
 prices:
