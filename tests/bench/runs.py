@@ -73,7 +73,7 @@ class Run:
 
     @property
     def changed(self) -> bool:
-        """Whether a task said that it changed something."""
+        """Whether a task reported a change."""
         return any(task.outcome == "changed" for task in self.tasks)
 
     @property
@@ -95,7 +95,7 @@ class Cost:
 
 
 class Bench:
-    """A sandbox, and what is run on it and watched."""
+    """A sandbox, and the watched runs on it."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self.sandbox = sandbox
@@ -202,7 +202,7 @@ class Bench:
 
 
 def cpu_of_children() -> float:
-    """Seconds that the processes computed that this one, and its children, have started and seen end."""
+    """Seconds of computing of all ended processes that this one and its children have started."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Each module as a user runs it: check, run, check again, run again, and the sandbox's log compared with the plan.
 
-The four steps of a case are four tasks of one ansible-playbook run, which is what makes forty of them affordable.
+The four steps of a case are four tasks of one ansible-playbook run, so that forty cases are affordable.
 """
 
 from __future__ import annotations

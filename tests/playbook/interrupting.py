@@ -161,7 +161,7 @@ class Begun:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, in whatever way."""
+        """Whether it has ended, in any way."""
         return self._process.poll() is not None
 
     def kill_all(self) -> None:

@@ -66,7 +66,7 @@ def check_run_check_run(
 
 @pytest.mark.cores
 def test_one_host_for_each_instance(sandbox: Sandbox, web: Web) -> None:
-    """The hosts need not be reachable; what they have in common is a variable of their group."""
+    """The hosts need not be reachable. They share a variable of their group."""
     other = seed_web(sandbox, REGION, "other")
     log = {"name": "log", "size": 5}
     volumes = {
@@ -96,7 +96,7 @@ def test_one_host_for_each_instance(sandbox: Sandbox, web: Web) -> None:
 
 
 def test_a_list_on_one_host(sandbox: Sandbox, web: Web) -> None:
-    """Several declarations; two that choose devices on one instance do not choose the same one, in a check run too."""
+    """Several declarations: two that choose devices on one instance choose different ones, in a check run too."""
     other = seed_web(sandbox, REGION, "other")
     given = {
         "apply_volume_specs_delegate_to": "localhost",

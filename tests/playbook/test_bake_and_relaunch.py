@@ -216,7 +216,7 @@ def test_a_refused_launch_leaves_the_source_running(sandbox: Sandbox, web: Web, 
 
     sandbox.refuse()
     again = run_playbook(sandbox, PLAYBOOK, given)
-    # The source has written since, and a hold is to lose nothing.
+    # The source has written since, and with a hold no write may be lost.
     assert (again.status == 0) is not hold, again.output
     assert ("has run since" in "".join(again.failures)) is hold
     assert len(own_images(sandbox)) == len(own_snapshots(sandbox)) == 1

@@ -30,7 +30,7 @@ def backup(sandbox: Sandbox, volume_id: str) -> str:
 
 
 def forged_volumes(sandbox: Sandbox, web: Web, tags: dict[str, str]) -> dict[str, str]:
-    """Volumes with *tags* that no run made, by what is wrong with them."""
+    """Volumes with *tags* that no run made, by their fault."""
     ec2 = sandbox.client("ec2", REGION)
     written = [{"Key": key, "Value": value} for key, value in tags.items()]
     with at_once(sandbox):
@@ -69,7 +69,7 @@ def test_drill_deletes_no_volume_that_only_its_tags_call_a_drills(sandbox: Sandb
         assert any(volume_id in note and words in note for note in notes), notes
 
 
-def test_volume_that_only_its_tags_call_restored_keeps_nothing_from_being_restored(sandbox: Sandbox, web: Web) -> None:
+def test_forged_restored_volume_prevents_no_restore(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     snapshot = backup(sandbox, volume)
     forged = forged_volumes(sandbox, web, {"ec2ops:spec": f"restore/{volume}", "ec2ops:volume": volume})

@@ -47,7 +47,7 @@ def restore(sandbox: Sandbox, *, check: bool = False, **given: Any) -> Run:
 
 
 def restored(sandbox: Sandbox, **given: Any) -> list[dict[str, Any]]:
-    """Check, run, check again, run again, each compared with what was done. Returns the volumes of the run's result."""
+    """Check, run, check again, run again, each compared with its calls. Returns the volumes of the run's result."""
     check = restore(sandbox, check=True, **given)
     assert check.status == 0, check.output
     sandbox.reset_log()
@@ -64,7 +64,7 @@ def restored(sandbox: Sandbox, **given: Any) -> list[dict[str, Any]]:
 
 
 def again(sandbox: Sandbox, volumes: list[dict[str, Any]], **given: Any) -> None:
-    """A check and a run that change nothing, and know what was restored."""
+    """A check and a run that change nothing, and name the restored volumes."""
     sandbox.reset_log()
     for check in (True, False):
         run = restore(sandbox, check=check, **given)
@@ -135,7 +135,7 @@ def test_volume_is_restored_as_of_a_time(sandbox: Sandbox, web: Web) -> None:
     }
     assert content(sandbox, newest["volume_id"]) == content(sandbox, tuesday)
     assert texts(content(sandbox, newest["volume_id"])) == ["monday", "tuesday"]
-    # Newer snapshots of it change nothing: what was restored is in use by now.
+    # Newer snapshots of it change nothing: the restored volumes are in use by now.
     ec2.create_snapshot(
         VolumeId=newest["volume_id"],
         TagSpecifications=[{"ResourceType": "snapshot", "Tags": [{"Key": "ec2ops:source", "Value": volume}]}],

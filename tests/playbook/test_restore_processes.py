@@ -45,7 +45,7 @@ class Lost:
         return {f"restore_volumes_{name}": value for name, value in wanted.items()}
 
     def new_volumes(self) -> dict[str, dict[str, Any]]:
-        """By the snapshot that it was made from, each volume that has come since."""
+        """Each later volume, by the snapshot that it was made from."""
         found = self.sandbox.client("ec2", REGION).describe_volumes()["Volumes"]
         new = [volume for volume in found if volume["VolumeId"] not in self.volumes]
         by_snapshot = {volume["SnapshotId"]: volume for volume in new}

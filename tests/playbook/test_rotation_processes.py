@@ -268,7 +268,7 @@ class End:
         return sandbox.add_fault(self.action, kind="pause", when=self.when, occurrence=self.which, match=match)
 
     def await_reached(self, run: Begun, sandbox: Sandbox, fault: str) -> None:
-        """Waits until the run is there."""
+        """Waits until the run has reached the moment."""
         run.await_held(fault, calls=self.held)
         if not self.trace:
             until(lambda: performed(sandbox, self.action) == self.done, f"{self.done} {self.action}")

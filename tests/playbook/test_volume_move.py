@@ -52,7 +52,7 @@ def tag(sandbox: Sandbox, resource_id: str, tags: Mapping[str, str]) -> None:
 
 
 def holders(sandbox: Sandbox, volume_id: str) -> dict[str, str]:
-    """Instance id to device, of what the volume is attached to."""
+    """The volume's attachments: the device by instance id."""
     volume = described_volume(sandbox, volume_id)
     return {} if volume is None else {link["InstanceId"]: link["Device"] for link in volume["Attachments"]}
 

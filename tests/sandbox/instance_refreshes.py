@@ -303,7 +303,7 @@ def cancel_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
 
 @other_action("autoscaling:RollbackInstanceRefresh")
 def roll_back_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
-    """The way back of the active refresh."""
+    """The rollback of the active refresh."""
     group = _group(world, entry)
     refresh = _active(group)
     if refresh.status not in ("Pending", "InProgress", "Baking") or not _is_reversible(group, refresh.desired):

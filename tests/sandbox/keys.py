@@ -65,7 +65,7 @@ def _find(account: str, region: str, key: str) -> Any:
 
     try:
         return kms_backends[account][region].describe_key(key)
-    except (KeyError, AttributeError):  # what moto raises for an unknown key, and for an unknown alias
+    except (KeyError, AttributeError):  # moto's errors for an unknown key, and for an unknown alias
         return None
 
 

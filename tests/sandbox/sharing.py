@@ -156,7 +156,7 @@ def enable_block_public_access(request: Request) -> Shape:
 
 @action("DisableSnapshotBlockPublicAccess")
 def disable_block_public_access(request: Request) -> Shape:
-    """Allow public sharing; what was hidden is public again."""
+    """Allow public sharing; hidden snapshots are public again."""
     request.dry_run_gate()
     request.home.block_public_access = "unblocked"
     return {"State": "unblocked"}

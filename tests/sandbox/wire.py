@@ -274,7 +274,8 @@ _SCALARS: dict[str, Reader] = {
 
 Writer = Callable[[Any, list[str]], None]
 
-# Also what XML 1.0 does not allow at all; EC2 cannot send it, and one such tag must not spoil a whole page.
+# This includes characters that XML 1.0 does not allow at all. EC2 cannot send them, and one such tag must not spoil a
+# whole page.
 _UNSAFE = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"}
 

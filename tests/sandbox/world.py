@@ -108,7 +108,7 @@ def stamp(moment: datetime) -> str:
 
 @dataclass(slots=True)
 class Mark:
-    """One write: when it was made, what was written ("tick", or a test's own text), by whom (an instance id, or "")."""
+    """One write: its time, its text ("tick", or a test's own), and its writer (an instance id, or "")."""
 
     time: datetime
     text: str
@@ -169,7 +169,7 @@ class Attachment:
 
 @dataclass(slots=True)
 class Modification:
-    """One ModifyVolume: what was asked of a volume, and when each of its states ends."""
+    """One ModifyVolume: the requested values, and the end of each of its states."""
 
     started: datetime
     modified: datetime
@@ -273,7 +273,7 @@ class Tiering:
         return f"{self.kind}-failed" if self.failure else f"{self.kind}-completed"
 
     def succeeded(self, now: datetime) -> bool:
-        """Whether it is over, and did what it was to do."""
+        """Whether it is over and successful."""
         return now >= self.done and not self.failure
 
     def progress(self, now: datetime) -> int:
@@ -693,7 +693,7 @@ class Region:
 
     @property
     def snapshots(self) -> dict[str, Snapshot]:
-        """The account's snapshots that are there now: one that was deleted while pending goes when it completes."""
+        """The account's existing snapshots: one that was deleted while pending disappears when it completes."""
         if self._doomed:
             now = self.world.clock.now()
             for one in [one for one in self._doomed.values() if now >= one.completes]:
@@ -749,7 +749,7 @@ class Region:
                 one.end(moment, self.moment("fast_restore_disabling", moment), LIFECYCLE_TRANSITION)
 
     def end_unshared_fast_restores(self, moment: datetime) -> None:
-        """Disable what other accounts enabled on snapshots of this one that they may no longer use."""
+        """Disable the fast restores of other accounts on snapshots that they may no longer use."""
         for other in self.world.regions():
             if other.name == self.name and other.account != self.account:
                 for snapshot_id in {one.snapshot_id for one in other.fast_restores.values()}:

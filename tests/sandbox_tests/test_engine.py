@@ -1,7 +1,8 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way of a call: who calls, what may be called, DryRun, client tokens, moto beside it, the log, and HTTP itself."""
+"""The way of a call through the sandbox: caller, known actions, DryRun, client tokens, moto, the log, and HTTP itself.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from sandbox.client import Sandbox
 
-#: An EC2 action that nothing else in the sandbox handles: the tests' own handler stands for any.
+#: An EC2 action without another handler in the sandbox, for the handlers of the tests.
 NAME = "CreatePlacementGroup"
 
 
@@ -328,7 +329,7 @@ def makes(handle: Any) -> dict[str, Any]:
     return kept
 
 
-def test_a_token_makes_one_thing_and_a_replay_shows_its_present_state(sandbox: Sandbox, makes: Any) -> None:
+def test_token_makes_one_resource_and_a_replay_shows_its_present_state(sandbox: Sandbox, makes: Any) -> None:
     def make(name: str, region: str = "us-east-1", **more: Any) -> Any:
         return sandbox.client("ec2", region).create_placement_group(GroupName=name, **more)["PlacementGroup"]
 

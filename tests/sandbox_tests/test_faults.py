@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults on demand and EC2's token buckets, seen by a client: what it gets, and whether the effect took place."""
+"""Faults on demand and EC2's token buckets, as a client sees them: its answer, and whether the effect took place."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def test_buckets_have_ec2s_published_sizes() -> None:
 
 
 def drawn(buckets: Buckets, world: World, action: str, now: datetime, region: str = "r", **params: Any) -> int:
-    """How many calls in a row are let through at one moment."""
+    """The number of calls in a row that are let through at one moment."""
     from sandbox.errors import Ec2Error
 
     request = Request(action, params, "1" * 12, region, now, world)

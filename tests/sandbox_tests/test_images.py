@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""AMIs against what is known of EC2: registered, made from instances, copied, disabled, deregistered, referred to."""
+"""AMIs against the known facts of EC2: registered, made from instances, copied, disabled, deregistered, referred to."""
 
 from __future__ import annotations
 

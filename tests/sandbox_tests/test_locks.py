@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshot locks: modes, durations, changes, and what they keep from being deleted."""
+"""Snapshot locks: modes, durations, changes, and the deletions that they prevent."""
 
 from __future__ import annotations
 

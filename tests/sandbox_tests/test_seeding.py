@@ -165,7 +165,7 @@ def test_a_hundred_thousand_snapshots_in_seconds(world: World, sandbox: Sandbox)
 
 
 def test_snapshots_in_any_state(world: World, sandbox: Sandbox) -> None:
-    """Tags of AWS's own, any time, state, tier, lock and sharing; also of volumes that are gone."""
+    """Any tags (even of AWS), time, state, tier, lock and sharing; also of volumes that are gone."""
     world.config.update({"durations": {"snapshot_pending": 1000, "snapshot_copying": 1000}})
     day = 86400
     found = sandbox.seed(

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies of snapshots: between regions and accounts, in their order, by their keys, and with what can go wrong."""
+"""Copies of snapshots: between regions and accounts, in their order, by their keys, and with their failures."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_copy_shows_its_source_size_and_key(world: World, sandbox: Sandbox) -> N
     assert [one["SnapshotId"] for one in found] == [timed["SnapshotId"]]
 
 
-def test_a_region_that_does_not_exist(world: World, sandbox: Sandbox) -> None:
+def test_copy_from_an_unknown_region_is_refused(world: World, sandbox: Sandbox) -> None:
     (source,) = seeded(sandbox)
     for region in ("us-moon-1", ""):
         refused(

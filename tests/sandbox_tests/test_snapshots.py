@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots against what is known of EBS: making, sets, copies, reading, sharing, deleting."""
+"""Snapshots against the known facts of EBS: making, sets, copies, reading, sharing, deleting."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_copy_of_a_bad_source_fails_later(world: World, sandbox: Sandbox) -> N
     )
 
 
-def test_twenty_copies_at_once(world: World, sandbox: Sandbox) -> None:
+def test_twenty_first_copy_at_once_is_refused(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data"}, "snapshots": [{"name": "s", "volume": "data"}]})
     west = sandbox.client(region="us-west-2")

@@ -783,7 +783,7 @@ def test_healthy_queries_the_status_of_running_instances_only() -> None:
 
 
 class Modifying:
-    """A volume that is being modified to 20 GiB: what each question is answered, in their order."""
+    """A volume that is being modified to 20 GiB: the answer to each query, in order."""
 
     def __init__(self, *states: str) -> None:
         self.states = list(states)

@@ -481,7 +481,7 @@ def test_every_reason_in_its_words() -> None:
 
 
 def test_the_reference_may_be_now() -> None:
-    """A job that stopped does not eat its own history, unless that is asked for."""
+    """A stopped job does not delete its own history, unless the user asks for that."""
     times = ["2026-11-01", "2026-11-02", "2026-11-03"]
     assert kept(snapshots(*times), NOW, within="2d") == ["2026-11-03", "2026-11-02"]
     assert kept(snapshots(*times), NOW, within="2d", reference="now") == ["2026-11-03"]
@@ -510,7 +510,7 @@ def test_hours_are_those_of_the_wall_clock(zone: str, times: list[str], expected
     assert kept(snapshots(*times), hourly=99, timezone=zone) == [times[place] for place in expected]
 
 
-def test_the_place_of_a_snapshot_is_that_of_its_slot() -> None:
+def test_slot_gives_the_place_of_a_snapshot() -> None:
     """A snapshot's slot gives its bucket, age and reference, however late it was taken, and StartTime gives the order.
     """
     late = Candidate("late", "vol", at("2026-11-22"), at("2026-11-23T00:05"))
@@ -538,7 +538,7 @@ def test_the_newest_buckets_are_those_of_the_calendar() -> None:
     }
 
 
-def test_age_is_asked_of_the_newest_of_a_bucket() -> None:
+def test_age_of_the_newest_of_a_bucket_decides() -> None:
     """The last snapshot of a day may stand for a slot that is too old, and no other one takes its place."""
     times = ["2026-11-23T12:00", "2026-11-22T15:00"]
     late = Candidate("late", "vol", at("2026-11-22"), at("2026-11-22T23:59"))
@@ -570,7 +570,7 @@ def test_no_candidates_give_no_decisions() -> None:
     assert decide([], parse_keep({"last": 1}), NOW) == {}
 
 
-def test_two_candidates_of_one_key_would_share_a_decision() -> None:
+def test_two_candidates_with_one_key_are_refused() -> None:
     one = Candidate("snap-1", "vol-1", NOW, NOW)
     with pytest.raises(ValueError, match="one key"):
         decide([one, dataclasses.replace(one, group="vol-2")], parse_keep({"last": 1}), NOW)

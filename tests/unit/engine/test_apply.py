@@ -409,7 +409,7 @@ def test_a_lost_answer_registers_one_image(world: World, when: str) -> None:
     assert outcome.bindings == {register.resource: made.image_id}
 
 
-def test_an_image_of_that_name_that_is_ours_is_used(world: World) -> None:
+def test_own_image_of_that_name_is_used(world: World) -> None:
     register = image(completed(world))
     made = world.gateway.perform([register])[register.resource]
     outcome = succeed(world, Stage((register,)))
@@ -417,7 +417,7 @@ def test_an_image_of_that_name_that_is_ours_is_used(world: World) -> None:
     assert len(world.existing("image")) == 1
 
 
-def test_an_image_of_that_name_that_is_not_ours_is_named(world: World) -> None:
+def test_foreign_image_of_that_name_is_named(world: World) -> None:
     register = image(completed(world))
     theirs = image(register.parameters["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"], tags={"Name": "theirs"})
     holder = world.gateway.perform([theirs])[theirs.resource]
@@ -451,7 +451,7 @@ def test_a_token_whose_instance_is_gone_is_passed_over(world: World) -> None:
     assert third == second
 
 
-def test_a_token_whose_instance_is_going_is_passed_over(world: World) -> None:
+def test_token_of_a_terminating_instance_is_passed_over(world: World) -> None:
     """EC2 answers with it, without an error."""
     start = launch(own_image(world))
     going = succeed(world, Stage((start,))).bindings[start.resource]
@@ -695,7 +695,7 @@ def test_one_volume_is_attached_to_several_instances_in_one_stage(world: World) 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_lost_detach_is_repeated_and_a_second_one_is_fine(world: World, when: str) -> None:
+def test_lost_detach_is_repeated_and_a_second_one_succeeds(world: World, when: str) -> None:
     instance, made = world.instance().instance_id, made_volume(world)
     succeed(world, attach(made, instance))
     world.fault("DetachVolume", kind="close", when=when)
@@ -706,7 +706,7 @@ def test_a_lost_detach_is_repeated_and_a_second_one_is_fine(world: World, when: 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_lost_delete_is_repeated_and_a_second_one_is_fine(world: World, when: str) -> None:
+def test_lost_delete_is_repeated_and_a_second_one_succeeds(world: World, when: str) -> None:
     made = made_volume(world)
     with world.lasting("delete", 20.0):
         world.fault("DeleteVolume", kind="close", when=when)
@@ -782,7 +782,7 @@ def test_a_lost_modification_is_made_once(world: World, kind: str, when: str) ->
     assert seen.target.size == 20
 
 
-def test_a_lost_modification_is_not_taken_for_the_one_before(world: World) -> None:
+def test_lost_modification_is_not_taken_for_the_previous_one(world: World) -> None:
     target = device(world)
     succeed(world, Stage((modify(target, 20),), (modified(target, 20), Wait((target,), "modifiable"))))
     world.fault("ModifyVolume", kind="close", when="before")

@@ -136,7 +136,7 @@ def test_wait_false_returns_the_predicted_state(fake: FakeWorld) -> None:
     assert shell.result["snapshots"][0]["snapshot_id"] == fake.existing("snapshot")[0].snapshot_id
 
 
-# A volume of the instance that is to have a size, and EC2 that may say "not now".
+# A volume of the instance that must have a size, and EC2 that may answer "not now".
 
 
 def resizing(volume_id: str, size: int) -> Feature:

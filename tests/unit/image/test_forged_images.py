@@ -78,7 +78,7 @@ def scene(sandbox: Sandbox) -> Scene:
 
 
 @pytest.mark.parametrize("own_volume", [False, True])
-def test_image_of_something_else_does_not_pass_for_the_version(scene: Scene, own_volume: bool) -> None:
+def test_image_of_another_source_does_not_pass_for_the_version(scene: Scene, own_volume: bool) -> None:
     """Nor does an image that has the source's own volume from another time."""
     forged, snapshot = scene.image("database", scene.web.root_volume_id if own_volume else "")
     scene.tag(forged, snapshot)
@@ -101,7 +101,7 @@ def test_image_with_the_name_of_the_version_must_be_of_the_source(scene: Scene) 
     assert ended.actions == []
 
 
-def test_snapshot_of_something_else_is_neither_used_nor_deleted(scene: Scene) -> None:
+def test_snapshot_of_another_source_is_neither_used_nor_deleted(scene: Scene) -> None:
     ec2 = scene.web.ec2
     strangers = [
         ec2.create_snapshot(VolumeId=volume)["SnapshotId"]

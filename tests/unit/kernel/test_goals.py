@@ -147,7 +147,7 @@ def test_root_is_replaced_once_its_task_has_succeeded_and_the_instance_shows_it(
         assert "Stop it, attach its former root volume (tag ec2ops:root-of) as /dev/xvda, and start it" in verdict.seen
 
 
-def test_captured_is_when_every_mapped_device_has_its_snapshot() -> None:
+def test_image_is_captured_once_every_mapped_device_has_its_snapshot() -> None:
     def captured(*devices: ImageDevice) -> bool:
         return judge("captured", Image("ami-1", state="pending", block_devices=devices)).done
 
@@ -248,7 +248,7 @@ def test_volume_deleted_meanwhile_is_not_attached() -> None:
         (("attached", "busy"), False),
     ],
 )
-def test_settled_is_when_no_attachment_is_on_its_way(states: tuple[str, ...], done: bool) -> None:
+def test_volume_is_settled_once_no_attachment_is_on_its_way(states: tuple[str, ...], done: bool) -> None:
     volume = linked(*((f"i-{number}", state) for number, state in enumerate(states)))
     assert judge("settled", volume).done is done
 

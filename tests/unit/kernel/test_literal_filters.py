@@ -42,6 +42,6 @@ def test_rebuilt_server_gets_its_disk_back(sandbox: Sandbox) -> None:
     (disk,) = old.attached().values()
     old.ec2.terminate_instances(InstanceIds=[old.instance_id])
     ran = four(sandbox, instance_ids=[new.instance_id], **wanted)
-    # Without the escape a new disk was asked for; only CreateVolume's client token led back to the old one.
+    # Without the escape, the run requested a new disk, and only CreateVolume's client token led back to the old one.
     assert ran.actions == ["AttachVolume"]
     assert list(new.attached().values()) == [disk]

@@ -27,7 +27,7 @@ def tagged_volume(scene: Scene, tags: Mapping[str, str], snapshot: str | None = 
     return str(made["VolumeId"])
 
 
-def test_volumes_that_only_their_tags_call_restored_keep_nothing_from_being_restored(sandbox: Sandbox) -> None:
+def test_forged_restored_volumes_prevent_no_restore(sandbox: Sandbox) -> None:
     scene = begin(sandbox, data=2)
     source, other = scene.volume_ids
     taken = scene.capture()

@@ -53,7 +53,7 @@ def chosen(found: Recovery) -> set[str]:
 # --- volumes that only their tags call restored -----------------------------------------------------------------------
 
 
-def test_volume_whose_snapshot_is_gone_keeps_no_instance_from_being_restored() -> None:
+def test_volume_with_a_gone_snapshot_prevents_no_restore_of_an_instance() -> None:
     newest = snapshot_set(DAY, 1, 1, 2)
     found = of_instance(newest, restored=(Restored(V1, GONE, NOW),))
     assert (chosen(found), found.ignored) == (ids(newest), (V1,))
@@ -61,7 +61,7 @@ def test_volume_whose_snapshot_is_gone_keeps_no_instance_from_being_restored() -
     assert "ec2ops:spec" in found.notes[0]
 
 
-def test_volume_whose_snapshot_is_gone_is_no_part_of_a_restore_that_was_begun() -> None:
+def test_volume_with_a_gone_snapshot_takes_no_part_in_an_unfinished_restore() -> None:
     newest = snapshot_set(DAY, 1, 1, 2, 3)
     begun = (Restored(V1, newest[0].snapshot_id, NOW), Restored(V2, GONE, NOW))
     found = of_instance(newest, restored=begun)

@@ -256,7 +256,7 @@ def attempt(snapshots: Sequence[Snapshot], wanted: Wanted) -> Recovery | str:
 
 @examples(150)
 @given(worlds(), st.integers(0, 1000))
-def test_nothing_newer_than_asked_for_and_sets_only_as_a_whole(
+def test_restore_takes_nothing_newer_and_only_whole_sets(
     world: tuple[list[Snapshot], datetime | None], seed: int
 ) -> None:
     snapshots, before = world

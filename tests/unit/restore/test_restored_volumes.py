@@ -71,7 +71,7 @@ def test_snapshot_shows_the_restored_volume(
     assert counts or all(MADE in note and words in note for note in one.notes)
 
 
-def test_volume_from_a_copy_that_only_a_tag_calls_one_does_not_oust_another() -> None:
+def test_volume_from_an_unproven_copy_displaces_no_other() -> None:
     made, other = Volume(MADE, snapshot_id="snap-0f0f0f0f0f0f0f0f0"), Volume(OTHER, snapshot_id=SNAPSHOT)
     told = restored([Claim(made, SOURCE), Claim(other, SOURCE)], {SNAPSHOT: copy_of(SOURCE, recorded=False)})
     assert told.volume_ids == (MADE,)

@@ -141,7 +141,7 @@ def recording(device: str, number: int = 1, of: str = V1) -> Snapshot:
         ("/dev/sdh1", (), "/dev/sdf"),
     ],
 )
-def test_recorded_device_where_it_is_free(recorded: str, there: tuple[BlockDevice, ...], expected: str) -> None:
+def test_recorded_device_is_taken_where_it_is_free(recorded: str, there: tuple[BlockDevice, ...], expected: str) -> None:
     target = instance(TARGET, *there, facts={"VirtualizationType": "hvm"})
     assert device_of(planned(recording(recorded), target, target_instance_id=TARGET)) == [expected]
 
@@ -248,7 +248,7 @@ def test_volume_that_is_being_attached_is_waited_for() -> None:
     assert [wait.goal for stage in plan.stages for wait in stage.waits] == ["attached"]
 
 
-def test_volumes_that_are_there_are_attached_before_others_are_available() -> None:
+def test_existing_volumes_are_attached_before_new_ones_are_available() -> None:
     there = (snapshot(1), snapshot(2, V2), restored(), instance())
     plan = planned(*there, source_volume_ids=[V1, V2], target_instance_id=TARGET)
     assert actions(plan) == ["AttachVolume", "CreateVolume", "AttachVolume"]
@@ -265,7 +265,7 @@ KINDS: dict[str, type[Any]] = {
 
 
 def rounds(resources: Iterable[Resource], **given: Any) -> list[list[Query]]:
-    """The queries of each round. Each is answered with all that there is of its kind."""
+    """The queries of each round. Each is answered with all resources of its kind."""
     several = list(resources)
     state, asked = State(REGION, open=True), []
     while True:
@@ -312,7 +312,7 @@ def test_restore_needs_few_rounds_of_queries(resources: list[Resource], given: d
             assert dict(query.arguments)["OwnerIds"] == ("self",)
 
 
-def test_second_run_asks_for_no_place() -> None:
+def test_second_run_queries_neither_zone_nor_target() -> None:
     asked = {query.operation for several in rounds([snapshot(), restored()]) for query in several}
     assert asked == {"DescribeVolumes", "DescribeSnapshots"}
 

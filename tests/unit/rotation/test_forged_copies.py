@@ -207,7 +207,7 @@ TO_VAULT: dict[str, Any] = {"region": "eu-west-1", "profile": "vault", "keep": {
 
 
 def in_vault(original: Snapshot, by: str, *, named: bool = False, claimed: str = "") -> Snapshot:
-    """The copy in the vault's account that the policy of the account *by* has made; *named*: as it describes it now.
+    """The vault's copy that the policy of the account *by* has made; *named*: its description names that account.
 
     *claimed*: the account that somebody has written into its tag.
     """

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets, copies and predecessors whose tags somebody has forged, altered or removed: what EC2 shows decides."""
+"""Sets, copies and predecessors with forged, altered or removed tags: EC2's facts decide."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner of `snapshot_rotate`: what it refuses, asks, makes, deletes and tells, in small worlds in memory."""
+"""The planner of `snapshot_rotate`: its refusals, queries, changes and messages, in small worlds in memory."""
 
 from __future__ import annotations
 
@@ -1148,7 +1148,7 @@ def _excluded(entry: Mapping[str, Any]) -> bool:
 
 
 def _awaited(plan: Plan, account: Account, source: str) -> bool:
-    """Whether a pending one of this group is waited for in this run."""
+    """Whether this run waits for a pending snapshot of this group."""
     waited = [one for stage in plan.stages for wait in stage.waits for one in wait.resources]
     found = [account.resources[one] for one in waited if one in account.resources]
     return any(

@@ -257,7 +257,7 @@ def test_missing_key_stops_only_its_copies_and_the_deletions_of_their_originals(
     kms.create_alias(AliasName="alias/backup", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
     ok(rotate(sandbox, **given))
     assert len(scene.copies()) == 1
-    # No copy is missing, so nobody asks.
+    # No copy is missing, so no query is asked.
     kms.delete_alias(AliasName="alias/backup")
     sandbox.move_clock(600)
     ok(rotate(sandbox, **given))

@@ -54,7 +54,7 @@ class InterferingGateway:
 
 
 class InterferingWatch:
-    """A poll loop that tells of the end of its last wait."""
+    """A poll loop that reports the end of its last wait."""
 
     def __init__(self, watch: Any, tell: Callable[[], None]) -> None:
         self._watch, self._tell = watch, tell

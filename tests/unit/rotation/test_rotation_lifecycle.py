@@ -809,7 +809,7 @@ def worlds(draw: st.DrawFn) -> tuple[Lifecycle, Stock, dict[str, Fact], frozense
     # A run waits only for snapshots of the current slot.
     recent = [a_set for a_set in sets if a_set.start_time > NOW - timedelta(days=1)]
     coming += [a_set for a_set in recent if a_set.state == "pending" and draw(st.booleans())]
-    # As the rules are: of each group the newest completed one stays.
+    # As in the rules, the newest completed set of each group stays.
     first = {a_set.group: a_set.key for a_set in reversed(sets) if a_set.state == "completed"}
     leaving = frozenset(a_set.key for a_set in sets if a_set.key not in first.values() and draw(st.booleans()))
     held = frozenset(item.snapshot_id for item in found if draw(st.sampled_from([True, False, False])))
@@ -956,7 +956,8 @@ def actions(found: Iterable[Change]) -> list[str]:
 
 
 def test_one_run_secures_the_newest_and_archives_the_oldest() -> None:
-    """All three at once: the new one is locked and restores fast, the old newest neither, the oldest goes away."""
+    """All at once: the new one is locked and gets fast restore, the former newest has neither, the oldest is archived.
+    """
     lifecycle = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
     made = new("v1", **lifecycle.own_tags)
     of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100, tags=LOCKED), coming=[made])

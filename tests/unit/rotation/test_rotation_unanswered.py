@@ -88,7 +88,7 @@ def test_deletions_of_an_answering_place_continue(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("fault", [{"code": "AuthFailure", "status": 401}, {"code": "OptInRequired", "status": 401}])
-def test_place_of_copies_that_does_not_answer_keeps_nothing_from_being_captured(
+def test_silent_place_of_copies_prevents_no_capture(
     sandbox: Sandbox, fault: Mapping[str, Any]
 ) -> None:
     scene = Scene(sandbox, 4)

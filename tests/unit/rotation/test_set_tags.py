@@ -68,7 +68,7 @@ def tags_after(plan: Plan) -> dict[str, dict[str, str]]:
     [
         ({}, {}, False, 0),
         ({"Name": "x"}, {"Name": "x"}, False, 0),
-        # What the volumes share rides on the call, whatever else they have.
+        # The call carries the tags that the volumes share, beside any others.
         ({"Name": "x", "ec2ops:spec": "s", "aws:a": "b"}, {"Name": "x", "team": "b"}, False, 0),
         ({"Name": "x"}, {"Name": "y"}, True, 0),
         ({"Name": "x", "aws:a": "b"}, {}, True, 0),

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Differences between an entry and its volume: what is modified, swapped, attached anew or refused."""
+"""Differences between an entry and its volume: modified, swapped, attached anew or refused."""
 
 from __future__ import annotations
 

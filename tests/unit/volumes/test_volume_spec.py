@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of `ebs_volume_spec`: what EBS takes of them, and what is refused without a look at EC2.
+"""The options of `ebs_volume_spec`: the values that EBS takes, and the refusals without a query to EC2.
 
 The ranges and ratios stand here once more, as EC2's reference and its refusals give them.
 """
