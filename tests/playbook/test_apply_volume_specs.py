@@ -65,7 +65,7 @@ def check_run_check_run(
 
 
 @pytest.mark.cores
-def test_one_host_for_each_instance(sandbox: Sandbox, web: Web) -> None:
+def test_each_instance_has_a_host_with_its_volumes(sandbox: Sandbox, web: Web) -> None:
     """The hosts need not be reachable. They share a variable of their group."""
     other = seed_web(sandbox, REGION, "other")
     log = {"name": "log", "size": 5}

@@ -1,8 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role snapshot_policy and the playbook rotate_snapshots: the tasks around a capture, and the retention after it.
-"""
+"""The role snapshot_policy and the playbook rotate_snapshots: the tasks around a capture, and the retention after it."""
 
 from __future__ import annotations
 
@@ -97,8 +96,7 @@ def by_policy(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.cores
 def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, around: Mapping[str, str]) -> None:
-    """Two policies: the tasks run around each capture, before any wait or deletion, and not at all if nothing is due.
-    """
+    """Two policies: the tasks run around each capture, before any wait or deletion, and not at all if nothing is due."""
     old = seed_snapshots(sandbox, web.data_volume_id, "daily")
     given = {
         **around,
@@ -247,7 +245,7 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
     assert {entry["action"] for entry in result["plan"]} == {"CreateSnapshots"}
 
 
-def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_each_host_retains_its_own_region(sandbox: Sandbox, tmp_path: Path) -> None:
     """The hosts need not be reachable, and each has its region. If a day begins during the run, the next run takes its
     snapshot.
     """

@@ -524,8 +524,7 @@ class UsageReport:
 
 @dataclass(slots=True)
 class Power:
-    """One change of an instance's power: the wanted state, the times of its request and its end, the state between.
-    """
+    """One change of an instance's power: the wanted state, the times of its request and its end, the state between."""
 
     state: str
     asked: datetime

@@ -52,7 +52,7 @@ def seconds_of(start: float, end: float | None, until: float, jumps: list[tuple[
         (0, None, 302, [(1, 101), (101, 201), (201, 301)], [0, 1, 101, 201, 301, 302]),
     ],
 )
-def test_ticks_of_a_span(
+def test_span_has_its_ticks(
     start: float, end: float | None, until: float, jumps: list[tuple[float, float]], expected: list[float]
 ) -> None:
     """One mark at the start, one per tick, one at the end; a jump of the clock is one mark."""

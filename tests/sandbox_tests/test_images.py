@@ -313,9 +313,7 @@ def test_create_image_and_its_block_devices(world: World, sandbox: Sandbox) -> N
         )
 
 
-def test_create_image_fails_with_a_changing_instance_or_a_failed_snapshot(
-    world: World, sandbox: Sandbox
-) -> None:
+def test_create_image_fails_with_a_changing_instance_or_a_failed_snapshot(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"instance": {"name": "web"}})
     ec2 = sandbox.client()
@@ -333,7 +331,7 @@ def test_create_image_fails_with_a_changing_instance_or_a_failed_snapshot(
 # --- CopyImage --------------------------------------------------------------------------------------------------------
 
 
-def test_copy_image_to_another_region(world: World, sandbox: Sandbox) -> None:
+def test_image_is_copied_to_another_region(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "base", "tags": {"a": "b"}, "facts": {"ImdsSupport": "v2.0"}}})
     make_slow(world)
@@ -425,7 +423,7 @@ def test_deregistered_image_is_hidden(world: World, sandbox: Sandbox) -> None:
     assert ec2.describe_snapshots(SnapshotIds=[ids["web/root"]])["Snapshots"] != []
 
 
-def test_deregister_with_its_snapshots(world: World, sandbox: Sandbox, root: str) -> None:
+def test_image_is_deregistered_with_its_snapshots(world: World, sandbox: Sandbox, root: str) -> None:
     """ "snapshots shared by several AMIs are skipped"."""
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -462,7 +460,7 @@ def test_disabled_image_cannot_be_launched_until_enabled(world: World, sandbox: 
     assert permissions == []
 
 
-def test_attributes_of_an_image(world: World, sandbox: Sandbox) -> None:
+def test_attributes_of_an_image_are_read_and_changed(world: World, sandbox: Sandbox) -> None:
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
     ec2.modify_image_attribute(ImageId=ids["web"], Description={"Value": "new"})

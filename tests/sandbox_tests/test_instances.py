@@ -295,7 +295,7 @@ def test_launch_is_unhealthy_or_fails_on_demand(world: World, sandbox: Sandbox) 
     assert only(ec2, dead)["StateReason"]["Message"] == "Server.InternalError: No room"
 
 
-def test_a_launch_with_a_network_interface(world: World, sandbox: Sandbox) -> None:
+def test_launch_uses_the_network_interface_of_the_request(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -527,7 +527,7 @@ def test_status_includes_all_instances_on_request(world: World, sandbox: Sandbox
     assert rows[ids["off"]]["InstanceStatus"]["Status"] == "not-applicable"
 
 
-def test_delayed_visibility_of_a_launch(world: World, sandbox: Sandbox) -> None:
+def test_launch_is_shown_after_the_delay(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     world.config.update({"visibility_delay": {"instance": 100}})

@@ -77,7 +77,9 @@ def test_snapshots_beyond_the_rate_per_volume_are_refused(world: World, sandbox:
 
 
 @pytest.mark.parametrize("volume, most", [({"VolumeType": "gp3"}, 5), ({"VolumeType": "st1", "Size": 125}, 1)])
-def test_pending_snapshots_beyond_the_limit_are_refused(world: World, sandbox: Sandbox, volume: dict[str, Any], most: int) -> None:
+def test_pending_snapshots_beyond_the_limit_are_refused(
+    world: World, sandbox: Sandbox, volume: dict[str, Any], most: int
+) -> None:
     """ "5 pending snapshots (1 for st1/sc1) -> ConcurrentSnapshotLimitExceeded"; deleted while pending still counts."""
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data", **volume}})
@@ -246,7 +248,7 @@ def test_copies_are_encrypted_by_key_and_default(world: World, sandbox: Sandbox)
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_pages_filters_and_owners(world: World, sandbox: Sandbox) -> None:
+def test_snapshots_are_paged_filtered_and_selected_by_owner(world: World, sandbox: Sandbox) -> None:
     seeded = sandbox.seed({"snapshots": {"count": 23, "volumes": 2, "tags": {"policy": "p"}}})
     sandbox.seed({"snapshots": {"count": 4, "tags": {"policy": "q"}}})
     ec2 = sandbox.client()
@@ -306,7 +308,7 @@ def test_new_snapshot_is_shown_after_the_delay(world: World, sandbox: Sandbox) -
 # --- sharing and deleting ---------------------------------------------------------------------------------------------
 
 
-def test_sharing_with_another_account(world: World, sandbox: Sandbox) -> None:
+def test_shared_snapshot_is_visible_to_the_other_account(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data"}, "snapshots": [{"name": "s", "volume": "data"}]})
     ec2, other = sandbox.client(), sandbox.client(account="111122223333")
@@ -325,9 +327,7 @@ def test_sharing_with_another_account(world: World, sandbox: Sandbox) -> None:
     assert other.describe_snapshots(RestorableByUserIds=["self"])["Snapshots"] == []
 
 
-def test_encrypted_snapshot_is_never_public_and_with_the_default_key_not_shared(
-    world: World, sandbox: Sandbox
-) -> None:
+def test_encrypted_snapshot_is_never_public_and_with_the_default_key_not_shared(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     arn = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
     ids = sandbox.seed(

@@ -295,7 +295,7 @@ def test_archived_snapshot_can_be_deleted(world: World, sandbox: Sandbox, state:
     assert ec2.describe_snapshot_tier_status()["SnapshotTierStatuses"] == []
 
 
-def test_pages_and_filters_of_the_status(world: World, sandbox: Sandbox) -> None:
+def test_tier_status_is_paged_and_filtered(world: World, sandbox: Sandbox) -> None:
     found = sandbox.seed(
         {
             "snapshots": [

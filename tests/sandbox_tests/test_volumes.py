@@ -448,7 +448,7 @@ def test_modification_passes_through_its_states(world: World, sandbox: Sandbox) 
     assert row["EndTime"] > row["StartTime"]
 
 
-def test_four_modifications_in_24_hours(world: World, sandbox: Sandbox) -> None:
+def test_fifth_modification_in_24_hours_is_refused(world: World, sandbox: Sandbox) -> None:
     """ "same-size request is accepted as a real modification and eats one of the four"; the fifth names the time."""
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data", "Size": 10}})

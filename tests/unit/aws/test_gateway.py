@@ -497,9 +497,7 @@ def test_each_error_family_has_a_remedy(error: Exception, code: str, words: str)
         ("later", None),
     ],
 )
-def test_time_of_the_next_modification_is_read_from_the_refusal(
-    time: str, moment: tuple[int, int, int] | None
-) -> None:
+def test_time_of_the_next_modification_is_read_from_the_refusal(time: str, moment: tuple[int, int, int] | None) -> None:
     expected = None if moment is None else datetime(2026, 11, 24, *moment, tzinfo=UTC)
     text = "You've reached the maximum modification rate per volume limit. Wait until"
     for message in (f"{text} {time} before you can issue the next modification request.", f"{text} {time}."):

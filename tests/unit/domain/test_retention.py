@@ -200,7 +200,7 @@ MANUAL = [
         ({"daily_within": "7d", "oldest": True}, ["05-02T23", "05-01T11", "04-29T11", "04-28T11"]),
     ],
 )
-def test_the_example_of_restics_manual(options: dict[str, Any], days: list[str]) -> None:
+def test_example_of_restics_manual_is_decided_as_by_restic(options: dict[str, Any], days: list[str]) -> None:
     assert kept(snapshots(*MANUAL), **options) == [f"2025-{day}:00" for day in days]
 
 
@@ -458,7 +458,7 @@ def test_v50_the_newest_is_held_until_the_next() -> None:
 # --- Our own ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_reason_in_its_words() -> None:
+def test_every_reason_has_its_words() -> None:
     times = ["2026-10-01T10:00", "2026-11-23T15:10", "2026-11-23T15:40"]
     counts = {**dict.fromkeys(COUNTS, 7), "yearly": -1, "last": "unlimited"}
     spans = dict.fromkeys(SPANS, "24h")
@@ -511,8 +511,7 @@ def test_hours_are_those_of_the_wall_clock(zone: str, times: list[str], expected
 
 
 def test_slot_gives_the_place_of_a_snapshot() -> None:
-    """A snapshot's slot gives its bucket, age and reference, however late it was taken, and StartTime gives the order.
-    """
+    """A snapshot's slot gives its bucket, age and reference, however late it was taken, and StartTime gives the order."""
     late = Candidate("late", "vol", at("2026-11-22"), at("2026-11-23T00:05"))
     adopted = Candidate("adopted", "vol", at("2026-11-22T15:00"), at("2026-11-22T15:00"))
     today = Candidate("today", "vol", at("2026-11-23"), at("2026-11-23T18:59"))

@@ -302,7 +302,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-def test_a_module_over_the_network(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_runs_over_the_network(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     instance = sandbox_instance(sandbox).instance_id
     args = {**connection(sandbox.url), "instance_id": instance}
     check = module(capsys, {**args, "_ansible_check_mode": True, "_ansible_diff": True})

@@ -139,7 +139,7 @@ def test_restored_volume_is_not_chosen_again() -> None:
         (None, (DEFAULT_TYPE, None, None)),
     ],
 )
-def test_type_and_performance_as_recorded(origin: str | None, wanted: tuple[Any, ...]) -> None:
+def test_type_and_performance_are_as_recorded(origin: str | None, wanted: tuple[Any, ...]) -> None:
     found = of_volume(snapshot(tags={"ec2ops:origin": origin}, volume_size=500))
     (point,) = found.points
     assert (point.volume_type, point.iops, point.throughput) == wanted

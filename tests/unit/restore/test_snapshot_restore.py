@@ -141,7 +141,9 @@ def recording(device: str, number: int = 1, of: str = V1) -> Snapshot:
         ("/dev/sdh1", (), "/dev/sdf"),
     ],
 )
-def test_recorded_device_is_taken_where_it_is_free(recorded: str, there: tuple[BlockDevice, ...], expected: str) -> None:
+def test_recorded_device_is_taken_where_it_is_free(
+    recorded: str, there: tuple[BlockDevice, ...], expected: str
+) -> None:
     target = instance(TARGET, *there, facts={"VirtualizationType": "hvm"})
     assert device_of(planned(recording(recorded), target, target_instance_id=TARGET)) == [expected]
 

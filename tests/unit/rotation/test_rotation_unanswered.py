@@ -88,9 +88,7 @@ def test_deletions_of_an_answering_place_continue(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("fault", [{"code": "AuthFailure", "status": 401}, {"code": "OptInRequired", "status": 401}])
-def test_silent_place_of_copies_prevents_no_capture(
-    sandbox: Sandbox, fault: Mapping[str, Any]
-) -> None:
+def test_silent_place_of_copies_prevents_no_capture(sandbox: Sandbox, fault: Mapping[str, Any]) -> None:
     scene = Scene(sandbox, 4)
     sandbox.add_fault("Describe*", region=ELSEWHERE, **fault)
     ended = both(sandbox, **scene.options())

@@ -180,8 +180,7 @@ class Records:
             )
 
     def _seen(self, resource: Any) -> Any:
-        """An instance names its attached volumes once it is no longer pending, unless a test has set others.
-        """
+        """An instance names its attached volumes once it is no longer pending, unless a test has set others."""
         if not isinstance(resource, Instance) or resource.state == "pending" or resource.block_devices:
             return resource
         devices = tuple(
