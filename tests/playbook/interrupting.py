@@ -51,7 +51,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = WITHIN) -> A
 
 @dataclass(frozen=True)
 class Process:
-    """A process. The moment of its start, in clock ticks, tells it from a later one with the same id."""
+    """A process. The moment of its start, in clock ticks, distinguishes it from a later one with the same id."""
 
     pid: int
     started: int

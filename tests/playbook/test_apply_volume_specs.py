@@ -95,7 +95,7 @@ def test_each_instance_has_a_host_with_its_volumes(sandbox: Sandbox, web: Web) -
     assert attached_sizes(sandbox, other.instance_id) == {"/dev/xvda": 8, DATA_DEVICE: 20, "/dev/sdm": 5}
 
 
-def test_a_list_on_one_host(sandbox: Sandbox, web: Web) -> None:
+def test_declarations_of_a_list_are_applied_on_one_host(sandbox: Sandbox, web: Web) -> None:
     """Several declarations: two that choose devices on one instance choose different ones, in a check run too."""
     other = seed_web(sandbox, REGION, "other")
     given = {

@@ -103,7 +103,7 @@ def test_the_approved_job_deletes_what_the_check_has_planned(sandbox: Sandbox, w
 def test_events_of_ten_thousand_decisions_are_small_and_hold_no_secret(
     sandbox: Sandbox, web: Web, tmp_path: Path
 ) -> None:
-    """With as many deletions as max_delete allows by default."""
+    """The plan has as many deletions as max_delete allows by default."""
     deletions = 100
     seed_snapshots(sandbox, web.data_volume_id, 10_000)
     keys = sandbox.environment()

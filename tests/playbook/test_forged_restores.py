@@ -43,7 +43,7 @@ def forged_volumes(sandbox: Sandbox, web: Web, tags: dict[str, str]) -> dict[str
     return {"not made from a snapshot": empty, f"a snapshot of {web.root_volume_id}": other}
 
 
-def test_drill_deletes_no_volume_that_only_its_tags_call_a_drills(sandbox: Sandbox, web: Web) -> None:
+def test_drill_deletes_no_volume_with_forged_tags_of_a_drill(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     snapshot = backup(sandbox, volume)
     tags = {"ec2ops:spec": f"restore-drill/{volume}/00000001", "ec2ops:volume": volume}
@@ -85,7 +85,7 @@ def test_forged_restored_volume_prevents_no_restore(sandbox: Sandbox, web: Web) 
     again(sandbox, [entry], **given)
 
 
-def test_volume_restored_from_a_snapshot_that_is_gone_is_not_restored_again(sandbox: Sandbox, web: Web) -> None:
+def test_volume_restored_from_a_gone_snapshot_is_not_restored_again(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     snapshot = backup(sandbox, volume)
     given: dict[str, Any] = {"source_volume_ids": [volume], "zone": f"{REGION}a"}

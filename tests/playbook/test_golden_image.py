@@ -103,7 +103,7 @@ def test_stopped_source_is_not_started(sandbox: Sandbox, web: Web) -> None:
 
 
 def test_without_a_stop_the_source_writes_on(sandbox: Sandbox, web: Web) -> None:
-    # As text, as the command line gives it.
+    # The command line gives text.
     words = {f"golden_image_{name}": "false" for name in ("stop", "hold", "planned")}
     run = run_playbook(sandbox, PLAY, variables(web, **words))
     assert run.status == 0, run.output

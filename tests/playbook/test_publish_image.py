@@ -87,7 +87,7 @@ def fleet(sandbox: Sandbox, web: Web) -> Iterator[Fleet]:
             "publish_image_name": "web",
             "publish_image_version": "1",
             "publish_image_launch_template": "web",
-            # As a survey gives them.
+            # A survey gives such texts.
             "publish_image_groups": "a,b",
             "publish_image_preferences": "{min_healthy_percentage: 50}",
         },

@@ -152,7 +152,7 @@ def test_volume_is_restored_as_of_a_time(sandbox: Sandbox, web: Web) -> None:
     assert described(sandbox, older["volume_id"])["Tags"]["ec2ops:spec"] == "as-of-monday"
 
 
-def test_an_instance_comes_back_as_a_whole_set_on_another_one(sandbox: Sandbox, web: Web) -> None:
+def test_instance_is_restored_from_a_whole_set_on_another_instance(sandbox: Sandbox, web: Web) -> None:
     policy = {"select": {"instance_ids": [web.instance_id]}, "consistency": "instance"}
     sandbox.add_mark(web.data_volume_id, "whole")
     whole = rotated(sandbox, **policy)["created"]
@@ -171,7 +171,7 @@ def test_an_instance_comes_back_as_a_whole_set_on_another_one(sandbox: Sandbox, 
     assert [entry["source"] for entry in volumes] == sorted([web.root_volume_id, web.data_volume_id])
     assert {entry["snapshot_id"] for entry in volumes} == set(whole)
     assert len({entry["point_in_time"] for entry in volumes}) == 1
-    # Nothing was detached for it: the devices of both were in use.
+    # No volume was detached for it: the devices of both were in use.
     assert not {entry["device"] for entry in volumes} & {ROOT_DEVICE, DATA_DEVICE}
     (found,) = ec2.describe_instances(InstanceIds=[target.instance_id])["Reservations"][0]["Instances"]
     devices = {device["DeviceName"]: device["Ebs"]["VolumeId"] for device in found["BlockDeviceMappings"]}
@@ -243,7 +243,7 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     for name in (own, "restore-drill/weekly"):
         tagged_volume(sandbox, snapshot, {"ec2ops:spec": name, "ec2ops:volume": volume})
     sandbox.move_clock(2 * 3600)
-    # It may be of a drill that is under way.
+    # The volume may belong to a drill that is under way.
     tagged_volume(sandbox, snapshot, {"ec2ops:spec": f"{own}/00000002", "ec2ops:volume": volume})
     before = everything(sandbox)
     given = {"source_volume_ids": [volume], "drill": True}

@@ -191,7 +191,7 @@ def test_volumes_of_an_ended_drill_are_deleted_by_the_next(
     assert lost.new_volumes() == {}
     told = run.fact("restore_result")["volumes"]
     assert {entry["snapshot_id"] for entry in told} == set(lost.snapshots.values())
-    # Nothing else has gone.
+    # No other volume is gone.
     ec2 = sandbox.client("ec2", REGION)
     assert {volume["VolumeId"] for volume in ec2.describe_volumes()["Volumes"]} == lost.volumes
     kept = ec2.describe_snapshots(SnapshotIds=[*lost.snapshots.values()])["Snapshots"]

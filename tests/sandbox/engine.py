@@ -511,7 +511,7 @@ class Engine:
             if params.get("DryRun") and not (registered and registered.gate):
                 raise dry_run_operation()
             with world.lock:
-                # Taken inside, so that effects are in the order of their times.
+                # The lock is taken inside, so that effects are in the order of their times.
                 request.now = world.seen() if request.late else world.clock.now()
                 if registered is None:
                     return world.moto.forward_ec2(request, call, request_id)

@@ -8,8 +8,8 @@ CancelInstanceRefresh, RollbackInstanceRefresh), and its user guide that of the 
 (`auto_scaling_group`), and moto keeps all others. Its members are rows of the group, and no instances of EC2.
 
 A refresh replaces one member after the other, each in ``refresh_step`` seconds. A replacement takes the version that
-the configuration stands for at that moment. A member whose image is unhealthy stays pending, and the refresh fails
-after ``refresh_failing`` seconds.
+the configuration names at that moment. A member whose image is unhealthy stays pending, and the refresh fails after
+``refresh_failing`` seconds.
 """
 
 from __future__ import annotations

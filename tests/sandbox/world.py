@@ -190,7 +190,10 @@ class Modification:
 
 @dataclass(slots=True)
 class Volume:
-    """An EBS volume. ``attachments`` are all it ever had: also the record of who could write to it, and when."""
+    """An EBS volume.
+
+    ``attachments`` are all that the volume ever had: also the record of its writers and their times.
+    """
 
     kind: ClassVar[str] = "volume"
 
@@ -742,7 +745,7 @@ class Region:
     # --- fast restore ---
 
     def end_fast_restores(self, snapshot_id: str, moment: datetime) -> None:
-        """Disable fast restore of a snapshot, as EC2 does by itself when it can be used no more."""
+        """Disable fast restore of a snapshot, as EC2 does when the snapshot can no longer be used."""
         for one in self.fast_restores.values():
             if one.snapshot_id == snapshot_id:
                 one.end(moment, self.moment("fast_restore_disabling", moment), LIFECYCLE_TRANSITION)
@@ -757,7 +760,7 @@ class Region:
                         other.end_fast_restores(snapshot_id, moment)
 
     def settle_fast_restores(self, now: datetime) -> None:
-        """Disable what has been archived since, also by the end of a temporary restore; forget what ended long ago."""
+        """Disable fast restore of archived snapshots, also by the end of a temporary restore; forget old ends."""
         if not self.fast_restores:
             return
         for other in self.world.regions():

@@ -66,7 +66,7 @@ def test_a_stopped_instance_writes_no_more_and_a_started_one_again(world: World,
     ec2.stop_instances(InstanceIds=[ids["web"]])
     world.clock.move(LONG)
     for volume in ("web/root", "web/data1"):
-        # It writes while it is stopping, and a last time when it is stopped.
+        # The instance writes while it is stopping, and a last time when it is stopped.
         assert texts(sandbox.marks(ids[volume])["marks"])[-1] == "stop"
     before = sandbox.marks(ids["web/root"])["marks"]
     world.clock.move(LONG)

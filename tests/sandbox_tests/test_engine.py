@@ -151,7 +151,7 @@ def test_moto_answers_with_the_sandbox_time(sandbox: Sandbox, world: World) -> N
     assert abs(key["CreateTime"] - world.clock.now()) < timedelta(minutes=1)
 
 
-def test_dry_run_of_a_handler_without_a_gate_never_reaches_it(sandbox: Sandbox, handle: Any) -> None:
+def test_dry_run_never_reaches_a_handler_without_a_gate(sandbox: Sandbox, handle: Any) -> None:
     seen = handle()
     code, message, status = refusal(lambda: sandbox.client().create_placement_group(GroupName="g", DryRun=True))
     assert (code, status) == ("DryRunOperation", 412)
@@ -375,7 +375,7 @@ def test_new_resource_is_not_visible_for_a_while(world: World) -> None:
     assert seen("volume")
 
 
-def test_a_reset_leaves_nothing_and_the_same_seed_gives_the_same_ids(sandbox: Sandbox, world: World) -> None:
+def test_reset_removes_everything_and_the_same_seed_gives_the_same_ids(sandbox: Sandbox, world: World) -> None:
     def fill() -> tuple[str, str]:
         vpc = sandbox.client().create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
         world.region("123456789012", "us-east-1")

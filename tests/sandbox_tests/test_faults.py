@@ -91,7 +91,7 @@ def test_log_distinguishes_a_lost_answer_from_a_lost_call(sandbox: Sandbox) -> N
     ]
 
 
-def test_a_clients_retry_after_a_lost_answer_does_the_work_twice(sandbox: Sandbox, effects: list[str]) -> None:
+def test_retry_of_a_client_after_a_lost_answer_does_the_work_twice(sandbox: Sandbox, effects: list[str]) -> None:
     """This is why botocore never repeats a create without a client token."""
     with sandbox.fault(NAME, kind="close", when="after", occurrence=1):
         assert create(sandbox, "a", retries=3) == "ok"
@@ -136,7 +136,7 @@ def test_parameters_are_matched_by_path() -> None:
         assert not Rule(match={path: value}).takes("A", "r", params)
 
 
-def test_a_failed_end_is_handed_to_the_handler_and_the_call_succeeds(
+def test_failed_end_reaches_the_handler_and_the_call_succeeds(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends: list[Any] = []

@@ -37,7 +37,7 @@ def root(world: World, sandbox: Sandbox) -> str:
 # --- RegisterImage ----------------------------------------------------------------------------------------------------
 
 
-def test_register_keeps_everything_that_it_is_given(sandbox: Sandbox, root: str) -> None:
+def test_registered_image_keeps_all_given_facts(sandbox: Sandbox, root: str) -> None:
     ec2 = sandbox.client()
     image = ec2.register_image(
         Name="web/1",

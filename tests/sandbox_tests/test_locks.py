@@ -196,7 +196,7 @@ def test_locked_snapshots_are_listed_and_filtered(world: World, sandbox: Sandbox
 
 
 def test_locked_snapshot_is_shared_copied_and_archived(world: World, sandbox: Sandbox, made: str) -> None:
-    """It can be shared, copied and archived like any other."""
+    """The locked snapshot can be shared, copied and archived like any other."""
     ec2 = sandbox.client()
     ec2.lock_snapshot(SnapshotId=made, LockMode="compliance", LockDuration=1)
     ec2.create_volume(AvailabilityZone="us-east-1a", SnapshotId=made)

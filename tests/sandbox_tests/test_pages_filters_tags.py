@@ -69,7 +69,7 @@ def test_pages_hold_every_row_once(world: World, key: Any) -> None:
     assert walk(world, [], 10, key=key) == [[]]
 
 
-def test_without_max_results_everything_comes_in_one_page(world: World) -> None:
+def test_list_without_max_results_comes_in_one_page(world: World) -> None:
     assert paged(request(world), list(range(5000))) == (list(range(5000)), None)
     page, token = paged(request(world), list(range(5000)), default=100)
     assert (len(page), token is None) == (100, False)
@@ -123,7 +123,7 @@ def test_owners_are_no_ids(world: World) -> None:
     )
 
 
-def test_a_token_belongs_to_its_action_and_region_and_is_not_made_up(world: World) -> None:
+def test_page_token_is_valid_only_for_its_action_and_region(world: World) -> None:
     _first, token = paged(request(world, MaxResults=5), list(range(10)))
     assert token is not None
     others: list[dict[str, Any]] = [

@@ -67,7 +67,7 @@ def test_copy_from_an_unknown_region_is_refused(world: World, sandbox: Sandbox) 
         )
 
 
-def test_copy_is_made_where_it_is_asked_for(world: World) -> None:
+def test_copy_is_made_in_the_requested_place(world: World) -> None:
     """botocore sets DestinationRegion itself, so the handler is asked directly. DryRun does not look."""
 
     def copy(**more: Any) -> Any:
@@ -200,7 +200,7 @@ def test_an_encrypted_source_needs_its_key(world: World, sandbox: Sandbox, princ
     (source,) = seeded(sandbox, Encrypted=True, KmsKeyId=key)
     ec2, other = sandbox.client(), sandbox.client(account=OTHER)
     ec2.modify_snapshot_attribute(SnapshotId=source, CreateVolumePermission={"Add": [{"UserId": OTHER}]})
-    assert only(other, source)["KmsKeyId"] == key  # seen, whatever the key allows
+    assert only(other, source)["KmsKeyId"] == key  # the copy is shown, whatever the key allows
     row = only(other, copied(other, source))
     volume = other.create_volume(AvailabilityZone="us-east-1a", SnapshotId=source)["VolumeId"]
     found = other.describe_volumes(Filters=[{"Name": "volume-id", "Values": [volume]}])["Volumes"]

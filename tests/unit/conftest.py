@@ -75,7 +75,7 @@ def quick_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(params=["fake", pytest.param("sandbox", marks=pytest.mark.sandbox)])
 def world(request: pytest.FixtureRequest) -> World:
-    """Either world; a case that takes this runs in both."""
+    """Either world; a case with this fixture runs in both."""
     return FakeWorld() if request.param == "fake" else SandboxWorld(request.getfixturevalue("sandbox"))
 
 

@@ -251,7 +251,7 @@ def test_chain_with_such_an_id_ends_no_run(sandbox: Sandbox) -> None:
     assert pair.relaunch(image.result["image_id"], lose_writes=True).failed == ""
 
 
-def test_tags_with_ids_of_a_plan_are_the_collections_own() -> None:
+def test_tags_with_ids_of_a_plan_belong_to_the_collection() -> None:
     """A key that carries ids of the plan is never carried over from a resource."""
     keys = (tag_names.COPY_OF, tag_names.REPLACED_BY)
     assert tag_names.carried(dict.fromkeys(keys, MADE)) == {}

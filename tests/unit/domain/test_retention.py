@@ -280,7 +280,7 @@ def test_future_snapshot_does_not_count(options: dict[str, Any], reasons: dict[s
 
 
 def test_a_clock_may_be_off_by_a_minute() -> None:
-    """Up to then it is a snapshot like any other, and the reference is not later than now."""
+    """Up to a minute ahead it is a snapshot like any other, and the reference is not later than now."""
     now = at("2026-01-02T12:00:00")
     times = ["2026-01-01T12:00:30", "2026-01-02T12:01:00"]
     assert kept(snapshots(*times), now, within="1d") == times[::-1]
@@ -376,7 +376,7 @@ def test_oldest_is_kept_as_by_borg(count: int, expected: list[str]) -> None:
 
 
 def test_v34_quarters_are_calendar_quarters() -> None:
-    """borg's 3-monthly. Its 13-weekly keeps 2020-12-06, 2021-01-03, 03-28, 07-04, 10-03 and 2022-01-02."""
+    """borg's 3-monthly. The 13-weekly rule of borg keeps 2020-12-06, 2021-01-03, 03-28, 07-04, 10-03 and 2022-01-02."""
     times = [
         *("2020-12-06", "2021-01-03", "2021-03-28", "2021-04-25", "2021-06-27", "2021-07-04", "2021-09-26"),
         *("2021-10-03", "2021-12-26", "2022-01-02"),
@@ -667,7 +667,7 @@ def kept_keys(candidates: Iterable[Candidate], options: Mapping[str, Any]) -> se
 
 @given(CANDIDATES, OPTIONS, st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_each_is_kept_or_deleted_whatever_the_order(
+def test_each_candidate_is_kept_or_deleted_in_any_order(
     candidates: list[Candidate], options: dict[str, Any], random: Any
 ) -> None:
     decisions = decide(candidates, parse_keep(options), NOW)

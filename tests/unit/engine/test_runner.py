@@ -187,7 +187,7 @@ def test_deferred_change_is_neither_done_nor_failed(world: World) -> None:
     assert late.result["deferred"]["not_before"] is None
 
 
-def test_another_change_beside_a_deferred_one_is_a_change(fake: FakeWorld) -> None:
+def test_change_beside_a_deferred_one_counts_as_a_change(fake: FakeWorld) -> None:
     instance = fake.instance()
     volume = instance.block_devices[0].volume_id
     fake.fault("ModifyVolume", code="IncorrectModificationState", message="not now", status=400)
@@ -208,7 +208,7 @@ def test_refusal_with_a_time_reports_it(fake: FakeWorld) -> None:
     assert shell.result["error"]["not_before"].startswith("2026-11-24T12:00:0")
 
 
-def test_plans_of_earlier_tasks_are_laid_over_in_check_mode_only(fake: FakeWorld) -> None:
+def test_plans_of_earlier_tasks_apply_only_in_check_mode(fake: FakeWorld) -> None:
     instance = fake.instance()
     earlier = execute(fake, check=True, instance_id=instance.instance_id).result["plan"]
     for assume in ([earlier], [None, earlier], [{"skipped": True}, {"plan": earlier, "changed": True}], earlier):

@@ -179,7 +179,7 @@ def test_removed_tags_lose_nothing(scene: Scene) -> None:
 @pytest.mark.parametrize("keys", [["version"], ["image"], ["image", "version", "fingerprint"]], ids=",".join)
 @pytest.mark.parametrize("given", [{}, {"description": "The web server"}, {"method": "image"}], ids=str)
 def test_image_that_lost_its_tags_gets_them_back(scene: Scene, given: dict[str, Any], keys: list[str]) -> None:
-    """Its name, and its description or that of its snapshots, show which version it is."""
+    """The image's name, and its description or that of its snapshots, show its version."""
     made = scene.bake(**given).result["image_id"]
     scene.web.ec2.delete_tags(Resources=[made], Tags=[{"Key": f"ec2ops:{key}"} for key in keys])
     ended = scene.bake(**given)
@@ -230,7 +230,7 @@ def test_image_of_another_source_without_a_fingerprint_is_refused(scene: Scene) 
 
 
 def test_capture_without_a_fingerprint_is_not_deleted(scene: Scene) -> None:
-    """It may be of other devices."""
+    """The capture may be of other devices."""
     made = scene.bake(state="captured").result["snapshots"][0]["snapshot_id"]
     scene.sandbox.move_clock(600)
     scene.web.ec2.delete_tags(Resources=[made], Tags=[{"Key": "ec2ops:fingerprint"}])
@@ -271,7 +271,7 @@ def test_image_whose_description_is_of_another_version_is_not_deregistered(
 
 
 @pytest.mark.parametrize("name", ["web", "the web server"])
-def test_description_of_the_tasks_in_the_form_of_the_collection_keeps_an_image_of_its_version(
+def test_task_description_in_the_form_of_the_collection_keeps_the_version(
     scene: Scene, name: str
 ) -> None:
     """The snapshots say for which version they were taken."""

@@ -367,7 +367,7 @@ def test_another_source_for_a_version_that_exists_is_refused(options: dict[str, 
         )
 
 
-def test_other_options_are_refused_also_for_an_instance_that_runs_from_the_image() -> None:
+def test_other_options_are_refused_even_for_an_instance_from_the_image() -> None:
     successor = instance(NEW, image_id=AMI, tags={"ec2ops:replaces": OLD})
     for options in ({"devices": "all"}, {"block_devices": [{"device_name": "/dev/xvda", "volume_size": 9}]}):
         with pytest.raises(SpecError, match=f"{AMI} already exists as web/1, but it was made with other devices"):
@@ -568,7 +568,7 @@ def test_absent_leaves_a_copy_that_the_image_does_not_use() -> None:
     assert AMI in planned.warnings[0]
 
 
-def test_an_image_of_copied_snapshots_is_a_copy_unless_its_description_names_the_snapshot() -> None:
+def test_image_of_copied_snapshots_is_a_copy_unless_its_description_names_the_source() -> None:
     copy = snapshot(spec(), SNAP3, "vol-ffffffff", tags={})
     devices = (ImageDevice("/dev/xvda", SNAP3),)
     original = made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP),))

@@ -109,7 +109,7 @@ def test_the_tags_of_a_source_snapshot_are_left_alone(line: Line) -> None:
 
 
 def test_run_without_changes_reads_snapshots_once(line: Line) -> None:
-    """They prove which volumes the image was made from."""
+    """The snapshots prove the volumes of the image."""
     line.bake()
     line.sandbox.reset_log()
     line.bake()

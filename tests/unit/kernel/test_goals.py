@@ -92,7 +92,7 @@ def test_reason_is_in_the_shown_state() -> None:
     assert verdict.seen == "error (the key is disabled)"
 
 
-def test_a_start_that_ec2_gave_up_fails_and_an_old_answer_does_not() -> None:
+def test_reverted_start_fails_and_an_old_answer_does_not() -> None:
     gave_up = Instance("i-1", state="stopped", state_reason="Server.InternalError: it broke")
     before = Instance("i-1", state="stopped", state_reason="Client.UserInitiatedShutdown: User initiated shutdown")
     assert judge("running", gave_up).failed
@@ -189,7 +189,7 @@ def linked(*links: tuple[str, str], multi_attach: bool = False) -> Volume:
         ([(THERE, "detaching"), (HERE, "attached")], True, False),
     ],
 )
-def test_attached_is_about_one_instance_and_names_another(
+def test_goal_attached_is_for_one_instance_and_names_another(
     links: list[tuple[str, str]], done: bool, failed: bool
 ) -> None:
     verdict = judge("attached", linked(*links), about=HERE)
@@ -210,7 +210,7 @@ def test_attached_is_about_one_instance_and_names_another(
         ([(HERE, "detaching"), (THERE, "attached")], False, False),
     ],
 )
-def test_detached_is_about_one_instance_or_all(links: list[tuple[str, str]], from_here: bool, from_all: bool) -> None:
+def test_goal_detached_is_for_one_instance_or_all(links: list[tuple[str, str]], from_here: bool, from_all: bool) -> None:
     here, everywhere = judge("detached", linked(*links), about=HERE), judge("detached", linked(*links))
     assert (here.done, here.failed) == (from_here, False)
     assert (everywhere.done, everywhere.failed) == (from_all, False)

@@ -29,7 +29,7 @@ def test_every_builder_of_filters_escapes_its_values() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_unattached_volume_of_a_declaration_of_that_name_is_found_again(sandbox: Sandbox, name: str) -> None:
+def test_unattached_volume_of_a_declaration_with_wildcards_is_found_again(sandbox: Sandbox, name: str) -> None:
     ran = four(sandbox, availability_zone=ZONE, spec=name, volumes=[{"name": "spare", "size": 10}])
     assert ran.actions == ["CreateVolume"]
     assert len(volumes(sandbox)) == 1

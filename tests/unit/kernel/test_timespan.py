@@ -83,7 +83,7 @@ def test_span_is_counted_back_from_a_moment(span: str, moment: str, zone: str, e
 @pytest.mark.parametrize(
     "span", ["9999y", "2026y", "2025y11m", "999999999999999999m", "999999999999999999w", "9999y9999y", "800000d"]
 )
-def test_a_span_longer_than_the_calendar_reaches_back_to_its_start(span: str, zone: str) -> None:
+def test_span_beyond_the_calendar_reaches_back_to_its_start(span: str, zone: str) -> None:
     cutoff = parse_calendar_span(span, "within").before(at("2026-11-23T12:00Z"), time_zone(zone, "timezone"))
     assert EARLIEST <= cutoff < at("0002-01-01")
 
@@ -332,7 +332,7 @@ def test_every_slot_contains_its_moment(every: str, place: tuple[str, datetime],
     assert one <= moment
     assert slot_start(EVERY[every], one + (moment - one) / 2, zone) == one
     assert slot_start(EVERY[every], one, zone) == one
-    # It does not go back, and neither does its text.
+    # The start does not go back, and neither does its text.
     assert one <= two
     assert (one < two) == (slot_value(one) < slot_value(two))
     # The text is read as the same instant in any zone, and fits into a tag.

@@ -79,7 +79,7 @@ def test_started_again_after_an_earlier_failed_start_is_waited_for(sandbox: Sand
 
 
 def test_pending_start_keeps_the_hold_until_it_runs(sandbox: Sandbox, web: Machine) -> None:
-    """Another run, or somebody, has started it a moment ago; EC2 takes that back."""
+    """Another run, or somebody, has started it a moment ago, and EC2 reverts that."""
     sandbox.move_clock(5)
     take_back(sandbox)
     web.ec2.start_instances(InstanceIds=[web.instance_id])

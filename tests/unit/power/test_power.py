@@ -911,7 +911,7 @@ def test_the_reason_for_a_stop_is_the_callers() -> None:
     assert stop.reason == "it is running and its volumes come off"
 
 
-def test_a_restart_outlasts_a_stop_that_is_under_way_but_not_the_instance() -> None:
+def test_restart_waits_for_a_stop_under_way_but_not_for_a_terminated_instance() -> None:
     start_stage, _forgotten = restore_stages([instance()], REGION, NOW, HOLD_TIME)
     assert start_stage.patience == NO_CAPACITY | {"IncorrectInstanceState"}
     (start,) = start_stage.changes

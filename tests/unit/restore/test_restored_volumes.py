@@ -33,7 +33,7 @@ def shown(volume_id: str = SOURCE, start: datetime = NOON) -> Snapshot:
 
 
 def copy_of(source: str, *, recorded: bool = True) -> Snapshot:
-    """A copy whose description says of which volume it is, or only its tag."""
+    """A copy whose description names its volume, or only its tag does."""
     text = f"p: {source}, snap-0000000000000000b, from us-east-1" if recorded else "copy of the wiki"
     return dataclasses.replace(shown(COPIED_VOLUME), tags={"ec2ops:source": source}, description=text)
 

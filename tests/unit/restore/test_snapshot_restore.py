@@ -319,7 +319,7 @@ def test_second_run_queries_neither_zone_nor_target() -> None:
     assert asked == {"DescribeVolumes", "DescribeSnapshots"}
 
 
-def test_forged_volume_whose_snapshot_is_gone_stops_no_restore_of_an_instance() -> None:
+def test_forged_volume_with_a_gone_snapshot_stops_no_restore_of_an_instance() -> None:
     forged = restored(made_from=9, attachments=(VolumeAttachment(SOURCE, "/dev/sdf"),), availability_zone="eu-west-1a")
     tags = {**forged.tags, "ec2ops:volume": f"{SOURCE}/{V1}"}
     plan = planned(*set_of(V1, V2), dataclasses.replace(forged, tags=tags), source_instance_id=SOURCE)

@@ -91,7 +91,7 @@ def test_period_of_another_slot_moves_no_snapshot(sandbox: Sandbox, days: int) -
     assert (len(ran.result["created"]), deletes(sandbox)) == (1, [])
 
 
-def test_period_of_today_on_an_old_snapshot_does_not_fill_the_slot(sandbox: Sandbox) -> None:
+def test_old_snapshot_with_todays_period_does_not_fill_the_slot(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 2, "data")
     sandbox.client("ec2", REGION).create_tags(
         Resources=[scene.past[0]], Tags=[{"Key": "ec2ops:period", "Value": today(sandbox)}]

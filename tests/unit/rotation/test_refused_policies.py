@@ -41,7 +41,7 @@ def test_each_mistake_has_a_sentence(policies: list[dict[str, Any]], refused: li
         ({}, ["missing", "missing"]),
     ],
 )
-def test_a_policy_without_an_approved_plan_expects_one_that_is_missing(
+def test_policy_without_an_approved_plan_is_not_approved(
     plans: dict[str, Any], expected: list[str]
 ) -> None:
     policies = [DAILY, {**DAILY, "policy": 7, "expected_plan": "e5f6"}]

@@ -138,7 +138,7 @@ def test_rest_of_a_set_of_copies_is_deleted_without_a_rule(part: int) -> None:
     assert rest.snapshot_id not in deleted(plan)
 
 
-def test_a_copy_has_the_place_of_its_original_also_within_its_slot() -> None:
+def test_copy_counts_in_the_rules_with_the_times_of_its_original() -> None:
     """A snapshot that cron took at half past midnight is older than the policy's of one o'clock, of that day's slot."""
     cron = snapshot(timedelta(hours=11), policy=None, tags={"by": "cron"})
     own = snapshot(timedelta(hours=10))

@@ -154,7 +154,7 @@ def test_snapshot_protected_during_the_wait_is_kept(sandbox: Sandbox, guard: str
     assert (again.result["plan"], again.result["kept_late"]) == ([], [])
 
 
-def test_set_of_which_a_part_becomes_protected_is_kept_whole(sandbox: Sandbox) -> None:
+def test_set_with_a_part_that_becomes_protected_is_kept_whole(sandbox: Sandbox) -> None:
     names = sandbox.seed({"instance": {"name": "web", "data_volumes": 1}})
     instance, volumes = names["web"], [names["web/root"], names["web/data1"]]
     old = past(sandbox, volumes, 2, instance)

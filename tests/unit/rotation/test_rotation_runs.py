@@ -449,7 +449,7 @@ def test_exceeded_limit_withholds_deletions_but_no_captures(
     assert set(of_policy(sandbox)) == {*old, *ran.result["created"]}
 
 
-def test_the_plan_that_was_approved_passes_and_then_an_empty_one(sandbox: Sandbox) -> None:
+def test_approved_plan_passes_and_then_an_empty_one(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     past(sandbox, [volume], 3)
     task = {"select": {"volume_ids": [volume]}, "keep": {"last": 2}}

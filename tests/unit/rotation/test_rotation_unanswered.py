@@ -43,7 +43,7 @@ GUARDS = {
 
 
 @pytest.mark.parametrize("operation", GUARDS)
-def test_guard_that_may_not_be_read_captures_deletes_nothing_and_fails(sandbox: Sandbox, operation: str) -> None:
+def test_unreadable_guard_permits_the_capture_deletes_nothing_and_fails(sandbox: Sandbox, operation: str) -> None:
     scene = Scene(sandbox, 3)
     sandbox.refuse(operation)
     given = {"select": {"tags": {"backup": "daily"}}, "keep": {"last": 2}}

@@ -42,7 +42,7 @@ from fake_records import START, becomes, modified
 
 @dataclass
 class Fault:
-    """One fault, before or after the effect: ``error``, ``close`` (no answer) or ``end`` (what is new fails later)."""
+    """One fault, before or after the effect: ``error``, ``close`` (no answer) or ``end`` (new resources fail later)."""
 
     action: str
     occurrence: int | str | dict[str, int] = 1

@@ -30,7 +30,7 @@ from worlds import sandbox_gateway
 
 @pytest.mark.parametrize("of", ["an empty volume", "the volume itself, last night"])
 @pytest.mark.parametrize("attached", [True, False], ids=["attached", "detached"])
-def test_forged_final_snapshot_saves_no_volume_from_its_own(sandbox: Sandbox, of: str, attached: bool) -> None:
+def test_forged_final_snapshot_does_not_replace_the_volumes_own(sandbox: Sandbox, of: str, attached: bool) -> None:
     web, real = web_with_data(sandbox)
     forged = taken(sandbox, strangers_volume(sandbox) if of == "an empty volume" else real)
     sandbox.add_mark(real, "after the forged one")
@@ -63,7 +63,7 @@ def test_forged_swap_snapshot_is_no_source(sandbox: Sandbox, of: str, attached: 
     new = web.attached()[DATA]
     assert texts(sandbox, new)[: len(written)] == written
     assert volumes(sandbox)[new]["SnapshotId"] != forged
-    # It may be somebody's only backup.
+    # The snapshot may be somebody's only backup.
     assert forged in snapshots(sandbox)
     assert any(forged in warning and "ec2ops:swap" in warning for warning in ended.warnings)
 
@@ -140,7 +140,7 @@ def test_replaced_mark_without_a_volume_does_not_count(sandbox: Sandbox) -> None
     assert web.attached() == {DATA: real}
 
 
-def test_second_volume_of_the_same_tags_ends_no_run_beside_the_attached_one(sandbox: Sandbox) -> None:
+def test_detached_volume_with_the_tags_of_an_attached_one_ends_no_run(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     forged = strangers_volume(sandbox)
     tag(sandbox, forged, spec=web.instance_id, volume="data")

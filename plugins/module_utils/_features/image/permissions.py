@@ -47,7 +47,7 @@ AccessKind: TypeAlias = FactKind[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Access:
-    """Who may use one image or snapshot.
+    """The accounts that may use one image or snapshot.
 
     ``kind``: of the permission. ``present``: now. ``declared``: by the task, None if it leaves others alone.
     ``copying``: accounts that copy it in this run. ``lent``: present accounts that have access for a copy only, as the
