@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way of a call through the sandbox: caller, known actions, DryRun, client tokens, moto, the log, and HTTP itself."""
+"""The way of a call through the sandbox: caller, known actions, DryRun, client tokens, moto, the log, HTTP."""
 
 from __future__ import annotations
 

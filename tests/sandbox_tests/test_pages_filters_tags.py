@@ -349,7 +349,7 @@ def test_tag_on_a_missing_resource_changes_nothing(sandbox: Sandbox, volume: Vol
         (tag(**{f"k{number}": "" for number in range(50)}), "TagLimitExceeded", "50"),
     ],
 )
-def test_tags_that_ec2_does_not_take(
+def test_tags_that_ec2_does_not_take_are_refused(
     sandbox: Sandbox, world: World, volume: Volume, tags: list[dict[str, str]], code: str, text: str
 ) -> None:
     refused = code_of(lambda: sandbox.client().create_tags(Resources=[volume.id], Tags=tags))
@@ -414,7 +414,7 @@ def test_tags_ride_on_a_create(world: World) -> None:
         ([("image", tag(**{"aws:a": "1"}))], "reserved"),
     ],
 )
-def test_tag_specifications_that_ec2_does_not_take(world: World, kinds: Any, text: str) -> None:
+def test_tag_specifications_that_ec2_does_not_take_are_refused(world: World, kinds: Any, text: str) -> None:
     code, message = code_of(lambda: tag_specifications(specifications(world, *kinds), "image", "snapshot"))
     assert code == "InvalidParameterValue"
     assert text in message

@@ -151,7 +151,7 @@ def test_resource_that_shows_late_is_waited_for(goal: str, shown: Resource, done
 
 
 class KeyGoes:
-    """A gateway that has a key disabled between the plan, for which KMS has confirmed it, and the first change."""
+    """A gateway that disables a key between the plan, in which KMS has confirmed the key, and the first change."""
 
     def __init__(self, sandbox: Sandbox, disable: Callable[[], Any]) -> None:
         self._gateway = sandbox_gateway(sandbox, REGION)

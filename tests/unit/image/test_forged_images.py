@@ -271,9 +271,7 @@ def test_image_whose_description_is_of_another_version_is_not_deregistered(
 
 
 @pytest.mark.parametrize("name", ["web", "the web server"])
-def test_task_description_in_the_form_of_the_collection_keeps_the_version(
-    scene: Scene, name: str
-) -> None:
+def test_task_description_in_the_form_of_the_collection_keeps_the_version(scene: Scene, name: str) -> None:
     """The snapshots say for which version they were taken."""
     made = scene.bake(name=name, description=f"golden server from {scene.web.instance_id}")
     assert scene.bake(name=name, description="Another one").result["image_id"] == made.result["image_id"]

@@ -152,7 +152,7 @@ def test_planned_ids_are_replaced_where_parameters_and_templates_name_them() -> 
     assert substitute({"Description": {"Value": "(new image a)"}}, ids) == {"Description": {"Value": "(new image a)"}}
 
 
-def test_planned_ids_become_ec2s_also_inside() -> None:
+def test_nested_planned_ids_become_ec2s() -> None:
     state = State(
         REGION,
         {

@@ -210,7 +210,9 @@ def test_goal_attached_is_for_one_instance_and_names_another(
         ([(HERE, "detaching"), (THERE, "attached")], False, False),
     ],
 )
-def test_goal_detached_is_for_one_instance_or_all(links: list[tuple[str, str]], from_here: bool, from_all: bool) -> None:
+def test_goal_detached_is_for_one_instance_or_all(
+    links: list[tuple[str, str]], from_here: bool, from_all: bool
+) -> None:
     here, everywhere = judge("detached", linked(*links), about=HERE), judge("detached", linked(*links))
     assert (here.done, here.failed) == (from_here, False)
     assert (everywhere.done, everywhere.failed) == (from_all, False)

@@ -120,7 +120,10 @@ def at_midnight(number: int, **fields: Any) -> Snapshot:
 
 
 def test_late_claim_to_a_missed_slot_deletes_nothing_of_its_week() -> None:
-    """Sunday has no snapshot. Monday's, from right after midnight, claims it: Saturday's is still the week's last."""
+    """Sunday has no snapshot.
+
+    Monday's snapshot, from right after midnight, claims Sunday: Saturday's is still the week's last.
+    """
     monday, saturday, friday = at_midnight(1), at_midnight(3), at_midnight(4)
     forged = tagged(monday, period="2026-11-22T00:00+00:00")
     for first in (monday, forged, tagged(monday, period=None)):

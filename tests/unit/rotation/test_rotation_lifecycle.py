@@ -956,7 +956,7 @@ def actions(found: Iterable[Change]) -> list[str]:
 
 
 def test_one_run_secures_the_newest_and_archives_the_oldest() -> None:
-    """All at once: the new one is locked and gets fast restore, the former newest has neither, the oldest is archived."""
+    """All at once: the new one gets a lock and fast restore, the former newest has neither, the oldest is archived."""
     lifecycle = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
     made = new("v1", **lifecycle.own_tags)
     of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100, tags=LOCKED), coming=[made])

@@ -88,7 +88,7 @@ def becomes(**fields: Any) -> End:
 
 
 def modified(**fields: Any) -> End:
-    """A fact about a modification that has gone on."""
+    """The fact about a modification in a later state."""
     return lambda fact: dataclasses.replace(fact, value=dataclasses.replace(fact.value, **fields))
 
 

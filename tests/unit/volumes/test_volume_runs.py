@@ -41,7 +41,7 @@ def swap_options(web: Machine, **given: Any) -> dict[str, Any]:
 
 
 def assert_swapped(sandbox: Sandbox, web: Machine, old: str) -> None:
-    """The end of every swap: the copy serves with all writes, the replaced volume is kept and marked, no more is left."""
+    """The end of every swap: the copy serves with all writes, the replaced one is kept and marked, no more is left."""
     there = volumes(sandbox)
     new = web.attached()["/dev/sdf"]
     assert set(there) == {web.root_volume_id, old, new}
