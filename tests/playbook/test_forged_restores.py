@@ -30,7 +30,7 @@ def backup(sandbox: Sandbox, volume_id: str) -> str:
 
 
 def forged_volumes(sandbox: Sandbox, web: Web, tags: dict[str, str]) -> dict[str, str]:
-    """Volumes with *tags* that no run made, by their fault."""
+    """Volumes that no run made, with *tags*, by the kind of forgery."""
     ec2 = sandbox.client("ec2", REGION)
     written = [{"Key": key, "Value": value} for key, value in tags.items()]
     with at_once(sandbox):

@@ -461,7 +461,7 @@ class _Seeding:
         row = self._take(given, "snapshot", ("name", "volume", "age", "at", *_SNAPSHOT_KEYS))
         named = str(self.names.get(str(row.get("volume")), row.get("volume")))
         if named not in self.home.volumes and not row.get("size"):
-            self.home.volume(named)  # says what is wrong with it
+            self.home.volume(named)  # raises EC2's error for the volume
         made = self._time(row["at"] if row.get("at") is not None else float(row.get("age") or 0.0))
         (snapshot,) = self._snapshots(row, [(made, named)], self._plan(row))
         if row.get("name"):

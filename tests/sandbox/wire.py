@@ -192,7 +192,7 @@ def _list_reader(shape: ListShape) -> Reader:
         if node == "":
             return []
         if not isinstance(node, dict):
-            # `VolumeId=vol-1` for a list of one is what EC2 accepts from old clients too.
+            # EC2 also accepts `VolumeId=vol-1` for a list of one, from old clients.
             return [_reader(item)(node, path)]
         try:
             ordered = sorted((int(position), value) for position, value in node.items())

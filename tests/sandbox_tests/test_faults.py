@@ -319,7 +319,7 @@ def test_buckets_are_off_until_they_are_switched_on(sandbox: Sandbox, world: Wor
     for _turn in range(60):
         ec2.create_placement_group(GroupName="a")
     sandbox.configure(buckets=True)
-    sandbox.set_speed(0.001)  # nothing is filled up while the calls are made
+    sandbox.set_speed(0.001)  # no bucket refills while the calls are made
     answers = [create_with(ec2, "b") for _turn in range(52)]
     assert answers == ["ok"] * 50 + ["RequestLimitExceeded 503"] * 2
     world.clock.move(1)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeps ``.work/tree/ansible_collections/ec2ops/storage`` equal to the checkout: the collection, placed as for users.
 
-The copy holds what git would commit. It is a copy because ansible-test does not accept a symbolic link there.
+The copy holds the files that git would commit. It is a copy because ansible-test does not accept a symbolic link there.
 """
 
 from __future__ import annotations

@@ -273,7 +273,7 @@ SPEC = {"instance_id": {"type": "str", "required": True}, "snapshot": {"type": "
 
 
 def module(capsys: pytest.CaptureFixture[str], args: dict[str, Any]) -> dict[str, Any]:
-    """Runs the module in this process with these arguments and returns what it prints."""
+    """Runs the module in this process with these arguments and returns its output."""
     with patch_module_args(args), pytest.raises(SystemExit):
         runner.Program(FEATURE, SPEC, required_together=[("instance_id", "snapshot")]).run()
     printed: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])

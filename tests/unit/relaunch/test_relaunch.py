@@ -1013,7 +1013,7 @@ def test_late_retirement_names_the_kept_attachments(trial: str | None, image: Im
         ("stop", {}),
         ("stop", {"state": "pending"}),
         ("stop", {"tags": {TAG: "mine"}}),
-        # The hold is somebody else's, who will start the instance.
+        # Somebody else holds the instance, and will start it.
         ("stop", {"state": "stopped", "tags": {TAG: HELD_SINCE}}),
         ("terminate", {}),
         ("terminate", {"state": "stopped"}),

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan of `snapshot_restore` from what EC2 shows: tables without a network."""
+"""The plan of `snapshot_restore` from EC2's answers: tables without a network."""
 
 from __future__ import annotations
 

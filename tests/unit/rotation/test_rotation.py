@@ -1130,7 +1130,7 @@ def test_every_plan_meets_the_limits_and_guards(account: Account, given: dict[st
                 point["source"] == entry["source"] and point["due"] for point in plan.report.result["rpo"]
             )
             assert replaced or entry["decision"] == "keep" or _awaited(plan, account, entry["source"])
-    # No deletion names a snapshot that EC2 would not delete, or must not.
+    # No deletion names a snapshot that EC2 would not delete, or that the run must keep.
     for one in going:
         found = account.resources[one]
         assert isinstance(found, Snapshot)

@@ -227,7 +227,7 @@ def test_failed_snapshot_is_taken_again_before_dependent_deletions(sandbox: Sand
     with sandbox.fault("CreateSnapshot*", kind="end", message="no space"):
         failed = rotate(sandbox, **given)
     assert "no space" in failed.failed
-    # The oldest of each is deleted with or without a new one. What has made room for that stays.
+    # The oldest of each is deleted with or without a new one. The snapshots that only the new one displaces stay.
     number = 2 if scenario.name == "volumes" else 0
     assert (len(deletes(sandbox)), len(failed.result["deleted"])) == (number, number)
     assert failed.result["not_tried"]

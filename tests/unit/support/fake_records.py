@@ -94,7 +94,7 @@ def modified(**fields: Any) -> End:
 
 @dataclass
 class Record:
-    """A resource, the moment from which reads show it, and what it will become.
+    """A resource, the moment from which reads show it, and its coming states.
 
     ``deleted``: EC2 has accepted its deletion, and shows it for a while.
     """

@@ -118,7 +118,7 @@ def days(count: int, of: int | str = 1, first: int = 1, **given: Any) -> list[Sn
 
 
 class Account(FakeEc2):
-    """All resources of one region. Its answers are what the plans of `snapshot_rotate` know."""
+    """All resources of one region. The plans of `snapshot_rotate` know only its answers."""
 
     @classmethod
     def of(cls, *resources: Resource | Iterable[Resource]) -> Account:

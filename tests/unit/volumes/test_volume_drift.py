@@ -104,7 +104,7 @@ DRIFT = [
     ),
     drifts("IOPS, throughput stays", {"throughput": 500}, {"iops": 4000}, "ModifyVolume vol-1 Iops=4000"),
     drifts("what is not said stays", {"iops": 4000, "throughput": 500, "size": 50}, {}),
-    # what the volume's own values rule out
+    # options that the volume's own values rule out
     refuses("IOPS beyond the volume's size", {}, {"iops": 5001}, "5001 iops on 10 GiB | 500 per GiB"),
     refuses("IOPS on a type without", {"volume_type": "gp2"}, {"iops": 3000}, "gp2 | 3000 | gp3, io1 or io2"),
     refuses("throughput on a type without", IO2, {"throughput": 250}, "io2 | 250 | gp3"),
@@ -221,7 +221,7 @@ DRIFT = [
         "DeleteTags vol-1 was-at",
         in_use="detach",
     ),
-    # what only a swap can change
+    # differences that only a swap can change
     drifts("encrypted", {}, {"encrypted": True}, *swapped(), **SWAP),
     drifts("encrypted, as it is", {"encrypted": True, "kms_key_id": KEY}, {"encrypted": True}),
     drifts(

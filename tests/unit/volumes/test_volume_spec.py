@@ -99,7 +99,7 @@ REFUSED: list[tuple[Entry, str, str]] = [
     ({"volume_type": "gp3", "throughput": 751}, "751", "at least 3004 iops"),
     ({"volume_type": "gp3", "iops": 3000, "throughput": 751}, "751", "at least 3004 iops"),
     ({"volume_type": "gp3", "size": 100, "iops": 7999, "throughput": 2000}, "2000", "at least 8000 iops"),
-    # what needs a certain type, or another option
+    # values that need a certain type, or another option
     *(
         ({"volume_type": name, "multi_attach": True}, name, "io1 or io2")
         for name in TYPES
@@ -144,7 +144,7 @@ REFUSED: list[tuple[Entry, str, str]] = [
             "/dev/vdb",
         )
     ),
-    # what is kept in tags
+    # values that are kept in tags
     ({"tags": {"aws:cost": "1"}}, "'aws:cost'", "AWS reserves keys"),
     ({"tags": {"ec2ops:spec": "web"}}, "'ec2ops:spec'", "this collection reserves keys"),
     ({"tags": {"k" * 128: "1"}}, "k" * 128, "1 to 127 characters"),
