@@ -136,7 +136,7 @@ def test_killed_run_is_finished_by_the_next(sandbox: Sandbox, fleet: Fleet, tmp_
     assert len(own_images(sandbox)) == 1
 
 
-def test_late_refresh_takes_template_and_groups_back(sandbox: Sandbox, fleet: Fleet) -> None:
+def test_late_refresh_rolls_back_template_and_groups(sandbox: Sandbox, fleet: Fleet) -> None:
     unknown = fleet.run(publish_image_groups=["a", "none"])
     assert unknown.status != 0
     assert "groups: none does not exist in us-east-1" in unknown.output

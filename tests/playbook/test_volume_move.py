@@ -65,7 +65,7 @@ def written(sandbox: Sandbox, volume_id: str) -> list[dict[str, Any]]:
 def assert_nothing_to_do(
     sandbox: Sandbox, play: Path | str, given: Mapping[str, Any], *volume_ids: str, checked: bool = False
 ) -> None:
-    """A run changes nothing, and names the volumes that there are; so does a check run before it."""
+    """A run changes nothing, and names the existing volumes; so does a check run before it."""
     for check_mode in (True, False) if checked else (False,):
         sandbox.reset_log()
         again = run_playbook(sandbox, play, given, check=check_mode)

@@ -117,7 +117,7 @@ def test_use_of_the_image_refuses_its_removal(line: Line, use: Callable[[Line], 
     assert (forced.failed, forced.actions) == ("", ["DeregisterImage", "DeleteSnapshot"])
 
 
-def test_shared_without_a_report_of_use_is_a_warning(line: Line) -> None:
+def test_shared_image_without_a_report_of_use_gives_a_warning(line: Line) -> None:
     share(line)
     removed = line.remove()
     assert (removed.failed, removed.actions) == ("", ["DeregisterImage", "DeleteSnapshot"])

@@ -193,7 +193,7 @@ def test_guard_in_report_mode_permits_a_late_deletion(sandbox: Sandbox) -> None:
     assert ran.result["kept_late"] == []
 
 
-def test_guard_in_fail_mode_keeps_late_and_the_next_run_fails(sandbox: Sandbox) -> None:
+def test_guard_in_fail_mode_prevents_a_late_deletion_and_fails_the_next_run(sandbox: Sandbox) -> None:
     volume, old = policies_volume(sandbox, 4)
     given = options(volume, guards={"fast_restore": "fail"})
     ec2 = sandbox.client("ec2", REGION)

@@ -244,7 +244,7 @@ def test_new_snapshots_are_marked_to_be_locked_and_the_mark_is_read_back() -> No
 COSTS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("90d", {"monthly": 12}, "24h", []),
     ("90d", {"last": "unlimited"}, "24h", []),
-    ("30d", {"daily": 7, "monthly": 12}, "24h", []),  # the dailies go before they are old enough
+    ("30d", {"daily": 7, "monthly": 12}, "24h", []),  # the daily snapshots are deleted before they are old enough
     ("30d", {"daily": 35, "monthly": 12}, "24h", ["keep.daily: 35"]),
     ("30d", {"monthly": 3}, "24h", ["keep.monthly: 3"]),
     ("30d", {"monthly": 4}, "24h", []),
