@@ -225,7 +225,7 @@ def sandbox(quick_sandbox: Sandbox) -> Sandbox:
     return quick_sandbox
 
 
-def test_two_policies_adopting_the_same_snapshots_keep_each_others(sandbox: Sandbox) -> None:
+def test_two_policies_that_adopt_the_same_snapshots_keep_each_others_claims(sandbox: Sandbox) -> None:
     (volume_id,) = sandbox.seed({"volume": {"name": "data"}}).values()
     rows = [
         {"volume": volume_id, "age": (number + 1) * 86400, "tags": {"by": "cron"}, "name": f"day {number}"}
