@@ -97,7 +97,7 @@ def test_volume_restored_from_a_gone_snapshot_is_not_restored_again(sandbox: San
     again(sandbox, [entry], **given)
 
 
-def test_tag_value_is_no_pattern_that_ends_a_drill(sandbox: Sandbox, web: Web) -> None:
+def test_tag_value_with_a_pattern_ends_no_drill(sandbox: Sandbox, web: Web) -> None:
     rotated(sandbox, select={"instance_ids": [web.instance_id]}, consistency="instance")
     odd = {"ec2ops:spec": "restore-drill/x", "ec2ops:volume": f"{web.instance_id}/("}
     forged = tagged_volume(sandbox, backup(sandbox, web.data_volume_id), odd)

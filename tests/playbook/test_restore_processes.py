@@ -200,7 +200,7 @@ def test_volumes_of_an_ended_drill_are_deleted_by_the_next(
 
 def test_two_drills_at_once_do_not_touch_each_other(lost: Lost, tmp_path: Path) -> None:
     sandbox = lost.sandbox
-    # On a slow machine the first one gives the held call up and makes it again, with the same token.
+    # On a slow machine the first run gives up the held call and makes it again, with the same token.
     fault = hold_at(sandbox, Point("CreateVolume", "after", 1))
     with begun(sandbox, PLAYBOOK, lost.variables(drill=True), tmp_path / "first") as first:
         first.await_held(fault)

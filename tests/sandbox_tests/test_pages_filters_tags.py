@@ -142,7 +142,7 @@ def test_page_token_is_valid_only_for_its_action_and_region(world: World) -> Non
 def test_rows_changing_between_pages_neither_repeat_nor_hide_others(world: World) -> None:
     rows = list(range(0, 40, 2))
     first, token = paged(request(world, MaxResults=5), rows, key=lambda row: row)
-    rows = [row for row in rows if row not in (2, 8)] + [40]  # one shown and the last one shown are gone
+    rows = [row for row in rows if row not in (2, 8)] + [40]  # the last row of the page, and another one, are gone
     rows.insert(0, -1)
     second, _rest = paged(request(world, MaxResults=5, NextToken=token), rows, key=lambda row: row)
     assert (list(first), list(second)) == ([0, 2, 4, 6, 8], [10, 12, 14, 16, 18])

@@ -128,7 +128,7 @@ def test_start_time_of_a_planned_snapshot_comes_in_once_it_is_known(of: str) -> 
     }
 
 
-def test_filters_are_read_as_the_tags_that_they_name() -> None:
+def test_filters_on_tags_are_read_like_tags() -> None:
     own = (("volume-id", (MADE,)), ("tag:ec2ops:copy-of", (f"us-east-1/{MADE}",)))
     others = (("tag:note", (MADE,)), ("tag:ec2ops:volume", (MADE,)), ("status", ("pending",)))
     assert planned_in_filters(own) == {MADE}
