@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The KMS keys behind encrypted volumes and snapshots. The keys are moto's; their policies show who may use them.
 
-The rule is simple, and no evaluation of policies: an account may use its own keys while they are enabled, and those of
+The rule is simpler than an evaluation of policies: an account may use its own keys while they are enabled, and those of
 another account whose key policy has an allowing statement for it or for everybody.
 """
 

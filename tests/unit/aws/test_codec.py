@@ -221,7 +221,7 @@ VOLUME: dict[str, Any] = {
 TYPE = {"InstanceType": "m5.large", "EbsInfo": {"EbsOptimizedSupport": "default"}}
 ATTRIBUTE = (("Attribute", "userData"), ("InstanceId", "i-1"))
 
-# (query, one page of the answer, what it decodes to; None where a test of its own looks at it)
+# (query, one page of the answer, the decoded facts; None if another test has them)
 CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
     (
         by_id("DescribeInstances", "instance-id", [INSTANCE["InstanceId"]])[0],
