@@ -177,7 +177,7 @@ class Snapshots:
         return cost
 
     def _many(self, bench: Bench, module: Path, report: str) -> Check:
-        """One check of many."""
+        """A check of many snapshots."""
         say(f"{module.name}, report: {report}, on {self.MANY * EACH} snapshots ...")
         return self._check(bench, module, self.MANY_REGION, self.MANY)
 

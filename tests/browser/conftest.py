@@ -42,7 +42,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Opened:
-    """A report in the browser. ``complaints``: what the page has written to the console, and its errors."""
+    """A report in the browser. ``complaints``: the messages of the page on the console, and its errors."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)

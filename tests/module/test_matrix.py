@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Each module as a user runs it: check, run, check again, run again, and the sandbox's log compared with the plan.
 
-The four steps of a case are four tasks of one ansible-playbook run, which is what makes forty of them affordable.
+The four steps of a case are four tasks of one ansible-playbook run, so that forty cases are affordable.
 """
 
 from __future__ import annotations
@@ -755,7 +755,7 @@ REFUSED: tuple[tuple[str, str, Callable[[World], Mapping[str, Any]], str], ...] 
 @pytest.mark.parametrize(
     ("module", "options", "text"), [each[1:] for each in REFUSED], ids=[each[0] for each in REFUSED]
 )
-def test_refused_before_the_first_effect(
+def test_refusal_comes_before_the_first_effect(
     sandbox: Sandbox, tmp_path: Path, module: str, options: Callable[[World], Mapping[str, Any]], text: str
 ) -> None:
     world = World(sandbox, seed_web(sandbox, REGION))

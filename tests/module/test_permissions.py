@@ -332,7 +332,7 @@ def denied(policy: Mapping[str, Any], entries: list[dict[str, Any]], tags: Mappi
 class Flows:
     """All cases of a module. ``shortest``: for each action the case with the fewest calls that makes it.
 
-    ``denied``: what the module's policies do not allow.
+    ``denied``: the actions that the module's policies do not allow.
     """
 
     shortest: Mapping[str, Case]

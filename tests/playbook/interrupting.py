@@ -51,7 +51,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = WITHIN) -> A
 
 @dataclass(frozen=True)
 class Process:
-    """A process. The moment of its start, in clock ticks, tells it from a later one with the same id."""
+    """A process. The moment of its start, in clock ticks, distinguishes it from a later one with the same id."""
 
     pid: int
     started: int
@@ -161,7 +161,7 @@ class Begun:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, in whatever way."""
+        """Whether it has ended, in any way."""
         return self._process.poll() is not None
 
     def kill_all(self) -> None:

@@ -29,7 +29,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def end(process: subprocess.Popen[str], grace: float = 3.0) -> None:
-    """Ends a run and all that it has started: asked first, killed when they are still there after `grace` seconds.
+    """Ends a run and all that it has started: by SIGTERM, and by SIGKILL after `grace` seconds.
 
     Returns when all of them are gone.
     """

@@ -62,7 +62,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of ansible-playbook that has ended. ``output`` is what it printed, both streams together."""
+    """A run of ansible-playbook that has ended. ``output`` is its printed text, both streams together."""
 
     status: int
     output: str

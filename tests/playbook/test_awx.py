@@ -119,7 +119,7 @@ def test_an_approval_that_is_undefined_ends_the_job_before_the_first_call(
 def test_events_of_ten_thousand_decisions_are_small_and_hold_no_secret(
     sandbox: Sandbox, web: Web, tmp_path: Path
 ) -> None:
-    """With as many deletions as max_delete allows by default."""
+    """The plan has as many deletions as max_delete allows by default."""
     deletions = 100
     seed_snapshots(sandbox, web.data_volume_id, 10_000)
     keys = sandbox.environment()

@@ -62,7 +62,7 @@ def assert_nothing_to_do(
 
 
 def check_then_run(sandbox: Sandbox, given: dict[str, Any]) -> Run:
-    """A check run, and the run; the check run has told the run's plan, and the run has done it."""
+    """A check run, and the run: the check run has shown the run's plan, and the run has carried it out."""
     sandbox.reset_log()
     check = run_playbook(sandbox, PLAYBOOK, given, check=True)
     assert check.status == 0, check.output
@@ -106,7 +106,7 @@ def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: W
         ("overrides", {"user_data": "replace"}, "user_data_content needs"),
     ],
 )
-def test_options_that_are_wrong_in_themselves_are_refused_without_a_call(
+def test_contradicting_options_are_refused_without_a_call(
     sandbox: Sandbox, web: Web, option: str, value: Any, words: str
 ) -> None:
     sandbox.reset_log()
@@ -226,7 +226,7 @@ def test_a_refused_launch_leaves_the_source_running(sandbox: Sandbox, web: Web, 
 
     sandbox.refuse()
     again = run_playbook(sandbox, PLAYBOOK, given)
-    # The source has written since, and a hold is to lose nothing.
+    # The source has written since, and with a hold no write may be lost.
     assert (again.status == 0) is not hold, again.output
     assert ("has run since" in "".join(again.failures)) is hold
     assert len(own_images(sandbox)) == len(own_snapshots(sandbox)) == 1
@@ -326,7 +326,7 @@ def test_canary_that_fails_saves_the_other_hosts(sandbox: Sandbox) -> None:
         "bake_and_relaunch_name": "web",
         "bake_and_relaunch_version": "1",
         "bake_and_relaunch_hold": True,
-        # As a survey gives it.
+        # A survey gives such text.
         "bake_and_relaunch_serial": "[1, 100%]",
         **KEEP,
     }

@@ -42,8 +42,8 @@ def told(text: str) -> str:
 def results(run: Run) -> list[str]:
     """Each result of a run, in the order of the tasks and hosts.
 
-    ansible-core repeats what amazon.aws's imports are warned of for each attempt of a task, since the tracebacks, which
-    are not in the results, name different temporary files. Here it counts once.
+    ansible-core repeats the import warnings of amazon.aws for each attempt of a task, since the tracebacks, which are
+    not in the results, name different temporary files. Here each warning counts once.
     """
     rows = []
     for each in run.results:

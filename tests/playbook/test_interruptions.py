@@ -255,7 +255,7 @@ def test_killed_controller_leaves_one_result(
 def test_same_call_of_two_runs_has_one_result(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, action: str
 ) -> None:
-    """The module that has survived and the one of the next run make the same thing at the same moment: one is left."""
+    """The surviving module and the next run make the same resource at the same moment: one is left."""
     fault = sandbox.add_fault(action, kind="pause", when="before", occurrence={"first": 2})
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         first.await_held(fault)
@@ -298,7 +298,7 @@ def test_killed_controller_without_capacity_leaves_one_result(
 def test_signalled_run_is_finished_by_the_next(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, send: Callable[[Begun], Run], remedy: str
 ) -> None:
-    """Ansible runs no ``always`` then: the record on the instance brings it back."""
+    """Ansible runs no ``always`` then: the next run starts the instance because of its hold."""
     fault = hold_at(sandbox, Point("CreateSnapshot", "before"))
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         first.await_held(fault)
@@ -420,9 +420,11 @@ def test_refused_call_fails_and_the_next_run_completes(
 
 @pytest.mark.parametrize("hold", [False, True], ids=["started", "held"])
 def test_unhealthy_successor_is_rolled_back(sandbox: Sandbox, web: Web, given: dict[str, Any], hold: bool) -> None:
-    """The new instance goes, and the old one serves as before. With the cause gone the next run launches another.
+    """The successor is terminated, and the predecessor serves as before.
 
-    Not with a hold: the old one has run since the capture, and a hold is to lose nothing.
+    With the cause gone the next run launches another.
+
+    With a hold it does not: the predecessor has run since the capture, and a hold must lose no write.
     """
     given["bake_and_relaunch_hold"] = hold
     sandbox.configure(durations={"status_ok": 3600})
@@ -458,7 +460,7 @@ def test_unhealthy_successor_is_rolled_back(sandbox: Sandbox, web: Web, given: d
 def test_run_killed_during_a_hold_is_finished_by_the_next(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, point: Point
 ) -> None:
-    """The next run carries on with the hold: the old instance is not started again, so none of its writes is lost."""
+    """The next run carries on with the hold: it does not start the predecessor, so none of its writes is lost."""
     given["bake_and_relaunch_hold"] = True
     kill_at(sandbox, web, given, tmp_path, point)
     state, tags = instance_now(sandbox, web.instance_id)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the screen shows while a task waits, and where it shows nothing: secrets, and documents for programs."""
+"""The lines on the screen while a task waits, and the cases without lines: secrets, and documents for programs."""
 
 from __future__ import annotations
 

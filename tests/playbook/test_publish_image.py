@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook publish_image: the template and the groups move on, go back, and end a killed run."""
+"""The playbook publish_image: template and groups get the new version, roll back, and are finished after a kill."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def fleet(sandbox: Sandbox, web: Web) -> Iterator[Fleet]:
             "publish_image_name": "web",
             "publish_image_version": "1",
             "publish_image_launch_template": "web",
-            # As a survey gives them.
+            # A survey gives such texts.
             "publish_image_groups": "a,b",
             "publish_image_preferences": "{min_healthy_percentage: 50}",
         },

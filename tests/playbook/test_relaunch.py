@@ -29,7 +29,7 @@ PLAY = PLAYS / "relaunch.yml"
 
 @pytest.fixture
 def image_id(sandbox: Sandbox, web: Web) -> str:
-    """Another image, with what the root volume holds now."""
+    """Another image, of the present content of the root volume."""
     ec2 = sandbox.client("ec2", REGION)
     with at_once(sandbox):
         image = ec2.create_image(InstanceId=web.instance_id, Name="another", NoReboot=True)["ImageId"]
@@ -43,7 +43,7 @@ def variables(web: Web, image_id: str, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("retire", "state"), [("stop", "stopped"), ("terminate", "terminated"), ("keep", "running")])
 def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, image_id: str, retire: str, state: str) -> None:
-    """The first check run says what the run does; after it there is nothing left to say or to do."""
+    """The first check run shows the changes of the run. After the run, nothing is left to do."""
     given = variables(web, image_id, relaunch_old_instance=retire)
     sandbox.reset_log()
     check = run_playbook(sandbox, PLAY, given, check=True)
@@ -67,7 +67,7 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, image_id: str, re
     assert held
     assert sandbox.marks(result["instance_id"])["devices"][ROOT_DEVICE][: len(held)] == held
 
-    # The old id and the new one both name what is there.
+    # Both the old id and the new one stand for the living instance.
     for instance_id, check_mode in ((web.instance_id, True), (web.instance_id, False), (result["instance_id"], False)):
         sandbox.reset_log()
         again = run_playbook(sandbox, PLAY, {**given, "relaunch_instance_id": instance_id}, check=check_mode)

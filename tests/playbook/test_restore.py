@@ -47,7 +47,7 @@ def restore(sandbox: Sandbox, *, check: bool = False, **given: Any) -> Run:
 
 
 def restored(sandbox: Sandbox, **given: Any) -> list[dict[str, Any]]:
-    """Check, run, check again, run again, each compared with what was done. Returns the volumes of the run's result."""
+    """Check, run, check again, run again, each compared with its calls. Returns the volumes of the run's result."""
     check = restore(sandbox, check=True, **given)
     assert check.status == 0, check.output
     sandbox.reset_log()
@@ -64,7 +64,7 @@ def restored(sandbox: Sandbox, **given: Any) -> list[dict[str, Any]]:
 
 
 def again(sandbox: Sandbox, volumes: list[dict[str, Any]], **given: Any) -> None:
-    """A check and a run that change nothing, and know what was restored."""
+    """A check and a run that change nothing, and name the restored volumes."""
     sandbox.reset_log()
     for check in (True, False):
         run = restore(sandbox, check=check, **given)
@@ -135,7 +135,7 @@ def test_volume_is_restored_as_of_a_time(sandbox: Sandbox, web: Web) -> None:
     }
     assert content(sandbox, newest["volume_id"]) == content(sandbox, tuesday)
     assert texts(content(sandbox, newest["volume_id"])) == ["monday", "tuesday"]
-    # Newer snapshots of it change nothing: what was restored is in use by now.
+    # Newer snapshots of it change nothing: the restored volumes are in use by now.
     ec2.create_snapshot(
         VolumeId=newest["volume_id"],
         TagSpecifications=[{"ResourceType": "snapshot", "Tags": [{"Key": "ec2ops:source", "Value": volume}]}],
@@ -152,7 +152,7 @@ def test_volume_is_restored_as_of_a_time(sandbox: Sandbox, web: Web) -> None:
     assert described(sandbox, older["volume_id"])["Tags"]["ec2ops:spec"] == "as-of-monday"
 
 
-def test_an_instance_comes_back_as_a_whole_set_on_another_one(sandbox: Sandbox, web: Web) -> None:
+def test_instance_is_restored_from_a_whole_set_on_another_instance(sandbox: Sandbox, web: Web) -> None:
     policy = {"select": {"instance_ids": [web.instance_id]}, "consistency": "instance"}
     sandbox.add_mark(web.data_volume_id, "whole")
     whole = rotated(sandbox, **policy)["created"]
@@ -171,7 +171,7 @@ def test_an_instance_comes_back_as_a_whole_set_on_another_one(sandbox: Sandbox, 
     assert [entry["source"] for entry in volumes] == sorted([web.root_volume_id, web.data_volume_id])
     assert {entry["snapshot_id"] for entry in volumes} == set(whole)
     assert len({entry["point_in_time"] for entry in volumes}) == 1
-    # Nothing was detached for it: the devices of both were in use.
+    # No volume was detached for it: the devices of both were in use.
     assert not {entry["device"] for entry in volumes} & {ROOT_DEVICE, DATA_DEVICE}
     (found,) = ec2.describe_instances(InstanceIds=[target.instance_id])["Reservations"][0]["Instances"]
     devices = {device["DeviceName"]: device["Ebs"]["VolumeId"] for device in found["BlockDeviceMappings"]}
@@ -243,7 +243,7 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     for name in (own, "restore-drill/weekly"):
         tagged_volume(sandbox, snapshot, {"ec2ops:spec": name, "ec2ops:volume": volume})
     sandbox.move_clock(2 * 3600)
-    # It may be of a drill that is under way.
+    # The volume may belong to a drill that is under way.
     tagged_volume(sandbox, snapshot, {"ec2ops:spec": f"{own}/00000002", "ec2ops:volume": volume})
     before = everything(sandbox)
     given = {"source_volume_ids": [volume], "drill": True}

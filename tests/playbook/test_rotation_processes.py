@@ -268,7 +268,7 @@ class End:
         return sandbox.add_fault(self.action, kind="pause", when=self.when, occurrence=self.which, match=match)
 
     def await_reached(self, run: Begun, sandbox: Sandbox, fault: str) -> None:
-        """Waits until the run is there."""
+        """Waits until the run has reached the moment."""
         run.await_held(fault, calls=self.held)
         if not self.trace:
             until(lambda: performed(sandbox, self.action) == self.done, f"{self.done} {self.action}")
@@ -395,7 +395,7 @@ def test_run_killed_while_waiting_is_finished_by_the_next(scene: Scene, tmp_path
 def test_killed_controller_leaves_one_result(scene: Scene, tmp_path: Path, end: End) -> None:
     """Only ansible-playbook ends. The call of its module goes on when the next run has done the same already."""
     sandbox = scene.sandbox
-    # Those of the first run only.
+    # The calls of the first run only.
     held = 4 if end is AMID_DELETIONS else scene.creations
     fault = sandbox.add_fault(end.action, kind="pause", when="before", occurrence={"first": held})
     with begun(sandbox, PLAYBOOK, scene.given, tmp_path / "first") as first:

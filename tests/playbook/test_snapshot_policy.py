@@ -245,7 +245,7 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
     assert {entry["action"] for entry in result["plan"]} == {"CreateSnapshots"}
 
 
-def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_each_host_retains_its_own_region(sandbox: Sandbox, tmp_path: Path) -> None:
     """The hosts need not be reachable, and each has its region. If a day begins during the run, the next run takes its
     snapshot.
     """
@@ -295,7 +295,7 @@ def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:
         assert run.fact(RESULT, host)["changed"] is True
 
 
-def test_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_mistake_is_refused_before_the_first_call(sandbox: Sandbox, tmp_path: Path) -> None:
     """Mistakes that would otherwise fail with a frozen file system, or after a capture that no rule retains."""
     files = {name: tmp_path / f"{name}.yml" for name in ("unreadable", "single", "words", "sound")}
     files["unreadable"].write_text("- name: x\n  ansible.builtin.debug: {msg: hi}\n  foo\n", encoding="utf-8")

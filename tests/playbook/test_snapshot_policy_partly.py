@@ -13,7 +13,7 @@ from sandbox.client import Sandbox
 GONE, GONE_INSTANCE = "vol-00000000000000001", "i-00000000000000001"
 
 
-def test_the_rest_is_captured_and_retained_when_a_selected_id_is_gone(sandbox: Sandbox, web: Web) -> None:
+def test_gone_id_does_not_stop_the_captures_and_the_retention_of_the_others(sandbox: Sandbox, web: Web) -> None:
     old = seed_snapshots(sandbox, web.data_volume_id, "daily")
     both = {"volume_ids": [GONE, web.data_volume_id], "instance_ids": [GONE_INSTANCE]}
     policies = [

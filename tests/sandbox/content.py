@@ -29,7 +29,7 @@ START, TICK, STOP = "start", "tick", "stop"
 def locate(world: World, resource_id: str) -> tuple[Region, Volume | Snapshot | Image | Instance]:
     """The region and the resource with this id, even if EC2 no longer shows the resource.
 
-    Raises KeyError, with a text that names the id, if nothing has it.
+    Raises KeyError, with a text that names the id, if no resource has it.
     """
     for region in list(world.regions()):
         for kind in (region.volumes, region.snapshots, region.images, region.instances):
@@ -100,7 +100,7 @@ def frozen_marks(world: World, held: Frozen) -> list[Mark]:
 
 
 def add_mark(world: World, volume_id: str, text: str) -> Shape:
-    """Write one mark of a test's own to a volume, now; returns it as `marks_of` shows it.
+    """Write one mark of the test to a volume, now; returns it as `marks_of` shows it.
 
     Raises KeyError for an unknown id, ValueError for one that is not a living volume.
     """
@@ -120,7 +120,7 @@ def marks_of(world: World, resource_id: str) -> Shape:
     marks}}``, by its block device mappings. For an instance: the same, by what is attached to it now (a terminated one:
     what was), and ``gaps``, the spans in which it did not write to its root volume between writes of its own
     (``{"from", "to", "seconds"}``), with their sum ``off_seconds``. A gap that is still open is not counted. Raises
-    KeyError for an id that nothing has or had.
+    KeyError for an id that no resource has or had.
     """
     region, found = locate(world, resource_id)
     now = world.clock.now()

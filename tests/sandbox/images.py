@@ -605,7 +605,7 @@ def product_codes(codes: Iterable[str]) -> list[Shape]:
 
 
 def _candidates(request: Request) -> list[Image]:
-    """The registered images of the region that the account may see: its own, and what is shared with it."""
+    """The registered images of the region that the account may see: its own, and shared ones."""
     found = [one for one in request.home.images.values() if not one.deregistered]
     for other in request.world.regions():
         if other.name == request.region and other.account != request.account:

@@ -8,8 +8,8 @@ CancelInstanceRefresh, RollbackInstanceRefresh), and its user guide that of the 
 (`auto_scaling_group`), and moto keeps all others. Its members are rows of the group, and no instances of EC2.
 
 A refresh replaces one member after the other, each in ``refresh_step`` seconds. A replacement takes the version that
-the configuration stands for at that moment. A member whose image is unhealthy stays pending, and the refresh fails
-after ``refresh_failing`` seconds.
+the configuration names at that moment. A member whose image is unhealthy stays pending, and the refresh fails after
+``refresh_failing`` seconds.
 """
 
 from __future__ import annotations
@@ -303,7 +303,7 @@ def cancel_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
 
 @other_action("autoscaling:RollbackInstanceRefresh")
 def roll_back_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
-    """The way back of the active refresh."""
+    """The rollback of the active refresh."""
     group = _group(world, entry)
     refresh = _active(group)
     if refresh.status not in ("Pending", "InProgress", "Baking") or not _is_reversible(group, refresh.desired):

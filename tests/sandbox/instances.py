@@ -726,7 +726,7 @@ def device_row(volume: Volume, attachment: Any, now: datetime) -> Shape:
 
 
 def shown_state(request: Request, instance: Instance) -> str:
-    """The state as DescribeInstances tells it: for ``instance_end_shown`` after TerminateInstances the one before."""
+    """The state that DescribeInstances shows: the earlier one for ``instance_end_shown`` after TerminateInstances."""
     last, now = instance.power[-1], request.now
     if last.state == "terminated" and len(instance.power) > 1 and last.meanwhile == "shutting-down":
         before = instance.power[-2]
@@ -1072,7 +1072,7 @@ def _start_failure(request: Request, instance: Instance) -> tuple[str, str] | No
 
 @action("TerminateInstances")
 def terminate_instances(request: Request) -> Shape:
-    """Terminate instances, all or none; again is no error. Volumes go or stay by DeleteOnTermination."""
+    """Terminate instances, all or none; a repeated call is no error. Volumes go or stay by DeleteOnTermination."""
     home, now = request.home, request.now
     instances = chosen(request)
     _refuse_managed(instances)

@@ -49,7 +49,7 @@ An image, an instance and a volume take ``id``: the id that it gets. Nothing els
 
 Returns ids by name: ``web``, ``web/root``, ``web/data1``, ``web/elastic_ip`` (the address), ``image`` names, and for
 bulk snapshots ``snapshots`` (their number) and ``snapshot_volumes`` (the ids of their source volumes). Raises
-ValueError for what it does not know, and Ec2Error where EC2 would refuse.
+ValueError for unknown keys and names, and Ec2Error where EC2 would refuse.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ _KEYS = {
 
 
 def seed(world: World, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Make what the specification says (see the module's text), all of it present now; returns ids by name."""
+    """Make the resources of the specification (see the module's text), all present now; returns ids by name."""
     unknown = set(spec) - _KEYS
     if unknown:
         raise ValueError(f"seed does not know {', '.join(sorted(unknown))}; it knows {', '.join(sorted(_KEYS))}")
@@ -461,7 +461,7 @@ class _Seeding:
         row = self._take(given, "snapshot", ("name", "volume", "age", "at", *_SNAPSHOT_KEYS))
         named = str(self.names.get(str(row.get("volume")), row.get("volume")))
         if named not in self.home.volumes and not row.get("size"):
-            self.home.volume(named)  # says what is wrong with it
+            self.home.volume(named)  # raises EC2's error for the volume
         made = self._time(row["at"] if row.get("at") is not None else float(row.get("age") or 0.0))
         (snapshot,) = self._snapshots(row, [(made, named)], self._plan(row))
         if row.get("name"):

@@ -115,7 +115,7 @@ class Connection(socketserver.StreamRequestHandler):
         try:
             reply = self.server.engine.answer(call)
         except ConnectionLostError:
-            # A reset, not an orderly end: what a client sees when a network path dies.
+            # A reset, not an orderly end, as a client sees it when a network path dies.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return False
         self._send(reply, keep, head=call.method == "HEAD")

@@ -144,7 +144,7 @@ def get_block_public_access(request: Request) -> Shape:
 
 @action("EnableSnapshotBlockPublicAccess")
 def enable_block_public_access(request: Request) -> Shape:
-    """Forbid new public sharing or, with block-all-sharing, hide what is public already, too."""
+    """Forbid new public sharing or, with block-all-sharing, also hide snapshots that are public already."""
     state = request.params["State"]
     if state not in BLOCKING_STATES:
         raise value_error(f"Value ({state}) for parameter state is invalid. Expected: {' or '.join(BLOCKING_STATES)}")
@@ -156,7 +156,7 @@ def enable_block_public_access(request: Request) -> Shape:
 
 @action("DisableSnapshotBlockPublicAccess")
 def disable_block_public_access(request: Request) -> Shape:
-    """Allow public sharing; what was hidden is public again."""
+    """Allow public sharing; hidden snapshots are public again."""
     request.dry_run_gate()
     request.home.block_public_access = "unblocked"
     return {"State": "unblocked"}

@@ -192,7 +192,7 @@ def _list_reader(shape: ListShape) -> Reader:
         if node == "":
             return []
         if not isinstance(node, dict):
-            # `VolumeId=vol-1` for a list of one is what EC2 accepts from old clients too.
+            # EC2 also accepts `VolumeId=vol-1` for a list of one, from old clients.
             return [_reader(item)(node, path)]
         try:
             ordered = sorted((int(position), value) for position, value in node.items())
@@ -274,7 +274,8 @@ _SCALARS: dict[str, Reader] = {
 
 Writer = Callable[[Any, list[str]], None]
 
-# Also what XML 1.0 does not allow at all; EC2 cannot send it, and one such tag must not spoil a whole page.
+# This includes characters that XML 1.0 does not allow at all. EC2 cannot send them, and one such tag must not spoil a
+# whole page.
 _UNSAFE = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"}
 

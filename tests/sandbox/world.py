@@ -108,7 +108,7 @@ def stamp(moment: datetime) -> str:
 
 @dataclass(slots=True)
 class Mark:
-    """One write: when it was made, what was written ("tick", or a test's own text), by whom (an instance id, or "")."""
+    """One write: its time, its text ("tick", or a test's own), and its writer (an instance id, or "")."""
 
     time: datetime
     text: str
@@ -169,7 +169,7 @@ class Attachment:
 
 @dataclass(slots=True)
 class Modification:
-    """One ModifyVolume: what was asked of a volume, and when each of its states ends."""
+    """One ModifyVolume: the requested values, and the end of each of its states."""
 
     started: datetime
     modified: datetime
@@ -190,7 +190,10 @@ class Modification:
 
 @dataclass(slots=True)
 class Volume:
-    """An EBS volume. ``attachments`` are all it ever had: also the record of who could write to it, and when."""
+    """An EBS volume.
+
+    ``attachments`` are all that the volume ever had: also the record of its writers and their times.
+    """
 
     kind: ClassVar[str] = "volume"
 
@@ -273,7 +276,7 @@ class Tiering:
         return f"{self.kind}-failed" if self.failure else f"{self.kind}-completed"
 
     def succeeded(self, now: datetime) -> bool:
-        """Whether it is over, and did what it was to do."""
+        """Whether it is over and successful."""
         return now >= self.done and not self.failure
 
     def progress(self, now: datetime) -> int:
@@ -692,7 +695,7 @@ class Region:
 
     @property
     def snapshots(self) -> dict[str, Snapshot]:
-        """The account's snapshots that are there now: one that was deleted while pending goes when it completes."""
+        """The account's existing snapshots: one that was deleted while pending disappears when it completes."""
         if self._doomed:
             now = self.world.clock.now()
             for one in [one for one in self._doomed.values() if now >= one.completes]:
@@ -742,13 +745,13 @@ class Region:
     # --- fast restore ---
 
     def end_fast_restores(self, snapshot_id: str, moment: datetime) -> None:
-        """Disable fast restore of a snapshot, as EC2 does by itself when it can be used no more."""
+        """Disable fast restore of a snapshot, as EC2 does when the snapshot can no longer be used."""
         for one in self.fast_restores.values():
             if one.snapshot_id == snapshot_id:
                 one.end(moment, self.moment("fast_restore_disabling", moment), LIFECYCLE_TRANSITION)
 
     def end_unshared_fast_restores(self, moment: datetime) -> None:
-        """Disable what other accounts enabled on snapshots of this one that they may no longer use."""
+        """Disable the fast restores of other accounts on snapshots that they may no longer use."""
         for other in self.world.regions():
             if other.name == self.name and other.account != self.account:
                 for snapshot_id in {one.snapshot_id for one in other.fast_restores.values()}:
@@ -757,7 +760,7 @@ class Region:
                         other.end_fast_restores(snapshot_id, moment)
 
     def settle_fast_restores(self, now: datetime) -> None:
-        """Disable what has been archived since, also by the end of a temporary restore; forget what ended long ago."""
+        """Disable fast restore of archived snapshots, also by the end of a temporary restore; forget old ends."""
         if not self.fast_restores:
             return
         for other in self.world.regions():

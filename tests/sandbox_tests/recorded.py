@@ -4,7 +4,7 @@
 """Answers of real AWS to real requests: facts in our own words, each with its source.
 
 A row has one request and the known part of its answer. Words in braces are resources of `SCENERY`, or ids that earlier
-calls of the row gave; "caller" is the account whose call it is. Add a row for every answer of EC2 that surprises.
+calls of the row gave; "caller" is the account that makes the call. Add a row for every answer of EC2 that surprises.
 """
 
 from __future__ import annotations

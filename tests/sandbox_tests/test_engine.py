@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way of a call: who calls, what may be called, DryRun, client tokens, moto beside it, the log, and HTTP itself."""
+"""The way of a call through the sandbox: caller, known actions, DryRun, client tokens, moto, the log, HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sandbox.client import Sandbox
 
-#: An EC2 action that nothing else in the sandbox handles: the tests' own handler stands for any.
+#: An EC2 action without another handler in the sandbox, for the handlers of the tests.
 NAME = "CreatePlacementGroup"
 
 
@@ -151,7 +151,7 @@ def test_moto_answers_with_the_sandbox_time(sandbox: Sandbox, world: World) -> N
     assert abs(key["CreateTime"] - world.clock.now()) < timedelta(minutes=1)
 
 
-def test_dry_run_of_a_handler_without_a_gate_never_reaches_it(sandbox: Sandbox, handle: Any) -> None:
+def test_dry_run_never_reaches_a_handler_without_a_gate(sandbox: Sandbox, handle: Any) -> None:
     seen = handle()
     code, message, status = refusal(lambda: sandbox.client().create_placement_group(GroupName="g", DryRun=True))
     assert (code, status) == ("DryRunOperation", 412)
@@ -328,7 +328,7 @@ def makes(handle: Any) -> dict[str, Any]:
     return kept
 
 
-def test_a_token_makes_one_thing_and_a_replay_shows_its_present_state(sandbox: Sandbox, makes: Any) -> None:
+def test_token_makes_one_resource_and_a_replay_shows_its_present_state(sandbox: Sandbox, makes: Any) -> None:
     def make(name: str, region: str = "us-east-1", **more: Any) -> Any:
         return sandbox.client("ec2", region).create_placement_group(GroupName=name, **more)["PlacementGroup"]
 
@@ -375,7 +375,7 @@ def test_new_resource_is_not_visible_for_a_while(world: World) -> None:
     assert seen("volume")
 
 
-def test_a_reset_leaves_nothing_and_the_same_seed_gives_the_same_ids(sandbox: Sandbox, world: World) -> None:
+def test_reset_removes_everything_and_the_same_seed_gives_the_same_ids(sandbox: Sandbox, world: World) -> None:
     def fill() -> tuple[str, str]:
         vpc = sandbox.client().create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
         world.region("123456789012", "us-east-1")

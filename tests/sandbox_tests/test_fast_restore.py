@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fast snapshot restore: its states, what is answered for each pair of snapshot and zone, and what ends it."""
+"""Fast snapshot restore: its states, the answers for each pair of snapshot and zone, and its ends."""
 
 from __future__ import annotations
 

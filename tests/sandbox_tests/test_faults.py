@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults on demand and EC2's token buckets, seen by a client: what it gets, and whether the effect took place."""
+"""Faults on demand and EC2's token buckets, as a client sees them: its answer, and whether the effect took place."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_log_distinguishes_a_lost_answer_from_a_lost_call(sandbox: Sandbox) -> N
     ]
 
 
-def test_a_clients_retry_after_a_lost_answer_does_the_work_twice(sandbox: Sandbox, effects: list[str]) -> None:
+def test_retry_of_a_client_after_a_lost_answer_does_the_work_twice(sandbox: Sandbox, effects: list[str]) -> None:
     """This is why botocore never repeats a create without a client token."""
     with sandbox.fault(NAME, kind="close", when="after", occurrence=1):
         assert create(sandbox, "a", retries=3) == "ok"
@@ -136,7 +136,7 @@ def test_parameters_are_matched_by_path() -> None:
         assert not Rule(match={path: value}).takes("A", "r", params)
 
 
-def test_a_failed_end_is_handed_to_the_handler_and_the_call_succeeds(
+def test_failed_end_reaches_the_handler_and_the_call_succeeds(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends: list[Any] = []
@@ -278,7 +278,7 @@ def test_buckets_have_ec2s_published_sizes() -> None:
 
 
 def drawn(buckets: Buckets, world: World, action: str, now: datetime, region: str = "r", **params: Any) -> int:
-    """How many calls in a row are let through at one moment."""
+    """The number of calls in a row that are let through at one moment."""
     from sandbox.errors import Ec2Error
 
     request = Request(action, params, "1" * 12, region, now, world)
@@ -319,7 +319,7 @@ def test_buckets_are_off_until_they_are_switched_on(sandbox: Sandbox, world: Wor
     for _turn in range(60):
         ec2.create_placement_group(GroupName="a")
     sandbox.configure(buckets=True)
-    sandbox.set_speed(0.001)  # nothing is filled up while the calls are made
+    sandbox.set_speed(0.001)  # no bucket refills while the calls are made
     answers = [create_with(ec2, "b") for _turn in range(52)]
     assert answers == ["ok"] * 50 + ["RequestLimitExceeded 503"] * 2
     world.clock.move(1)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshot locks: modes, durations, changes, and what they keep from being deleted."""
+"""Snapshot locks: modes, durations, changes, and the deletions that they prevent."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_locked_snapshots_are_listed_and_filtered(world: World, sandbox: Sandbox
 
 
 def test_locked_snapshot_is_shared_copied_and_archived(world: World, sandbox: Sandbox, made: str) -> None:
-    """It can be shared, copied and archived like any other."""
+    """The locked snapshot can be shared, copied and archived like any other."""
     ec2 = sandbox.client()
     ec2.lock_snapshot(SnapshotId=made, LockMode="compliance", LockDuration=1)
     ec2.create_volume(AvailabilityZone="us-east-1a", SnapshotId=made)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies of snapshots: between regions and accounts, in their order, by their keys, and with what can go wrong."""
+"""Copies of snapshots: between regions and accounts, in their order, by their keys, and with their failures."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_copy_shows_its_source_size_and_key(world: World, sandbox: Sandbox) -> N
     assert [one["SnapshotId"] for one in found] == [timed["SnapshotId"]]
 
 
-def test_a_region_that_does_not_exist(world: World, sandbox: Sandbox) -> None:
+def test_copy_from_an_unknown_region_is_refused(world: World, sandbox: Sandbox) -> None:
     (source,) = seeded(sandbox)
     for region in ("us-moon-1", ""):
         refused(
@@ -67,7 +67,7 @@ def test_a_region_that_does_not_exist(world: World, sandbox: Sandbox) -> None:
         )
 
 
-def test_copy_is_made_where_it_is_asked_for(world: World) -> None:
+def test_copy_is_made_in_the_requested_place(world: World) -> None:
     """botocore sets DestinationRegion itself, so the handler is asked directly. DryRun does not look."""
 
     def copy(**more: Any) -> Any:
@@ -200,7 +200,7 @@ def test_an_encrypted_source_needs_its_key(world: World, sandbox: Sandbox, princ
     (source,) = seeded(sandbox, Encrypted=True, KmsKeyId=key)
     ec2, other = sandbox.client(), sandbox.client(account=OTHER)
     ec2.modify_snapshot_attribute(SnapshotId=source, CreateVolumePermission={"Add": [{"UserId": OTHER}]})
-    assert only(other, source)["KmsKeyId"] == key  # seen, whatever the key allows
+    assert only(other, source)["KmsKeyId"] == key  # the copy is shown, whatever the key allows
     row = only(other, copied(other, source))
     volume = other.create_volume(AvailabilityZone="us-east-1a", SnapshotId=source)["VolumeId"]
     found = other.describe_volumes(Filters=[{"Name": "volume-id", "Values": [volume]}])["Volumes"]

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots against what is known of EBS: making, sets, copies, reading, sharing, deleting."""
+"""Snapshots against the known facts of EBS: making, sets, copies, reading, sharing, deleting."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_a_copy_of_a_bad_source_fails_later(world: World, sandbox: Sandbox) -> N
     )
 
 
-def test_twenty_copies_at_once(world: World, sandbox: Sandbox) -> None:
+def test_twenty_first_copy_at_once_is_refused(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data"}, "snapshots": [{"name": "s", "volume": "data"}]})
     west = sandbox.client(region="us-west-2")
@@ -248,7 +248,7 @@ def test_copies_are_encrypted_by_key_and_default(world: World, sandbox: Sandbox)
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_pages_filters_and_owners(world: World, sandbox: Sandbox) -> None:
+def test_snapshots_are_paged_filtered_and_selected_by_owner(world: World, sandbox: Sandbox) -> None:
     seeded = sandbox.seed({"snapshots": {"count": 23, "volumes": 2, "tags": {"policy": "p"}}})
     sandbox.seed({"snapshots": {"count": 4, "tags": {"policy": "q"}}})
     ec2 = sandbox.client()
@@ -308,7 +308,7 @@ def test_new_snapshot_is_shown_after_the_delay(world: World, sandbox: Sandbox) -
 # --- sharing and deleting ---------------------------------------------------------------------------------------------
 
 
-def test_sharing_with_another_account(world: World, sandbox: Sandbox) -> None:
+def test_shared_snapshot_is_visible_to_the_other_account(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data"}, "snapshots": [{"name": "s", "volume": "data"}]})
     ec2, other = sandbox.client(), sandbox.client(account="111122223333")

@@ -183,7 +183,7 @@ def test_permanent_restore_returns_to_the_standard_tier(world: World, sandbox: S
 
 
 def test_a_temporary_restore_ends_by_itself(world: World, sandbox: Sandbox) -> None:
-    """StorageTier is `standard` for temporarily restored ones, with the time at which that ends."""
+    """StorageTier is `standard` for a temporarily restored snapshot, with the time of its end."""
     make_slow(world)
     made, ec2 = seeded(sandbox, archived=60), sandbox.client()
     answer = ec2.restore_snapshot_tier(SnapshotId=made, TemporaryRestoreDays=5)
@@ -214,7 +214,7 @@ def test_temporary_restore_becomes_permanent(world: World, sandbox: Sandbox) -> 
 
 
 @pytest.mark.parametrize("days", [0, 181, -1])
-def test_days_of_a_restore(world: World, sandbox: Sandbox, days: int) -> None:
+def test_invalid_days_of_a_restore_are_refused(world: World, sandbox: Sandbox, days: int) -> None:
     make_instant(world)
     made, ec2 = seeded(sandbox, archived=60), sandbox.client()
     refused("InvalidParameterValue", ec2.restore_snapshot_tier, SnapshotId=made, TemporaryRestoreDays=days)
@@ -295,7 +295,7 @@ def test_archived_snapshot_can_be_deleted(world: World, sandbox: Sandbox, state:
     assert ec2.describe_snapshot_tier_status()["SnapshotTierStatuses"] == []
 
 
-def test_pages_and_filters_of_the_status(world: World, sandbox: Sandbox) -> None:
+def test_tier_status_is_paged_and_filtered(world: World, sandbox: Sandbox) -> None:
     found = sandbox.seed(
         {
             "snapshots": [

@@ -186,7 +186,7 @@ def test_attachment_limit_counts_further_interfaces_of_shared_nitro_only(
         ("paravirtual", ("/dev/sdh1", "/dev/sdf15", "/dev/hdf", "/dev/hdf2", "/dev/sda1", "/dev/sdf")),
     ],
 )
-def test_device_names_of_a_virtualization_type(virtualization: str, names: tuple[str, ...]) -> None:
+def test_device_names_of_a_virtualization_type_are_accepted(virtualization: str, names: tuple[str, ...]) -> None:
     """EC2 user guide, device names for volumes."""
     for name in names:
         assert checked_device(name, virtualization) == name

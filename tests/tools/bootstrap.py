@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sets up all that development needs inside the checkout: ``.venv``, amazon.aws, awx.awx and a home for ansible-test.
 
-Run it with the Python that shall be used. It needs the standard library and PyPI, and returns at once when what it
-made before is still right.
+Run it with the Python that shall be used. It needs the standard library and PyPI, and returns at once if its earlier
+result is still valid.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ CORE_VARIABLE = "EC2OPS_TEST_CORE"
 AMAZON_VARIABLE = "EC2OPS_TEST_AMAZON_AWS"
 """The environment variable with the folder of another amazon.aws, which is found before the tree's, see cores.py."""
 
-# Nothing of the caller's configuration may decide what a test does: neither Ansible's settings nor AWS credentials (a
+# The caller's configuration must not decide the outcome of a test: neither Ansible's settings nor AWS credentials (a
 # test that forgets its endpoint must fail, not reach an account), and no git directory that a hook has set.
 _DROPPED = ("ANSIBLE_", "AWS_", "BOTO_", "GIT_", "MAKE", "MFLAGS", "MYPYPATH", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
 _KEPT = ("PYTHONUNBUFFERED",)

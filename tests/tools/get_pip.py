@@ -16,7 +16,7 @@ import sys
 def main(arguments: list[str]) -> None:
     """Installs the requirements among the arguments, with pip's options among them passed on."""
     wanted = [argument for argument in arguments if argument not in {"--no-setuptools", "--no-wheel"}]
-    # In a process of its own: for the one it runs in, it turns pip's configuration off, such as the index to use.
+    # In a process of its own, since ensurepip turns off pip's configuration, such as the index, in this one.
     subprocess.run([sys.executable, "-m", "ensurepip", "--default-pip"], check=True)
     sys.exit(subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=False).returncode)
 

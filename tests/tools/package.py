@@ -51,7 +51,7 @@ def examine(package: Path) -> set[str]:
     if strangers:
         sys.exit(f"In the package, but not for users (see build_ignore in galaxy.yml): {', '.join(strangers)}")
 
-    # The importer ends with 0 whatever it finds; what it logs is what Galaxy would show.
+    # The importer ends with 0 in any case; its log has the findings that Galaxy would show.
     command = [sys.executable, "-m", "galaxy_importer.main", package.name]
     imported = subprocess.run(command, cwd=package.parent, check=False, capture_output=True, text=True)
     log = imported.stdout + imported.stderr

@@ -101,7 +101,7 @@ def test_replacement_continues_beside_a_stranger(scene: Scene) -> None:
     assert scene.stranger.state == "running"
     successor = ended.result["instance_id"]
 
-    # Its own successor takes over no claim that nothing proves, and stands for the web server.
+    # Its own successor takes over no unproven claim, and stands for the web server.
     tag(scene.web, replaces=scene.stranger.instance_id)
     assert scene.relaunch(image).result["instance_id"] == successor
 

@@ -128,7 +128,7 @@ def test_start_time_of_a_planned_snapshot_comes_in_once_it_is_known(of: str) -> 
     }
 
 
-def test_filters_are_read_as_the_tags_that_they_name() -> None:
+def test_filters_on_tags_are_read_like_tags() -> None:
     own = (("volume-id", (MADE,)), ("tag:ec2ops:copy-of", (f"us-east-1/{MADE}",)))
     others = (("tag:note", (MADE,)), ("tag:ec2ops:volume", (MADE,)), ("status", ("pending",)))
     assert planned_in_filters(own) == {MADE}
@@ -251,7 +251,7 @@ def test_chain_with_such_an_id_ends_no_run(sandbox: Sandbox) -> None:
     assert pair.relaunch(image.result["image_id"], lose_writes=True).failed == ""
 
 
-def test_tags_with_ids_of_a_plan_are_the_collections_own() -> None:
+def test_tags_with_ids_of_a_plan_belong_to_the_collection() -> None:
     """A key that carries ids of the plan is never carried over from a resource."""
     keys = (tag_names.COPY_OF, tag_names.REPLACED_BY)
     assert tag_names.carried(dict.fromkeys(keys, MADE)) == {}

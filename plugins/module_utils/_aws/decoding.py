@@ -71,7 +71,8 @@ def _operator(answer: Answer) -> str | None:
 
 def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
     """Return the instance from ``Reservations[].Instances[]``. Its account is the reservation's ``OwnerId``."""
-    # "amazon" owns the address that EC2 lends to a running instance. An account owns each of its Elastic IPs.
+    # "amazon" owns the address that EC2 gives to a running instance until its stop. An account owns each of its Elastic
+    # IPs.
     associations = [interface.get("Association") or {} for interface in answer.get("NetworkInterfaces") or ()]
     return Instance(
         instance_id=answer["InstanceId"],

@@ -266,7 +266,7 @@ def _stop(instance: Instance, region: str, parameters: Mapping[str, bool], reaso
 
 def _start(instance: Instance, region: str, reason: str) -> Change:
     before, after = {"state": instance.state}, {"state": "running"}
-    # While EC2 has no capacity, another run may replace and retire the instance, and take the record away with it.
+    # While EC2 has no capacity, another run may replace and retire the instance, and remove the hold.
     only_while = _still_held(instance) if tag_names.RESTORE_STATE in instance.tags else None
     return Change("StartInstances", instance.instance_id, region, {}, reason, before, after, only_while=only_while)
 

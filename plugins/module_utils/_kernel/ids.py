@@ -239,7 +239,7 @@ def _read_filters(filters: Filters, reader: _Reader) -> Filters:
 LONGEST_DESCRIPTION = 255
 """Characters that EC2 takes in the Description of a snapshot."""
 _LONGEST_POLICY = 128
-# As long as the values that replace planned ids.
+# The text has the length of the values that replace planned ids.
 _REAL_ID, _REAL_MOMENT = "snap-0123456789abcdef0", "2026-11-23T19:00:00.000Z"
 
 

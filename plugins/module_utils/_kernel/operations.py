@@ -125,7 +125,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "PutParameter": Operation(service="ssm"),
     "CreateLaunchTemplateVersion": Operation(creates=("LaunchTemplateVersion", "VersionNumber"), token=True),
     "ModifyLaunchTemplate": Operation("LaunchTemplateId"),
-    # No client token, but a group takes one refresh at a time, and a second one skips what the first has replaced.
+    # No client token, but a group takes one refresh at a time, and a second one skips the instances that the first has
+    # replaced.
     "StartInstanceRefresh": Operation(
         "AutoScalingGroupName", already=frozenset({"InstanceRefreshInProgress"}), service="autoscaling"
     ),

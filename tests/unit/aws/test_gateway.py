@@ -386,7 +386,7 @@ def test_message_and_remedy_are_two_sentences(message: str, hint: str, text: str
     assert str(CallError("A", "B", message, hint=hint)) == text
 
 
-def test_a_set_without_one_of_the_volumes_is_an_error_that_names_it() -> None:
+def test_incomplete_set_is_an_error_that_names_the_missing_volume() -> None:
     wanted = Change("CreateSnapshots", "(new snapshot a)", "us-east-1", {}, "", source="vol-00000009")
     made, _client, _clock = gateway(create_snapshots=[answer(Snapshots=[])])
     with pytest.raises(CallError, match="vol-00000009"):
@@ -547,7 +547,7 @@ def test_botocore_never_repeats_a_call(
     assert "ec2ops.storage" in client.meta.config.user_agent
 
 
-def test_times_are_read_quickly_and_only_by_the_clients_of_the_module(sandbox: Sandbox) -> None:
+def test_only_the_clients_of_the_module_read_times_quickly(sandbox: Sandbox) -> None:
     from ansible.module_utils.testing import patch_module_args
     from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
@@ -655,7 +655,8 @@ def test_calls_beyond_the_burst_are_sent_at_the_rate(operation: str, burst: int,
 )
 @pytest.mark.parametrize("slow", [1, 8])
 def test_no_call_is_refused_when_the_first_ones_come_late(operation: str, slow: int) -> None:
-    # So many threads open their connections. EC2's bucket begins to fill again when the first call arrives, not before.
+    # A pause in which so many threads open their connections. EC2's bucket begins to fill again when the first call
+    # arrives, not before.
     clock = Clock()
     pacer = Pacer(clock.monotonic, clock.sleep)
     arrivals = []
@@ -673,7 +674,7 @@ def test_no_call_is_refused_when_the_first_ones_come_late(operation: str, slow: 
         tokens -= 1
 
 
-def test_a_bucket_that_is_hardly_larger_than_its_rate_lets_calls_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bucket_hardly_larger_than_its_rate_lets_calls_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RATES, "RunInstances", Rate(1, 5))
     clock = Clock()
     pacer = Pacer(clock.monotonic, clock.sleep)
@@ -781,7 +782,7 @@ def test_healthy_queries_the_status_of_running_instances_only() -> None:
 
 
 class Modifying:
-    """A volume that is being modified to 20 GiB: what each question is answered, in their order."""
+    """A volume that is being modified to 20 GiB: the answer to each query, in order."""
 
     def __init__(self, *states: str) -> None:
         self.states = list(states)
@@ -862,7 +863,7 @@ def test_throttling_is_not_success_and_not_the_end() -> None:
     assert seen["snap-00000001"].state == "completed"
 
 
-def test_a_wait_without_any_answer_is_given_up_with_its_cause() -> None:
+def test_wait_without_any_answer_fails_with_its_cause() -> None:
     clock = Clock()
     with pytest.raises(CallError, match="slow down"):
         wait_for(Answers("throttled"), [Wait(("snap-00000001",), "completed")], 3600, clock.monotonic, clock.sleep)
@@ -926,7 +927,7 @@ def test_answers_of_the_sandbox_have_its_date(sandbox: Sandbox) -> None:
     assert abs((made.now() - sandbox.now()).total_seconds()) < 60
 
 
-def test_a_closed_connection_is_unclear_and_repeated_only_where_that_is_safe(sandbox: Sandbox) -> None:
+def test_closed_connection_is_unclear_and_only_safe_calls_are_repeated(sandbox: Sandbox) -> None:
     made = sandbox_gateway(sandbox)
     made.ask(ONE)
     sandbox.add_fault("CreateSnapshot", kind="close", occurrence="every")

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lean parser returns what botocore's parser returns, and raises what it raises.
+"""The lean parser returns the same as botocore's parser, and raises the same errors.
 
 `compared_answers` in conftest.py compares all answers of the sandbox, too.
 """

@@ -42,7 +42,7 @@ def test_parts_have_about_the_same_share(days: int) -> None:
     assert len(shares) <= 4 * splitting.PARTS
 
 
-def test_one_moment_cannot_be_parted() -> None:
+def test_snapshots_of_one_moment_are_not_divided() -> None:
     shares = splitting.partition(["2026-11-24T02:0"], ["2026-11-24T02:00"] * 50)
     assert shares[0] == ("2026-11-24T02:00",)
     # The other minutes are covered all the same.

@@ -228,7 +228,7 @@ def test_a_plain_instance_is_not_refused() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_an_instance_with_another_number_of_interfaces_than_one_is_refused(number: int) -> None:
+def test_instance_without_exactly_one_interface_is_refused(number: int) -> None:
     (line,) = refused_facts({**PLAIN, "NetworkInterfaces": [{}] * number})
     assert f"it has {number}" in line
 
@@ -263,7 +263,7 @@ def test_hold_reads_back_its_record() -> None:
     assert hold.until - hold.since == timedelta(minutes=30)
 
 
-def test_a_hold_says_whether_there_was_a_public_address() -> None:
+def test_hold_records_a_public_address() -> None:
     until = NOW + timedelta(minutes=30)
     value = Hold(NOW, until, public=True).value
     assert value == Hold(NOW, until).value + " public"

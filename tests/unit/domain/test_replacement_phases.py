@@ -138,7 +138,7 @@ def test_facts_refute_that_a_successor_never_served(successor: Instance, predece
         pytest.param(new(state="terminated"), OFF, False, id="terminated"),
     ],
 )
-def test_last_transition_shows_who_ran_last(successor: Instance, predecessor: Instance, last: bool) -> None:
+def test_last_transition_shows_which_instance_ran_last(successor: Instance, predecessor: Instance, last: bool) -> None:
     assert instance_proofs.has_outlasted(successor, predecessor) is last
 
 

@@ -77,7 +77,7 @@ def done(outcome: Outcome) -> list[str]:
 # --- stages, groups, waits ---
 
 
-def test_one_call_stops_many_and_one_poll_loop_waits_for_all(world: World) -> None:
+def test_one_call_stops_many_instances_and_one_poll_loop_waits_for_all(world: World) -> None:
     ids = [world.instance().instance_id for _turn in range(3)]
     outcome = succeed(world, Stage(tuple(power("StopInstances", one) for one in ids), (Wait(tuple(ids), "stopped"),)))
     assert world.count("StopInstances") == 1
@@ -108,7 +108,7 @@ def test_ids_given_by_one_stage_are_used_by_the_next_and_in_its_waits(world: Wor
     assert made.state == "completed"
 
 
-def test_planned_id_inside_one_of_our_tags_is_replaced_and_a_users_tag_is_kept(world: World) -> None:
+def test_planned_id_is_replaced_in_a_tag_of_ours_and_kept_in_a_users_tag(world: World) -> None:
     instance = world.instance()
     make = snapshot(instance.block_devices[0].volume_id)
     values = {tag_names.COPY_OF: f"by {make.resource}", "made": f"by {make.resource}"}
@@ -153,7 +153,7 @@ def test_a_snapshot_that_ends_in_error_fails_at_once_with_the_reason(world: Worl
     assert done(outcome) == ["CreateSnapshot"]
 
 
-def test_a_snapshot_that_has_failed_at_once_is_not_looked_for(world: World) -> None:
+def test_snapshot_that_fails_at_once_is_not_looked_for(world: World) -> None:
     """An instance may be on hold meanwhile.
 
     The snapshot is read once to see the failure, and once more by the wait, for its reason.
@@ -371,7 +371,7 @@ def test_a_snapshot_with_other_tags_or_in_error_is_no_rival(world: World) -> Non
     assert outcome.notes == []
 
 
-def test_a_set_is_one_call_and_matched_by_volume(world: World) -> None:
+def test_set_is_one_call_and_matched_by_volume(world: World) -> None:
     instance = world.instance(3)
     changes = snapshots(instance)
     outcome = succeed(world, Stage(tuple(changes), (Wait(tuple(change.resource for change in changes), "completed"),)))
@@ -409,7 +409,7 @@ def test_a_lost_answer_registers_one_image(world: World, when: str) -> None:
     assert outcome.bindings == {register.resource: made.image_id}
 
 
-def test_an_image_of_that_name_that_is_ours_is_used(world: World) -> None:
+def test_own_image_of_that_name_is_used(world: World) -> None:
     register = image(completed(world))
     made = world.gateway.perform([register])[register.resource]
     outcome = succeed(world, Stage((register,)))
@@ -417,7 +417,7 @@ def test_an_image_of_that_name_that_is_ours_is_used(world: World) -> None:
     assert len(world.existing("image")) == 1
 
 
-def test_an_image_of_that_name_that_is_not_ours_is_named(world: World) -> None:
+def test_foreign_image_of_that_name_is_named(world: World) -> None:
     register = image(completed(world))
     theirs = image(register.parameters["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"], tags={"Name": "theirs"})
     holder = world.gateway.perform([theirs])[theirs.resource]
@@ -451,7 +451,7 @@ def test_a_token_whose_instance_is_gone_is_passed_over(world: World) -> None:
     assert third == second
 
 
-def test_a_token_whose_instance_is_going_is_passed_over(world: World) -> None:
+def test_token_of_a_terminating_instance_is_passed_over(world: World) -> None:
     """EC2 answers with it, without an error."""
     start = launch(own_image(world))
     going = succeed(world, Stage((start,))).bindings[start.resource]
@@ -590,7 +590,7 @@ def ours(world: World) -> list[Volume]:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_volume_is_made_once_and_attached_once_whatever_gets_lost(world: World, when: str) -> None:
+def test_volume_is_made_and_attached_once_despite_lost_answers(world: World, when: str) -> None:
     create, instance = volume(), world.instance().instance_id
     for action in ("CreateVolume", "AttachVolume"):
         world.fault(action, kind="close", when=when)
@@ -676,7 +676,7 @@ def test_deleted_resource_is_not_in_the_result(world: World) -> None:
     assert ours(world) == []
 
 
-def test_a_volume_that_another_instance_got_first_is_an_error_that_names_it(world: World) -> None:
+def test_volume_that_another_instance_got_first_is_named_in_the_error(world: World) -> None:
     mine, theirs = world.instance().instance_id, world.instance().instance_id
     made = made_volume(world)
     succeed(world, attach(made, theirs))
@@ -695,7 +695,7 @@ def test_one_volume_is_attached_to_several_instances_in_one_stage(world: World) 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_lost_detach_is_repeated_and_a_second_one_is_fine(world: World, when: str) -> None:
+def test_lost_detach_is_repeated_and_a_second_one_succeeds(world: World, when: str) -> None:
     instance, made = world.instance().instance_id, made_volume(world)
     succeed(world, attach(made, instance))
     world.fault("DetachVolume", kind="close", when=when)
@@ -706,7 +706,7 @@ def test_a_lost_detach_is_repeated_and_a_second_one_is_fine(world: World, when: 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_lost_delete_is_repeated_and_a_second_one_is_fine(world: World, when: str) -> None:
+def test_lost_delete_is_repeated_and_a_second_one_succeeds(world: World, when: str) -> None:
     made = made_volume(world)
     with world.lasting("delete", 20.0):
         world.fault("DeleteVolume", kind="close", when=when)
@@ -726,7 +726,7 @@ def test_volume_is_deleted_while_it_is_creating(world: World) -> None:
     assert world.existing("volume") == []
 
 
-def test_a_volume_that_is_not_deleted_now_is_not_taken_for_deleted(world: World) -> None:
+def test_volume_with_a_refused_deletion_is_not_taken_for_deleted(world: World) -> None:
     made = made_volume(world)
     world.fault("DeleteVolume", code="IncorrectState", status=400)
     outcome = run(world, delete(made))
@@ -782,7 +782,7 @@ def test_a_lost_modification_is_made_once(world: World, kind: str, when: str) ->
     assert seen.target.size == 20
 
 
-def test_a_lost_modification_is_not_taken_for_the_one_before(world: World) -> None:
+def test_lost_modification_is_not_taken_for_the_previous_one(world: World) -> None:
     target = device(world)
     succeed(world, Stage((modify(target, 20),), (modified(target, 20), Wait((target,), "modifiable"))))
     world.fault("ModifyVolume", kind="close", when="before")

@@ -31,7 +31,7 @@ def test_instance_that_ec2_calls_terminated_is_not_adopted(late: SandboxWorld) -
         assert succeed(late, Stage((start,))).bindings[start.resource] != going
 
 
-def test_lost_delete_is_done_although_the_volume_still_shows_as_available(late: SandboxWorld) -> None:
+def test_lost_delete_is_done_although_reads_still_show_the_volume(late: SandboxWorld) -> None:
     made = made_volume(late)
     late.pass_time(60)
     late.sandbox.configure(read_lag=12.0)

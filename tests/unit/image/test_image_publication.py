@@ -210,7 +210,7 @@ def test_earlier_version_becomes_the_default_again(line: Line) -> None:
     _check, done, *_again = line.steps(launch_template={"name": "web", "version": 1})
     assert (done.actions, default(line)) == (["ModifyLaunchTemplate"], 1)
     assert done.result["launch_template"]["former_version"] == "2"
-    # And forth: a repeated change of the default is no replay of the first one.
+    # And again: a repeated change of the default is no replay of the first one.
     assert line.bake(launch_template={"name": "web"}).actions == ["ModifyLaunchTemplate"]
     assert default(line) == 2
 

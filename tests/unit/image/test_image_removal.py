@@ -117,7 +117,7 @@ def test_use_of_the_image_refuses_its_removal(line: Line, use: Callable[[Line], 
     assert (forced.failed, forced.actions) == ("", ["DeregisterImage", "DeleteSnapshot"])
 
 
-def test_shared_without_a_report_of_use_is_a_warning(line: Line) -> None:
+def test_shared_image_without_a_report_of_use_gives_a_warning(line: Line) -> None:
     share(line)
     removed = line.remove()
     assert (removed.failed, removed.actions) == ("", ["DeregisterImage", "DeleteSnapshot"])
@@ -231,7 +231,7 @@ def test_a_removal_of_nothing_asks_two_questions(line: Line) -> None:
     assert sorted(line.sandbox.counts()) == ["DescribeImages", "DescribeSnapshots"]
 
 
-def test_snapshot_that_ec2_keeps_does_not_keep_the_others_and_the_next_run_deletes_it(sandbox: Sandbox) -> None:
+def test_undeletable_snapshot_keeps_no_other_and_the_next_run_deletes_it(sandbox: Sandbox) -> None:
     web = machine(sandbox, data=2)
     given = {"name": "web", "version": "1", "module": ami_bake}
     baked = run(sandbox, source_instance_id=web.instance_id, require_stopped=False, devices="all", **given)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`retire_predecessors` on the sandbox, after a real bake and a real relaunch: what goes, and what keeps it."""
+"""`retire_predecessors` on the sandbox, after a real bake and a real relaunch: the terminated and the kept ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Queries, states, and what holds for every plan."""
+"""Queries, states, and the invariants of every plan."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_entries_of_other_regions_and_of_unread_resources_are_skipped() -> None:
     assert overlay(state, entries).resources == {}
 
 
-def test_entries_of_a_place_that_the_task_reads_are_laid_over() -> None:
+def test_entries_of_a_place_that_the_task_reads_are_applied() -> None:
     place = Place("eu-west-1")
     there = Image("ami-00000001", place=place, facts={"Description": "a"})
     state = State(REGION).with_answers({Query("DescribeImages", place=place): [there]})
@@ -152,7 +152,7 @@ def test_planned_ids_are_replaced_where_parameters_and_templates_name_them() -> 
     assert substitute({"Description": {"Value": "(new image a)"}}, ids) == {"Description": {"Value": "(new image a)"}}
 
 
-def test_planned_ids_become_ec2s_also_inside() -> None:
+def test_nested_planned_ids_become_ec2s() -> None:
     state = State(
         REGION,
         {

@@ -74,7 +74,7 @@ def test_snapshot_selector_refuses_values_other_than_text(value: Any) -> None:
 # --- protect by key ---------------------------------------------------------------------------------------------------
 
 
-def test_protect_by_key_keeps_whatever_the_value_is() -> None:
+def test_protect_by_key_keeps_a_snapshot_with_any_value() -> None:
     held = [snapshot(number * DAY, tags={"legal-hold": value}) for number, value in ((3, "yes"), (4, "case 7"))]
     others = days(2)
     plan = planned(Account.of(volume(1), held, others), protect={"tag_keys": ["legal-hold"]}, keep={"last": 1})

@@ -83,7 +83,7 @@ def test_span_is_counted_back_from_a_moment(span: str, moment: str, zone: str, e
 @pytest.mark.parametrize(
     "span", ["9999y", "2026y", "2025y11m", "999999999999999999m", "999999999999999999w", "9999y9999y", "800000d"]
 )
-def test_a_span_longer_than_the_calendar_reaches_back_to_its_start(span: str, zone: str) -> None:
+def test_span_beyond_the_calendar_reaches_back_to_its_start(span: str, zone: str) -> None:
     cutoff = parse_calendar_span(span, "within").before(at("2026-11-23T12:00Z"), time_zone(zone, "timezone"))
     assert EARLIEST <= cutoff < at("0002-01-01")
 
@@ -265,7 +265,7 @@ def test_a_slot_begins_when_the_clock_first_shows_a_later_cut(every: Every, zone
 
 
 def test_slots_of_a_year_follow_the_clock() -> None:
-    """2017 in Vienna has 8760 hours, of which one was shown twice; sanoid makes 8760 hourly ones, with two in that."""
+    """2017 in Vienna has 8760 hours, and one was shown twice. sanoid makes 8760 hourly snapshots, two of them in it."""
     zone, first = ZoneInfo("Europe/Vienna"), at("2016-12-31T23:00Z")
     hours = [first + timedelta(hours=number) for number in range(8760)]
     for every, number in (("1h", 8759), ("24h", 365), ("1w", 53), ("1m", 12)):
@@ -328,14 +328,14 @@ def test_every_slot_contains_its_moment(every: str, place: tuple[str, datetime],
     zone, moment = ZoneInfo(place[0]), place[1]
     after = moment + timedelta(seconds=later)
     one, two = slot_start(EVERY[every], moment, zone), slot_start(EVERY[every], after, zone)
-    # It contains the moment, nothing between has another start, and it is the start of its own slot.
+    # The slot contains the moment, no moment between has another start, and the start belongs to its own slot.
     assert one <= moment
     assert slot_start(EVERY[every], one + (moment - one) / 2, zone) == one
     assert slot_start(EVERY[every], one, zone) == one
-    # It does not go back, and neither does its text.
+    # The start does not go back, and neither does its text.
     assert one <= two
     assert (one < two) == (slot_value(one) < slot_value(two))
-    # It comes back as the same instant in whatever zone it is read, and fits into a tag.
+    # The text is read as the same instant in any zone, and fits into a tag.
     value = slot_value(one)
     read = parse_slot(value)
     assert read is not None and read == one and read.astimezone(timezone(timedelta(hours=-7))) == one

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner of `instance_power`: what it asks, what it plans from every state of an instance, and what it refuses."""
+"""The planner of `instance_power`: its queries, its plan from every state of an instance, and its refusals."""
 
 from __future__ import annotations
 
@@ -597,7 +597,7 @@ FORGOTTEN = [(["DeleteTags 1"], [])]
 @pytest.mark.parametrize(
     ("state", "started", "trial", "expected"),
     [
-        # A run was ended after the launch: nobody serves, whether the successor is healthy or not.
+        # A run was interrupted after the launch: no instance serves, whether or not the successor is healthy.
         ("stopped", 24, "unproven", [*STARTED, *GIVEN_UP, *FORGOTTEN]),
         ("stopped", 24, "rejected", [*STARTED, *FORGOTTEN]),
         # A rollback was interrupted after the start.
@@ -867,7 +867,7 @@ HOLD_TIME = timedelta(minutes=30)
 
 
 def held_plan(*instances: Instance) -> Plan:
-    """Stopped and started again by one plan, as it is done around work on volumes."""
+    """Instances that one plan stops and starts again, as around work on volumes."""
     stop = held_stop(instances, REGION, NOW, HOLD_TIME, reason="it is {state} and its volumes come off")
     return guard(Plan((*stop, *restore_stages(instances, REGION, NOW, HOLD_TIME))))
 
@@ -878,7 +878,7 @@ def held_plan(*instances: Instance) -> Plan:
         ("running", None, ["CreateTags", "StopInstances", "StartInstances", "DeleteTags"]),
         ("pending", None, ["CreateTags", "StopInstances", "StartInstances", "DeleteTags"]),
         ("running", HELD, ["StopInstances", "StartInstances", "DeleteTags"]),
-        # A run before this one was ended while it held the instance.
+        # An earlier run was interrupted while it held the instance.
         ("stopping", HELD, ["StartInstances", "DeleteTags"]),
         ("stopped", HELD, ["StartInstances", "DeleteTags"]),
     ],
@@ -893,7 +893,7 @@ def test_held_instance_ends_running_without_a_hold(state: str, tag: str | None, 
 
 
 @pytest.mark.parametrize("tag", [None, HELD])
-def test_the_record_that_is_removed_is_the_one_that_was_written(tag: str | None) -> None:
+def test_removed_hold_is_the_written_one(tag: str | None) -> None:
     made = held_plan(instance(tag=tag))
     (stop,) = [stage for stage in made.stages if "StopInstances" in [change.action for change in stage.changes]]
     start, forgotten = made.changes[-2:]
@@ -911,7 +911,7 @@ def test_the_reason_for_a_stop_is_the_callers() -> None:
     assert stop.reason == "it is running and its volumes come off"
 
 
-def test_a_restart_outlasts_a_stop_that_is_under_way_but_not_the_instance() -> None:
+def test_restart_waits_for_a_stop_under_way_but_not_for_a_terminated_instance() -> None:
     start_stage, _forgotten = restore_stages([instance()], REGION, NOW, HOLD_TIME)
     assert start_stage.patience == NO_CAPACITY | {"IncorrectInstanceState"}
     (start,) = start_stage.changes
@@ -935,6 +935,6 @@ def test_rollback_of_a_stop_at_any_stage_ends_running(world: World, begun: str) 
     assert (after.state, after.tags) == ("running", {"Name": "web"})
 
 
-def test_nothing_to_hold_is_no_stage() -> None:
+def test_nothing_to_hold_makes_no_stage() -> None:
     assert held_plan().stages == ()
     assert held_stop([instance(state="stopped")], REGION, NOW, HOLD_TIME) == ()

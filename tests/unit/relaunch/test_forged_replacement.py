@@ -138,7 +138,7 @@ def test_copied_hold_of_before_the_launch_ends_no_successor_that_served_for_days
     first = pair.relaunch()
     assert pair.new.state == "running"
     if word == "unproven":
-        # It is healthy, so it serves, and the hold goes.
+        # The successor is healthy, so it serves, and the hold is removed.
         assert (first.actions, pair.states) == (["CreateTags", "DeleteTags"], ("stopped", "running"))
         return
     assert (first.actions, pair.states) == (["StartInstances", "DeleteTags"], ("running", "running"))

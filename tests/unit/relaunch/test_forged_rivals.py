@@ -141,7 +141,7 @@ def test_successors_of_one_moment_refuse_their_own_start_alone(sandbox: Sandbox,
 
 @pytest.mark.parametrize("held", [False, True], ids=["ran", "held"])
 def test_successor_in_place_of_a_stopped_predecessor_yields_to_no_tag(sandbox: Sandbox, held: bool) -> None:
-    """It was launched while the predecessor was off already, so only its tag says that it has not served."""
+    """The launch came after the stop of the predecessor, so only a tag says that the successor has not served."""
     pair = launched_only(sandbox, "stop")
     tag(pair.new, {TRIAL: "rejected"})
     if held:

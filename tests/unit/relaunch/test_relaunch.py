@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner of `instance_relaunch`: what it asks, launches, retires and takes back, and what it refuses."""
+"""The planner of `instance_relaunch`: its queries, launches, retirements, rollbacks and refusals."""
 
 from __future__ import annotations
 
@@ -1013,7 +1013,7 @@ def test_late_retirement_names_the_kept_attachments(trial: str | None, image: Im
         ("stop", {}),
         ("stop", {"state": "pending"}),
         ("stop", {"tags": {TAG: "mine"}}),
-        # Somebody else's hold: they bring it back.
+        # Somebody else holds the instance, and will start it.
         ("stop", {"state": "stopped", "tags": {TAG: HELD_SINCE}}),
         ("terminate", {}),
         ("terminate", {"state": "stopped"}),
@@ -1029,7 +1029,7 @@ def test_predecessor_started_after_its_replacement_is_left_and_named(old_instanc
     (warning,) = made.warnings
     assert f"{OLD} was started again after {NEW} had replaced it" in warning
     assert f"Stop or terminate {OLD} yourself" in warning
-    # Nothing is asked about it either.
+    # No query is about it either.
     assert asked(spec(old_instance=old_instance), current, old) == ["DescribeInstances"] * 2
 
 

@@ -161,7 +161,7 @@ def test_interrupted_rollback_is_finished(service: Service, how: str, restored: 
         service.sandbox.refuse()
     assert service.old[0] in ("pending", "running")
     assert len(service.new) == 1
-    # It gets healthy after all, hours later.
+    # The successor gets healthy after all, hours later.
     unhealthy(service, False)
     service.sandbox.move_clock(HOURS)
     if restored:

@@ -71,7 +71,7 @@ def test_set_of_another_policy_is_adopted_by_name_alone() -> None:
     assert deleted(planned(world, **given)) == ids(sets[1])
 
 
-def test_description_of_another_tool_is_no_policys() -> None:
+def test_description_of_another_tool_names_no_policy() -> None:
     """This includes a description with a colon: only a policy names the snapshot's volume and nothing after it."""
     texts = ["nightly", "backup: 2026-11-24", "from: vol-0000000000000000f", ""]
     foreign = [

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner of `snapshot_rotate`: what it refuses, asks, makes, deletes and tells, in small worlds in memory."""
+"""The planner of `snapshot_rotate`: its refusals, queries, changes and messages, in small worlds in memory."""
 
 from __future__ import annotations
 
@@ -303,7 +303,7 @@ def test_pending_snapshot_of_an_earlier_slot_is_neither_awaited_nor_deleted() ->
 
 
 def test_snapshot_of_the_current_slot_is_kept_beside_a_newer_adopted_one() -> None:
-    """It would be due again at once, and the next run would make it again."""
+    """The snapshot would be due again at once, and the next run would make it again."""
     current = snapshot(timedelta(hours=11))
     adopted = snapshot(timedelta(hours=2), policy=None, tags={"made-by": "hand", "ec2ops:adopted-by": "p"})
     plan = planned(Account.of(volume(1), current, adopted), adopt={"tags": {"made-by": "hand"}}, report="all")
@@ -373,7 +373,7 @@ def test_description_in_ascii_keeps_the_policy_name() -> None:
 # --- whole instances -------------------------------------------------------------------------------------------------
 
 
-def test_a_set_is_one_call_with_the_tags_of_each_volume_after_it() -> None:
+def test_set_is_one_call_and_then_gets_the_tags_of_each_volume() -> None:
     account = Account.of(machine(1, 1, 2, 3), machine(2, 4))
     account.put(volume(2, 1, tags={"Name": "db", "team": "b", "aws:x": "y", "ec2ops:spec": "z"}))
     plan = planned(account, **WHOLE, exclude_boot_volume=True, tags={"team": "a"})
@@ -423,14 +423,14 @@ def test_volumes_are_left_out_of_a_set(
     assert [change.after["volume_id"] for change in created(plan) if change.after] == volumes
 
 
-def test_without_a_root_volume_none_is_left_out() -> None:
+def test_set_of_an_instance_without_a_root_volume_leaves_none_out() -> None:
     """A stopped instance may have its root volume detached."""
     account = Account.of(Instance(I1, state="stopped", root_device_name="/dev/xvda"), volume(2, 1))
     (change,) = created(planned(account, **WHOLE))
     assert change.parameters["InstanceSpecification"] == {"InstanceId": I1, "ExcludeBootVolume": False}
 
 
-def test_a_set_is_kept_or_deleted_as_one_and_its_instance_may_be_gone() -> None:
+def test_set_is_kept_or_deleted_as_one_even_if_its_instance_is_gone() -> None:
     new, old = snapshot_set(DAY, 9, 1, 2), snapshot_set(2 * DAY, 9, 1, 2)
     plan = planned(Account.of(new, old), create="never", select=None, report="all")
     assert deleted(plan) == ids(old)
@@ -482,7 +482,7 @@ def test_failed_set_is_deleted_once_its_replacement_is_completed() -> None:
     assert decision(plan, failed[0])["guard"] == "depends"
 
 
-def test_tags_that_a_killed_run_has_not_set_on_a_set_follow() -> None:
+def test_missing_tags_of_a_set_follow_after_a_kill() -> None:
     bare = [
         dataclasses.replace(one, tags={key: one.tags[key] for key in ("ec2ops:policy", "ec2ops:period", "ec2ops:set")})
         for one in snapshot_set(timedelta(hours=1), 1, 1, 2)
@@ -573,7 +573,7 @@ def test_second_snapshot_of_a_slot_displaces_none_and_is_deleted() -> None:
         "delete the second snapshot of one slot"
     }
     assert planned(afterwards(account, plan), **given).is_empty
-    # It is kept while no run sees the newer one completed, and while the first is not completed.
+    # The snapshot is kept while no run sees the newer one completed, and while the first is not completed.
     assert deleted(planned(account, **given, wait=False)) == set()
     pending = dataclasses.replace(first, state="pending")
     assert deleted(planned(Account.of(volume(1), pending, second, older), **given)) == set()
@@ -602,7 +602,7 @@ def test_snapshots_of_unknown_source_are_reported_and_kept() -> None:
     assert plan.report.result["rpo"] == []
 
 
-def test_copy_of_which_only_a_tag_names_the_source_is_kept_and_named() -> None:
+def test_copy_with_a_source_only_in_its_tag_is_kept_and_named() -> None:
     copies = days(3, of="vol-ffffffff", tags={"ec2ops:source": V1})
     plan = planned(Account.of(copies), select=None, create="never")
     assert deleted(plan) == set()
@@ -935,7 +935,7 @@ def test_min_keep_counts_for_each_volume() -> None:
     assert V2 in str(plan.refused)
 
 
-def test_an_approved_plan_passes_later_and_no_other_one_does() -> None:
+def test_only_the_approved_plan_passes_later() -> None:
     account = Account.of(volume(1), days(5))
     approved = str(planned(account, keep={"last": 2}).report.result["plan_hash"])
     later = planned(account, NOW + timedelta(hours=3), keep={"last": 2}, expected_plan=approved)
@@ -1019,7 +1019,7 @@ def test_explanation_of_a_volume_with_a_deletion_lists_all_its_snapshots() -> No
 
 # --- what holds for all worlds ---------------------------------------------------------------------------------------
 
-# Never this very moment: then ids, which the plan does not know yet, decide which is the newer one.
+# No snapshot starts at this very moment: then ids, which the plan does not know yet, would decide the order.
 _AGES = st.integers(-3, 24 * 40).map(lambda hours: timedelta(hours=hours, minutes=30))
 _TAGS = st.sampled_from([{}, {}, {}, {}, DLM, BACKUP, {"keep": "yes"}, {"velero.io/backup": "b"}])
 
@@ -1130,7 +1130,7 @@ def test_every_plan_meets_the_limits_and_guards(account: Account, given: dict[st
                 point["source"] == entry["source"] and point["due"] for point in plan.report.result["rpo"]
             )
             assert replaced or entry["decision"] == "keep" or _awaited(plan, account, entry["source"])
-    # No deletion names a snapshot that EC2 would not delete, or must not.
+    # No deletion names a snapshot that EC2 would not delete, or that the run must keep.
     for one in going:
         found = account.resources[one]
         assert isinstance(found, Snapshot)
@@ -1143,12 +1143,12 @@ def test_every_plan_meets_the_limits_and_guards(account: Account, given: dict[st
 
 
 def _excluded(entry: Mapping[str, Any]) -> bool:
-    """Whether it takes part in no rule, although it is completed."""
+    """Whether the set takes part in no rule, although it is completed."""
     return any(one == "future" or one.startswith(("managed: ", "backup: ", "protected: ")) for one in entry["reasons"])
 
 
 def _awaited(plan: Plan, account: Account, source: str) -> bool:
-    """Whether a pending one of this group is waited for in this run."""
+    """Whether this run waits for a pending snapshot of this group."""
     waited = [one for stage in plan.stages for wait in stage.waits for one in wait.resources]
     found = [account.resources[one] for one in waited if one in account.resources]
     return any(

@@ -187,7 +187,7 @@ def test_deleting_of_an_unselected_volume_that_exists_is_warned_of() -> None:
     assert "policy" in warning
 
 
-def test_deleting_of_a_volume_that_is_gone_is_not_warned_of() -> None:
+def test_deletion_for_a_gone_volume_gives_no_warning() -> None:
     account = Account.of(volume(1), snapshot(HOUR), days(4, 2))
     plan = planned(account, keep={"last": 2})
     assert len(deleted(plan)) == 2
@@ -225,7 +225,7 @@ def sandbox(quick_sandbox: Sandbox) -> Sandbox:
     return quick_sandbox
 
 
-def test_two_policies_adopting_the_same_snapshots_keep_each_others(sandbox: Sandbox) -> None:
+def test_two_policies_that_adopt_the_same_snapshots_keep_each_others_claims(sandbox: Sandbox) -> None:
     (volume_id,) = sandbox.seed({"volume": {"name": "data"}}).values()
     rows = [
         {"volume": volume_id, "age": (number + 1) * 86400, "tags": {"by": "cron"}, "name": f"day {number}"}

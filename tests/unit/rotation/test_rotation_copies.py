@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planning of copies, in small worlds of two regions in memory: what always holds, run after run."""
+"""The planning of copies, in small worlds of two regions in memory: the invariants of repeated runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_snapshots_that_rules_keep_are_copied_oldest_first() -> None:
     days = [snapshot(number * DAY) for number in range(1, 5)]
     plan = planned(world_of(volume(1), *days), keep={"last": 9}, copies=place(), create="never")
     assert copies_in(plan) == [days[1].snapshot_id, days[0].snapshot_id]
-    # One of a volume at a time.
+    # One copy of a volume at a time.
     assert [len(stage.changes) for stage in plan.stages if copies_in(Plan((stage,)))] == [1, 1]
 
 
@@ -138,7 +138,7 @@ def test_rest_of_a_set_of_copies_is_deleted_without_a_rule(part: int) -> None:
     assert rest.snapshot_id not in deleted(plan)
 
 
-def test_a_copy_has_the_place_of_its_original_also_within_its_slot() -> None:
+def test_copy_counts_in_the_rules_with_the_times_of_its_original() -> None:
     """A snapshot that cron took at half past midnight is older than the policy's of one o'clock, of that day's slot."""
     cron = snapshot(timedelta(hours=11), policy=None, tags={"by": "cron"})
     own = snapshot(timedelta(hours=10))
@@ -181,7 +181,7 @@ KEEPS = ({"last": 1}, {"last": 3}, {"daily": 2}, {"weekly": 2}, {"within": "3d"}
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[World, dict[str, Any]]:
-    """Originals of two volumes in any state, or sets of both, copies of some of them, and what is kept of each."""
+    """Originals of two volumes in any state, or sets of both, copies of some of them, and the rules of each place."""
     whole = draw(st.booleans())
     found: list[Resource] = [] if whole else [volume(1), volume(2)]
     for number in range(draw(st.integers(0, 8))):

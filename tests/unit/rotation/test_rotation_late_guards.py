@@ -54,7 +54,7 @@ class InterferingGateway:
 
 
 class InterferingWatch:
-    """A poll loop that tells of the end of its last wait."""
+    """A poll loop that reports the end of its last wait."""
 
     def __init__(self, watch: Any, tell: Callable[[], None]) -> None:
         self._watch, self._tell = watch, tell
@@ -154,7 +154,7 @@ def test_snapshot_protected_during_the_wait_is_kept(sandbox: Sandbox, guard: str
     assert (again.result["plan"], again.result["kept_late"]) == ([], [])
 
 
-def test_set_of_which_a_part_becomes_protected_is_kept_whole(sandbox: Sandbox) -> None:
+def test_set_with_a_part_that_becomes_protected_is_kept_whole(sandbox: Sandbox) -> None:
     names = sandbox.seed({"instance": {"name": "web", "data_volumes": 1}})
     instance, volumes = names["web"], [names["web/root"], names["web/data1"]]
     old = past(sandbox, volumes, 2, instance)
@@ -193,7 +193,7 @@ def test_guard_in_report_mode_permits_a_late_deletion(sandbox: Sandbox) -> None:
     assert ran.result["kept_late"] == []
 
 
-def test_guard_in_fail_mode_keeps_late_and_the_next_run_fails(sandbox: Sandbox) -> None:
+def test_guard_in_fail_mode_prevents_a_late_deletion_and_fails_the_next_run(sandbox: Sandbox) -> None:
     volume, old = policies_volume(sandbox, 4)
     given = options(volume, guards={"fast_restore": "fail"})
     ec2 = sandbox.client("ec2", REGION)

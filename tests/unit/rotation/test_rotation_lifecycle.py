@@ -244,7 +244,7 @@ def test_new_snapshots_are_marked_to_be_locked_and_the_mark_is_read_back() -> No
 COSTS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("90d", {"monthly": 12}, "24h", []),
     ("90d", {"last": "unlimited"}, "24h", []),
-    ("30d", {"daily": 7, "monthly": 12}, "24h", []),  # the dailies go before they are old enough
+    ("30d", {"daily": 7, "monthly": 12}, "24h", []),  # the daily snapshots are deleted before they are old enough
     ("30d", {"daily": 35, "monthly": 12}, "24h", ["keep.daily: 35"]),
     ("30d", {"monthly": 3}, "24h", ["keep.monthly: 3"]),
     ("30d", {"monthly": 4}, "24h", []),
@@ -270,7 +270,7 @@ def test_rules_that_make_the_archive_dear_are_warned_of(
         text in warning and f"archive_after: {after}" in warning for text, warning in zip(named, found, strict=True)
     )
     assert options(keep=keep, every=every).warnings == ()
-    # They reach the user with the plan.
+    # The warnings reach the user with the plan.
     assert changes(options(archive_after=after, keep=keep, every=every), stock()).warnings == found
 
 
@@ -393,7 +393,7 @@ def test_set_is_archived_whole_or_not_at_all() -> None:
     assert waiting(found) == {"i1-2a": "snap-i1-2b: public: anybody may use it"}
 
 
-def test_a_set_of_which_a_part_is_away_is_not_the_newest() -> None:
+def test_set_with_a_part_in_the_archive_is_not_the_newest() -> None:
     of = stock(*parts("i1-1", 100), *parts("i1-2", 200), *parts("i1-3", 300))
     facts = [tier("i1-1a", "archival-in-progress")]
     found = changes(options(archive_after=OLD), of, *facts)
@@ -426,7 +426,7 @@ def test_archival_of_copies_leaves_the_quota_of_this_region_alone() -> None:
     assert len(archived(found)) == MOST_ARCHIVING
 
 
-def test_a_volume_with_many_in_the_archive_does_not_keep_the_others_waiting() -> None:
+def test_volume_with_many_archived_snapshots_delays_no_other() -> None:
     full = [snapshot(f"v1-{number}", 300 + number, storage_tier="archive") for number in range(100, 125)]
     refused = [snapshot(f"v1-{number}", 200 + number) for number in range(30)]
     of = [snapshot("v1-new", 1), *full, *refused, snapshot("v2-0", 1), snapshot("v2-1", 100)]
@@ -719,7 +719,7 @@ def test_guards_keep_snapshots_of_an_image() -> None:
 
 
 def test_released_snapshot_is_no_longer_guarded() -> None:
-    """So it is deleted in the same run, and the next one has nothing to do."""
+    """So the snapshot is deleted in the same run, and the next one has nothing to do."""
     world = state(lock("v1-2"), fast("v1-2", A, B), fast("v1-3", A), lock("v1-3"))
     old, older = snapshot("v1-2", 2, tags=LOCKED), snapshot("v1-3", 3)
     of = stock(snapshot("v1-1", 1), old, older, leaving=["v1-2", "v1-3"])
@@ -728,7 +728,7 @@ def test_released_snapshot_is_no_longer_guarded() -> None:
     before, after = guards(world), guards(released(world, found))
     assert [name for name, _reason in before.stops(old, "keep")] == ["locked", "fast_restore"]
     assert list(after.stops(old, "keep")) == []
-    assert [name for name, _reason in after.stops(older, "keep")] == ["locked"]  # not a lock of the policy's
+    assert [name for name, _reason in after.stops(older, "keep")] == ["locked"]  # a lock of somebody else
     assert released(world, LifecycleChanges()).resources == world.resources
 
 
@@ -809,7 +809,7 @@ def worlds(draw: st.DrawFn) -> tuple[Lifecycle, Stock, dict[str, Fact], frozense
     # A run waits only for snapshots of the current slot.
     recent = [a_set for a_set in sets if a_set.start_time > NOW - timedelta(days=1)]
     coming += [a_set for a_set in recent if a_set.state == "pending" and draw(st.booleans())]
-    # As the rules are: of each group the newest completed one stays.
+    # As in the rules, the newest completed set of each group stays.
     first = {a_set.group: a_set.key for a_set in reversed(sets) if a_set.state == "completed"}
     leaving = frozenset(a_set.key for a_set in sets if a_set.key not in first.values() and draw(st.booleans()))
     held = frozenset(item.snapshot_id for item in found if draw(st.sampled_from([True, False, False])))
@@ -956,7 +956,7 @@ def actions(found: Iterable[Change]) -> list[str]:
 
 
 def test_one_run_secures_the_newest_and_archives_the_oldest() -> None:
-    """All three at once: the new one is locked and restores fast, the old newest neither, the oldest goes away."""
+    """All at once: the new one gets a lock and fast restore, the former newest has neither, the oldest is archived."""
     lifecycle = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
     made = new("v1", **lifecycle.own_tags)
     of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100, tags=LOCKED), coming=[made])

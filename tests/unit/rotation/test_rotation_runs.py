@@ -227,7 +227,7 @@ def test_failed_snapshot_is_taken_again_before_dependent_deletions(sandbox: Sand
     with sandbox.fault("CreateSnapshot*", kind="end", message="no space"):
         failed = rotate(sandbox, **given)
     assert "no space" in failed.failed
-    # The oldest of each goes whether or not there is a new one. What has made room for that stays.
+    # The oldest of each is deleted with or without a new one. The snapshots that only the new one displaces stay.
     number = 2 if scenario.name == "volumes" else 0
     assert (len(deletes(sandbox)), len(failed.result["deleted"])) == (number, number)
     assert failed.result["not_tried"]
@@ -449,7 +449,7 @@ def test_exceeded_limit_withholds_deletions_but_no_captures(
     assert set(of_policy(sandbox)) == {*old, *ran.result["created"]}
 
 
-def test_the_plan_that_was_approved_passes_and_then_an_empty_one(sandbox: Sandbox) -> None:
+def test_approved_plan_passes_and_then_an_empty_one(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     past(sandbox, [volume], 3)
     task = {"select": {"volume_ids": [volume]}, "keep": {"last": 2}}

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes for plans to apply, and what a world then holds."""
+"""Changes for plans to apply, and the content of a world afterwards."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Line:
 
 
 def new_line(sandbox: Sandbox) -> Line:
-    """The line on an empty sandbox, in which everything takes a second."""
+    """The line on an empty sandbox, in which every change takes a second."""
     seconds = dict.fromkeys(("snapshot_pending", "snapshot_copying", "image_copying", "parameter_validation"), 1.0)
     return Line(new_day(sandbox, **seconds))
 

@@ -46,7 +46,7 @@ class Scene:
         return sorted((names[row["tags"]["ec2ops:source"]], str((today - taken_on(row)).days)) for row in rows.values())
 
     def shared(self) -> dict[str, list[str]]:
-        """By shared snapshot of this region, the accounts."""
+        """The accounts by shared snapshot of this region."""
         ec2 = self.sandbox.client(region=REGION)
         found = {}
         for name in of_policy(self.sandbox):

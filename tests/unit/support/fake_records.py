@@ -88,13 +88,13 @@ def becomes(**fields: Any) -> End:
 
 
 def modified(**fields: Any) -> End:
-    """A fact about a modification that has gone on."""
+    """The fact about a modification in a later state."""
     return lambda fact: dataclasses.replace(fact, value=dataclasses.replace(fact.value, **fields))
 
 
 @dataclass
 class Record:
-    """A resource, the moment from which reads show it, and what it will become.
+    """A resource, the moment from which reads show it, and its coming states.
 
     ``deleted``: EC2 has accepted its deletion, and shows it for a while.
     """
@@ -138,7 +138,7 @@ class Records:
             return MappingProxyType({name: record.resource for name, record in self._records.items()})
 
     def record(self, resource_id: str) -> Record | None:
-        """The resource with what becomes of it, for a test that lets it fail."""
+        """The resource with its coming states, for a test that lets it fail."""
         return self._records.get(resource_id)
 
     def volumes(self) -> list[Volume]:
@@ -180,9 +180,7 @@ class Records:
             )
 
     def _seen(self, resource: Any) -> Any:
-        """An instance names the volumes that are attached to it, once it is no longer pending, unless a test has said
-        what it names.
-        """
+        """An instance names its attached volumes once it is no longer pending, unless a test has set others."""
         if not isinstance(resource, Instance) or resource.state == "pending" or resource.block_devices:
             return resource
         devices = tuple(

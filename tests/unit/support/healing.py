@@ -59,7 +59,7 @@ class Failing:
     """The gateway of a run in which one step fails, in one of the ways of `stepping`.
 
     A change is refused; or its resource ends in error, or is under way for ever, until `heal`. ``has_failed``: the
-    failure has happened. What a step without a change waits for may be over before.
+    failure has happened. The awaited change of a step without a change may end before.
     """
 
     ec2: FakeEc2
@@ -150,7 +150,7 @@ def _broken(resource: Any) -> End | None:
 
 @dataclass
 class Flow:
-    """A case. ``shape``: the world without the ids that EC2 gives. ``protected``: what holds after any failure."""
+    """A case. ``shape``: the world without the ids that EC2 gives. ``protected``: the invariant after any failure."""
 
     feature: Feature
     spec: Any

@@ -116,7 +116,7 @@ def machine(sandbox: Sandbox, name: str = "web", data: int = 0, **row: Any) -> M
 
 
 def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
-    """(action, id, parameters) of what was changed, one for each resource; refused calls left out."""
+    """(action, id, parameters) of each change, one for each resource, without refused calls."""
     found = []
     for entry in sandbox.log(after=after):
         action, parameters = entry["action"], dict(entry["params"])

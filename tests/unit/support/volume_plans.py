@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Declarations for `ebs_volume_spec`, and their plans: made, held against cases, and carried out.
+"""Declarations for `ebs_volume_spec`, and their plans: made, compared with cases, and carried out.
 
 Every plan of a case is predicted as in a check run, and carried out by `Ec2`, which is as strict as EC2. In both
 worlds, nothing may be left to do.
@@ -39,7 +39,7 @@ def declared(*volumes: Entry, **given: Any) -> VolumesSpec:
 
 
 def read(spec: VolumesSpec, ec2: Ec2, entries: Iterable[Mapping[str, Any]] = ()) -> tuple[State, list[Query]]:
-    """A run's queries and answers, in rounds, with earlier plans laid over the answers."""
+    """A run's queries and answers, in rounds, with earlier plans applied to the answers."""
     return answered(planner.FEATURE, spec, ec2.answer, State(REGION), entries=entries)
 
 
@@ -121,7 +121,7 @@ def assert_last_snapshots(spec: VolumesSpec, plan: Plan, ec2: Ec2) -> None:
 
 
 def has_last_snapshot(deletion: Change, plan: Plan, ec2: Ec2) -> bool:
-    """One that carries the volume's id for good when the volume is deleted, and is completed by then."""
+    """Whether a completed snapshot carries the volume's id for good when the volume is deleted."""
     tagged = {item.snapshot_id: dict(item.tags) for item in ec2.snapshots()}
     completed = {item.snapshot_id for item in ec2.snapshots() if item.state == "completed"}
     for stage in plan.stages:

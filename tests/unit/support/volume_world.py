@@ -115,7 +115,7 @@ M5 = INSTANCE_TYPE.fact(
 class Ec2(FakeEc2):
     """EC2 with an instance type, two zones, and the root volume of each instance.
 
-    A call takes a minute. What it begins ends when a plan waits for it, or with `settle`.
+    A call takes a minute. A change that a call begins ends when a plan waits for it, or with `settle`.
     """
 
     def __init__(self, *there: Resource) -> None:

@@ -105,7 +105,7 @@ def test_stale_swap_snapshot_is_no_source(sandbox: Sandbox, delete_replaced: boo
     assert (again.failed, again.actions) == ("", [])
 
 
-def test_original_with_later_writes_is_not_deleted_on_its_swaps_snapshot(sandbox: Sandbox) -> None:
+def test_swap_snapshot_does_not_permit_to_delete_an_original_with_later_writes(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     detach(web, real)
     given = swapped(web, delete_replaced=True)

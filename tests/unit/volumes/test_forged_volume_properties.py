@@ -208,7 +208,7 @@ def test_no_tag_keeps_another_entry_from_being_carried_out(
     if without is None or without.refused is not None:
         return
     if len(namesakes(forged, "log")) > 1:
-        return  # No fact tells which of them is meant: see the next property.
+        return  # No fact shows the right one of the two: see the next property.
     for order in (entries, entries[::-1]):
         plan = plan_of(declared(*order, **options), Ec2(*forged))
         assert LOG in resources(plan, "CreateTags")

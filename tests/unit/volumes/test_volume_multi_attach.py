@@ -48,7 +48,7 @@ def test_detach_without_consent_is_refused_with_its_reason() -> None:
         plan_of(declared(QUORUM), ec2)
 
 
-def test_unattached_volume_gets_it_before_it_is_attached() -> None:
+def test_unattached_volume_gets_multi_attach_before_its_attachment() -> None:
     ec2 = Ec2(*NODES, volume(1, name="data", group="web", **IO2))
     assert steps(carried_out(declared(QUORUM, **CLUSTER), ec2)) == [
         "ModifyVolume vol-1 MultiAttachEnabled=True",

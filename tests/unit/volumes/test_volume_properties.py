@@ -222,7 +222,7 @@ def test_no_plan_breaks_the_invariants(history: tuple[Ec2, VolumesSpec]) -> None
         if change.resource in roots or change.parameters.get("VolumeId") in roots:
             assert change.action in ("ModifyVolume", "CreateTags", "DeleteTags")
             assert "ec2ops:replaced-by" not in str(change.parameters)
-    # Only what is attached is detached, and no volume is modified twice.
+    # Only attached volumes are detached, and no volume is modified twice.
     for action in ("ModifyVolume", "DeleteVolume"):
         touched = [change.resource for change in plan.changes if change.action == action]
         assert sorted(set(touched)) == sorted(touched)

@@ -152,12 +152,12 @@ def test_copy_is_not_ambiguous_where_the_id_names_one() -> None:
     assert "name the right one in volume_id" in refused(Ambiguous, ec2, {**DATA, "state": "absent"})
 
 
-def test_copy_can_be_the_one_that_is_named() -> None:
+def test_copy_can_be_the_named_volume() -> None:
     ec2 = Ec2(instance(), volume(1, name="data"), volume(2, WEB, name="data"))
     assert steps(carried_out(declared({**DATA, "volume_id": vol(2)}), ec2)) == []
 
 
-def test_volume_that_would_be_second_of_its_name_is_ambiguous() -> None:
+def test_second_volume_of_a_name_is_ambiguous() -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data"), volume(2))
     assert "another name" in refused(Ambiguous, ec2, {**DATA, "volume_id": vol(2)})
 

@@ -110,7 +110,7 @@ UNFINISHED = [
         )
         for state in ("creating", "available")
     ),
-    # It may have been in its place for a while.
+    # The copy may have been in its place for a while.
     no(
         "the copy is in the state error",
         [STOPPED, OLD, snapshot(1, 1, tags=SWAP_TAG), copy(state="error")],

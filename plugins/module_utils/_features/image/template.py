@@ -56,7 +56,10 @@ def template_queries(wanted: TemplateSpec | None) -> Iterator[Query]:
 
 
 def template_changes(spec: ImageSpec, state: State, image_id: str) -> Templated | None:
-    """Return what the task wants of its launch template, or None without one. Raises SpecError for an unknown one."""
+    """Return the changes that the task wants of its launch template, or None without one.
+
+    Raises SpecError for an unknown one.
+    """
     wanted = spec.distribution.template
     if wanted is None:
         return None

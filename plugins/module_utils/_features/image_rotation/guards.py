@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guards: who uses an image that no rule keeps, and what else keeps it.
+"""The guards: the users of an image that no rule keeps, and other reasons to keep it.
 
 EC2 looks for the users of ten images in one call. If AWS refuses such a call, each guard asks for itself, so only the
 guard without the permission keeps its images.

@@ -108,7 +108,7 @@ def strangers(inventory: Inventory, shared: tuple[str, ...] | None) -> list[str]
 
 
 def _lock(inventory: Inventory, point: Point) -> Iterator[Finding]:
-    """Yield the finding about a lock that lasts longer than the run of the policy planned, as the description says."""
+    """Yield the finding about a lock that lasts longer than its policy planned, as the description records."""
     lock, record = inventory.lock_of(point), capture_record(point.snapshot)
     if lock is None or not lock.is_in_force or lock.expires_on is None or record is None or not point.policy:
         return

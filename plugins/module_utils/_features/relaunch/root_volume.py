@@ -155,7 +155,7 @@ def _proof(
     """Return the wait for health with its rollback, the end of the former root volume, and warnings.
 
     *root*: the former root volume, if it is proven. *in_time*: the task is not older than `LONGEST_TRIAL`. An older
-    rollback would lose what the instance has written since.
+    rollback would lose later writes of the instance.
     """
     wait = (health_wait(spec, current.instance_id),)
     if root is None or not in_time:
@@ -185,7 +185,7 @@ def _rootless(state: State, current: Instance, newest: RootTask | None) -> str:
 
 
 def _finished(spec: RelaunchSpec, state: State, current: Instance, root: Volume, now: datetime) -> Plan:
-    """Return the plan for a root volume that is from the image: what an interrupted run has left to do."""
+    """Return the plan for a root volume that is from the image: the work that an interrupted run has left."""
     state.require(*_rescue_queries(spec, state, current))
     left = [item.snapshot_id for item in rescues(state, current, spec.image_id)] if needs_snapshot(spec, state) else []
     ends = (rescue_end(state, left, "delete: an earlier run has left it"),) if left else ()

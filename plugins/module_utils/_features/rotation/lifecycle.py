@@ -342,7 +342,7 @@ class _Planning:
                     f"{LARGEST_FAST_RESTORE} GiB"
                 )
                 continue
-            # In other zones it has ended by then.
+            # In other zones, fast restore has ended by then.
             on = [zone for zone in self._zones(snapshot_id) if zone in wanted.zones]
             missing = [zone for zone in wanted.zones if zone not in on]
             if missing:

@@ -88,7 +88,7 @@ class Draft:
     labels: dict[str, str] = field(default_factory=dict)
     # The labels of the entries that end attachments of an instance, by its id; an empty one for a purge.
     leavers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    # Before anything is interrupted.
+    # The changes before any interruption.
     settling: list[Wait] = field(default_factory=list)
     early_snapshots: list[Change] = field(default_factory=list)
     early_snapshot_waits: list[Wait] = field(default_factory=list)

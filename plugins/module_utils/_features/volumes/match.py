@@ -81,7 +81,7 @@ def strangers(match: Match, state: State) -> Iterator[VolumeAttachment]:
         return
     state_wanted = match.target.spec.state
     member = match.how == "tags" or (
-        # By its id a volume is moved to another instance, all of it.
+        # An entry with an id moves the whole volume to another instance.
         state_wanted == "detached" and volume.tags.get(tag_names.SPEC) == match.target.group
     )
     if volume.multi_attach_enabled and match.target.instances and member and state_wanted != "absent":

@@ -73,7 +73,7 @@ def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
             made, failed = _staged(draft)
             if not failed:
                 return _finished(draft, made)
-        # Without these, others may be possible, or impossible: the draft starts again.
+        # Other refusals may follow from the first ones, so the draft starts again without the refused entries.
         refusals = {**refusals, **failed}
 
 
