@@ -362,7 +362,7 @@ class Snapshots:
 
 
 def seed_policy(sandbox: Sandbox, region: str, count: int) -> None:
-    """Volumes that the policy selects, and its snapshots of them from the last days, at two o'clock, without today's."""
+    """Volumes that the policy selects, and its snapshots of them from the last days, at two o'clock, not today."""
     say(f"{count * EACH} snapshots of {count} volumes in {region} ...")
     names = [f"db-{number}" for number in range(count)]
     now = sandbox.now()

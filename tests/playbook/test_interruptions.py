@@ -272,7 +272,7 @@ def test_same_call_of_two_runs_has_one_result(
 def test_killed_controller_without_capacity_leaves_one_result(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The surviving module still waits for capacity when the next run has retired the instance, and leaves it stopped."""
+    """The surviving module waits for capacity until the next run has retired the instance, and leaves it stopped."""
     sandbox.add_fault("StartInstances", occurrence={"first": 2}, **NO_CAPACITY)
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         until(lambda: len(sandbox.log(action="StartInstances")) == 2, "the second refusal of the start")

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role snapshot_policy and the playbook rotate_snapshots: the tasks around a capture, and the retention after it."""
+"""The role snapshot_policy and the playbook rotate_snapshots: the tasks around a capture, and the retention."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def by_policy(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.cores
 def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, around: Mapping[str, str]) -> None:
-    """Two policies: the tasks run around each capture, before any wait or deletion, and not at all if nothing is due."""
+    """Two policies: the tasks run around each capture, before any wait or deletion, and never if nothing is due."""
     old = seed_snapshots(sandbox, web.data_volume_id, "daily")
     given = {
         **around,

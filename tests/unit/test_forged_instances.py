@@ -196,7 +196,7 @@ def test_hold_of_a_killed_run_is_renewed_before_the_stop(sandbox: Sandbox) -> No
 
 
 def test_hold_with_a_copied_stop_time_is_honoured(sandbox: Sandbox) -> None:
-    """No fact distinguishes such a hold from a run's own, so anybody who may write tags can have that instance started."""
+    """No fact distinguishes such a hold from a run's own, so anybody who may write tags can cause the start."""
     db = machine(sandbox, "db")
     sandbox.move_clock(60)
     stopped = sandbox.now()

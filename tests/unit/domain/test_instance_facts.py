@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of an instance's facts, against botocore's model and its documentation; and the content of the hold's tag."""
+"""The table of an instance's facts, against botocore's model and its documentation; and the tag of the hold."""
 
 from __future__ import annotations
 

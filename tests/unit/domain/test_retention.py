@@ -511,7 +511,7 @@ def test_hours_are_those_of_the_wall_clock(zone: str, times: list[str], expected
 
 
 def test_the_place_of_a_snapshot_is_that_of_its_slot() -> None:
-    """A snapshot's slot gives its bucket, age and reference, however late it was taken, and StartTime gives the order."""
+    """A snapshot's slot gives its bucket, age and reference, however late its start, and StartTime gives the order."""
     late = Candidate("late", "vol", at("2026-11-22"), at("2026-11-23T00:05"))
     adopted = Candidate("adopted", "vol", at("2026-11-22T15:00"), at("2026-11-22T15:00"))
     today = Candidate("today", "vol", at("2026-11-23"), at("2026-11-23T18:59"))

@@ -93,7 +93,7 @@ def goals(made: Plan) -> list[str]:
 
 
 def returning(made: Plan) -> list[Stage]:
-    """The stages whose rollback returns to the predecessor, without those that only yield to another run's successor."""
+    """The stages whose rollback returns to the predecessor, not those that only yield to another run's successor."""
     return [stage for stage in made.stages if stage.on_failure and stage.rollback_on != {"superseded"}]
 
 

@@ -358,7 +358,7 @@ def test_rollback_to_a_pending_instance_waits_for_it() -> None:
 
 
 def test_rollback_of_a_shared_volume_restores_all_attachments() -> None:
-    """The volume is attached to the first instance, and cannot be attached to the second, which gets it back and runs."""
+    """The volume is attached to the first instance. The second, whose attachment fails, gets it back and runs."""
     link = VolumeAttachment(WEB, "/dev/sdf", delete_on_termination=True)
     ec2 = Ec2(instance(), instance(DB), shared(1, attachments=(link,)))
     plan = plan_of(declared({**QUORUM, "device_name": "/dev/sdg"}, **BOTH, **STOP), ec2)
