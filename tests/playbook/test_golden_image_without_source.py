@@ -12,7 +12,7 @@ from sandbox.client import Sandbox
 PLAY = PLAYS / "golden_image.yml"
 
 
-def test_a_rerun_after_the_source_is_gone(sandbox: Sandbox, web: Web) -> None:
+def test_rerun_without_the_source_completes_the_capture(sandbox: Sandbox, web: Web) -> None:
     """The image of version 1 exists; of version 2 there is the capture that a killed run has left."""
     given = {"golden_image_instance_id": web.instance_id, "golden_image_name": "web", "golden_image_stop": False}
     first = run_playbook(sandbox, PLAY, {**given, "golden_image_version": "1"})

@@ -251,7 +251,7 @@ def test_client_token_of_terminated_instances_is_refused(world: World, sandbox: 
     assert not {first, second} & {one["InstanceId"] for one in another}
 
 
-def test_a_launch_that_fails_or_never_gets_healthy(world: World, sandbox: Sandbox) -> None:
+def test_launch_can_fail_or_stay_unhealthy(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed(
         {

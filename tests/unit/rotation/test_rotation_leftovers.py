@@ -49,7 +49,7 @@ def test_first_snapshots_of_a_renamed_policy_are_named() -> None:
     assert planned(Account.of(volume(2), old), **{**given, "select": {"volume_ids": [V2]}}).warnings == ()
 
 
-def test_account_that_copies_no_longer_name_is_named() -> None:
+def test_account_left_out_of_copies_is_named() -> None:
     shared = snapshot(DAY, tags={"ec2ops:shared-with": "444455556666"})
     plan = planned(Account.of(volume(1), shared), keep={"last": 2})
     (warning,) = plan.warnings
@@ -69,7 +69,7 @@ COPIES: dict[str, Any] = {"copies": [{"region": "eu-west-1", "keep": {"last": 9}
         (",", []),
     ],
 )
-def test_place_that_copies_no_longer_name_is_named(value: str, named: list[str]) -> None:
+def test_place_left_out_of_copies_is_named(value: str, named: list[str]) -> None:
     left = snapshot(DAY, tags={"ec2ops:copied-to": value})
     warnings = [text for text in planned(Account.of(volume(1), left), **COPIES).warnings if "any more" in text]
     assert len(warnings) == len(named)
