@@ -22,7 +22,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     tree.update()
 sys.path.insert(0, str(TREE))
 
-# A failed assertion of a helper shows its values, as one of a test does.
+# A failed assertion in a helper shows its values, as in a test.
 pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).parent.glob("unit/support/*.py")))
 
 _own = {name: value for name, value in os.environ.items() if name.startswith("PYTEST_")}
@@ -46,7 +46,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A folder that was asked for and in which no test has passed is a failure: what tests nothing is not green."""
+    """Fail the session if no test of a requested folder has passed, since a session without tests must not be green."""
     if exitstatus or hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
     for asked in session.config.args:

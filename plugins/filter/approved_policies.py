@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter approved_policies: policies that delete only what somebody has approved."""
+"""The filter approved_policies: policies that delete only the approved snapshots."""
 
 from __future__ import annotations
 

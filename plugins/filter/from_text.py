@@ -23,6 +23,7 @@ RIGHT_VALUES = {
     "_expected_plans": "{daily: 3f0c9a}",
     "_groups": "[web]",
     "_hardware": "{imds_support: v2.0}",
+    "_hosts": "[web1]",
     "_instance_ids": "[i-0123456789abcdef0]",
     "_names": "{vol-0123456789abcdef0: data}",
     "_overrides": "{instance_type: t3.small}",

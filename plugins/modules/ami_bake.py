@@ -82,7 +82,7 @@ options:
     description:
       - The image to copy in its region, under the name and the tags of the version. With O(kms_key_id), the copy is
         encrypted with another key.
-      - CopyImage takes devices and hardware as they are. So O(devices), O(block_devices) and the hardware options are
+      - CopyImage does not change devices and hardware. So O(devices), O(block_devices) and the hardware options are
         refused, except O(imds_support=v2.0).
     type: str
   kms_key_id:
@@ -142,8 +142,8 @@ options:
         type: bool
         default: false
   architecture:
-    description: The image's architecture. The image inherits this option, and each following one, unless the task sets
-      it.
+    description: The image's architecture. If the task does not set this option or one of the following options, the
+      image inherits the value.
     type: str
     choices: [i386, x86_64, arm64, x86_64_mac, arm64_mac]
   virtualization_type:
@@ -209,10 +209,10 @@ options:
       - The other places where the image must be. One copy is made for each entry, all in parallel.
       - The module recognises an existing copy by the image and region that EC2 records as its source. It replaces a
         copy of its own that has failed.
-      - A copy has the tags of the image, its snapshots have the tags of the image's snapshots. All other options for
-        existing images apply to the copies too.
+      - A copy has the tags of the image, and its snapshots have the tags of the image's snapshots. All other options
+        for existing images apply to the copies too.
       - For another account, the module shares the image and its snapshots with it for the time of the copy. The tag
-        C(ec2ops:shared-with) records that, so a later run ends what an interrupted one has begun.
+        C(ec2ops:shared-with) records that, so a later run ends the access that an interrupted run has given.
       - A failure in one place leaves the others alone. The task then fails at its end, and the next run repairs the
         rest.
     type: list
@@ -308,7 +308,7 @@ options:
     description:
       - A launch template of the task's region that gets a new version with the image. All other values are those of
         the present default version.
-      - A version that is there already, with the image and all else as in the default version, is used again.
+      - The module uses an existing version again if it has the image, and all other values of the default version.
     type: dict
     suboptions:
       id:
@@ -329,7 +329,7 @@ options:
         type: int
   force:
     description:
-      - With O(state=absent), deregister the image even if it is in use, and leave locked snapshots.
+      - With O(state=absent), deregister the image even if it is in use, and keep locked snapshots.
       - With V(false), the module refuses the removal while an instance, any version of a launch template, a launch
         configuration, an SSM parameter or an Image Builder recipe uses the image. It also refuses the removal of a
         shared image if an existing AMI usage report shows that another account uses it. The module also refuses the
@@ -356,10 +356,11 @@ notes:
     on its copies. These are the tags, the description, O(imds_support=v2.0) and the options from O(copies) on. The
     module warns about other options that differ.
   - O(copies) needs C(ec2:CopyImage), C(ec2:DescribeImages), C(ec2:DescribeSnapshots) and C(ec2:CreateTags) in each
-    place, and C(ec2:DeregisterImage) and C(ec2:DeleteSnapshot) to replace a failed copy. A key needs
-    C(kms:DescribeKey), C(kms:CreateGrant) and C(kms:GenerateDataKey*). Another account needs
-    C(sts:GetCallerIdentity), and the task's account C(ec2:ModifyImageAttribute), C(ec2:ModifySnapshotAttribute),
-    C(ec2:DescribeImageAttribute) and C(ec2:DescribeSnapshotAttribute), as O(launch_permissions) does.
+    place, and C(ec2:DeregisterImage) and C(ec2:DeleteSnapshot) to replace a failed copy. O(copies[].kms_key_id) needs
+    C(kms:DescribeKey), C(kms:CreateGrant) and C(kms:GenerateDataKey*). O(copies[].profile) needs
+    C(sts:GetCallerIdentity) in the other account. In the task's account, it needs C(ec2:ModifyImageAttribute),
+    C(ec2:ModifySnapshotAttribute), C(ec2:DescribeImageAttribute) and C(ec2:DescribeSnapshotAttribute), as
+    O(launch_permissions) does.
   - O(ssm_parameter) needs C(ssm:GetParameters), C(ssm:PutParameter) and C(ec2:DescribeImages) in each place.
     O(launch_template) needs C(ec2:DescribeLaunchTemplateVersions), C(ec2:CreateLaunchTemplateVersion) and
     C(ec2:ModifyLaunchTemplate).
@@ -399,7 +400,7 @@ EXAMPLES = r"""
     source_instance_id: i-0123456789abcdef0
     devices: [/dev/xvda, /dev/sdf]
 
-- name: Copy a vendor's image, encrypted with an own key
+- name: Copy a vendor's image, encrypted with your own key
   ec2ops.storage.ami_bake:
     name: vendor
     version: "1"
@@ -472,7 +473,7 @@ image:
   type: dict
   sample: {"image_id": "ami-0123456789abcdef0", "name": "web-2026.11.23", "state": "available"}
 image_id:
-  description: The image's id, in check mode C((new image web/2026.11.23)) for a new one.
+  description: The id of the image. In check mode, a new image has a planned id such as C((new image web/2026.11.23)).
   returned: success
   type: str
   sample: ami-0123456789abcdef0

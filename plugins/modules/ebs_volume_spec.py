@@ -55,7 +55,7 @@ options:
       - With a name of your own, the volumes follow the declaration to another instance, for example to a rebuilt
         machine.
       - Required with O(availability_zone) unless O(move=true), and with several instances if all volumes have
-        O(volumes[].multi_attach=true). With several instances, the module refuses it if a volume lacks
+        O(volumes[].multi_attach=true). With several instances, the module refuses O(spec) if a volume lacks
         O(volumes[].multi_attach=true).
       - It must be text, so quote a number.
     type: raw
@@ -209,7 +209,7 @@ options:
       - Delete the replaced volume of a swap once the copy is attached and verified. With O(final_snapshot=true), the
         module keeps the swap's snapshot as the final snapshot.
       - The module keeps the replaced volume, with a warning, unless EC2 shows that the copy was made from the swap's
-        snapshot of it.
+        snapshot of this volume.
     type: bool
     default: false
   in_use:
@@ -424,7 +424,7 @@ volumes:
       sample: data
     volume_id:
       description:
-        - Its id, in check mode a planned id for a new volume. Null if the volume does not exist, as with
+        - The id of the volume. In check mode, a new volume has a planned id. Null if the volume does not exist, as with
           O(volumes[].state=absent).
       type: str
       sample: vol-0123456789abcdef0
@@ -567,14 +567,15 @@ errors:
   sample: [{"operation": "ModifyVolume", "code": "UnauthorizedOperation", "message": "You are not authorized."}]
 cost_estimate:
   description:
-    - What the volumes of the plan cost more a month, without a call. The prices are those of the file that the
-      environment variable E(EC2OPS_PRICES) names, or the shipped ones of us-east-1. Snapshots do not count.
-    - Null if a price is unknown, and if the plan creates, modifies and deletes no volume.
+    - The difference that the plan makes to the monthly cost of the volumes. The estimate needs no call. The prices are
+      those of the file that the environment variable E(EC2OPS_PRICES) names, or the shipped prices of us-east-1.
+      Snapshots do not count.
+    - Null if a price is unknown, or if the plan creates, modifies and deletes no volume.
   returned: success
   type: dict
   contains:
     monthly:
-      description: The difference a month. It is negative if the plan saves money.
+      description: The difference per month. It is negative if the plan saves money.
       type: float
     currency:
       description: The currency of the prices.

@@ -10,12 +10,14 @@ module: image_rotate
 short_description: Deprecate, disable or deregister the versions of an AMI that no rule keeps
 version_added: 0.1.0
 description:
-  - Applies rules of retention to the versions of an AMI that M(ec2ops.storage.ami_bake) made. The action is due on the
+  - Applies rules of retention to the versions of an AMI that M(ec2ops.storage.ami_bake) made. The action applies to the
     versions that no rule of O(keep) keeps. RV(decisions) and C(--diff) give the reasons for every decision.
   - The module finds the versions by the tag C(ec2ops:image). A version counts if a fact of EC2 agrees with the tag. The
-    fact is its description, its name, or the description of one of its snapshots. For a copy, it is the image that EC2
-    copied it from. The module keeps other images with the tag and does not count them, and a warning names them.
-  - Guards keep versions that no rule keeps but that something uses. See O(guards).
+    fact is the description or the name of the version, or the description of one of its snapshots. For a copy, the fact
+    is EC2's record of the source image. The module keeps other images with the tag and does not count them, and a
+    warning names them.
+  - Guards keep versions that no rule keeps but that something uses. See O(guards). If the run has waited for
+    predecessors, the guards check again right before the action.
   - The rules always keep the newest available version. A disabled version displaces no other version.
   - If AWS does not answer a guard, for example for lack of a permission, the guard keeps the versions that it asks
     about. The module decides on all other versions. Then the task fails with the message of AWS.
@@ -33,14 +35,14 @@ options:
     required: true
   action:
     description:
-      - V(deprecate) sets the time of deprecation to the next quarter of an hour but one, by EC2's clock. Everybody who
-        knows the id can still launch the AMI.
+      - V(deprecate) sets the time of deprecation to the second full quarter of an hour from now, by EC2's clock, such
+        as 10:30 at 10:07. Everybody who knows the id can still launch the AMI.
       - V(disable) forbids new launches. EC2 removes all launch permissions, and C(EnableImage) does not bring them
         back.
       - V(deregister) deregisters the AMI and deletes its snapshots with the same call. EC2 keeps a snapshot that
-        another AMI uses. The module keeps all snapshots of an AMI if no fact of EC2 shows that one of them was made for
-        it, or if a policy of M(ec2ops.storage.snapshot_rotate) retains one of them. A warning names the snapshots that
-        stay.
+        another AMI uses. The module deletes the snapshots of an AMI only if facts of EC2 show that each of them was
+        made for the AMI, and if no policy of M(ec2ops.storage.snapshot_rotate) retains any of them. Otherwise it keeps
+        all of them. A warning names the snapshots that stay.
     type: str
     choices: [deprecate, disable, deregister]
     required: true
@@ -148,14 +150,14 @@ options:
         suboptions: *rules
   unused_for:
     description:
-      - Only versions that nobody has launched for this span, such as V(30d). EC2 shows a launch up to 24 hours later,
-        so the span counts from 24 hours before the run. A version without a time of the last launch is kept.
+      - Act only on versions that nobody has launched for this span, such as V(30d). EC2 shows a launch up to 24 hours
+        later, so the span counts from 24 hours before the run. A version without a time of the last launch is kept.
     type: str
   launch_template_versions:
     description:
       - The versions of launch templates that the guard O(guards.launch_template) looks at. V(all) looks at the newest
-        10,000 of each. V(default_and_latest) looks at the default and the latest one of each, and at those that an Auto
-        Scaling group pins.
+        10,000 versions of each template. V(default_and_latest) looks at the default and the latest version of each
+        template, and at the versions that an Auto Scaling group pins.
     type: str
     choices: [all, default_and_latest]
     default: all
@@ -168,15 +170,15 @@ options:
     default: false
   retire_predecessors:
     description:
-      - Terminate the instances that M(ec2ops.storage.instance_relaunch) has replaced and stopped. Only predecessors of
-        instances that were launched from a version of the image, in the region of the task, and only if the successor,
-        or the last of its own successors, runs.
+      - Terminate the instances that M(ec2ops.storage.instance_relaunch) has replaced and stopped, in the region of the
+        task. The successor must have been launched from a version of the image. The successor, or the last of its own
+        successors, must run.
       - Facts of EC2 must prove the replacement. The predecessor must have no hold, no termination or stop protection,
-        no Elastic IP, and no other successor. RV(predecessors) has the reason for each that is kept.
-      - Each volume that EC2 deletes with the instance first gets a final snapshot, unless there is a snapshot that
-        began at least 10 minutes after the stop and that this run does not delete. Other volumes stay.
-      - The versions that these predecessors were launched from are no longer in use. The run acts on them after the end
-        of the predecessors. O(max_delete) counts the predecessors too.
+        no Elastic IP, and no other successor. RV(predecessors) has the reason for each predecessor that is kept.
+      - Each volume that EC2 deletes with the instance first gets a final snapshot. The run takes none if there is a
+        snapshot that began at least 10 minutes after the stop, and that this run does not delete. Other volumes stay.
+      - The versions that these predecessors were launched from are no longer in use. The run acts on them after the
+        termination of the predecessors. O(max_delete) counts the predecessors too.
     type: dict
     suboptions:
       after:
@@ -185,7 +187,7 @@ options:
         required: true
   protect:
     description:
-      - Versions that the task keeps, and that do not displace other versions. One of O(protect.tags) and
+      - The task keeps these versions, and they do not displace other versions. One of O(protect.tags) and
         O(protect.tag_keys) is required.
       - Quote values, since YAML turns V(yes) into V(true). The module refuses values other than text.
     type: dict
@@ -201,9 +203,9 @@ options:
     description:
       - The effect of each guard on a version that no rule keeps. V(keep), the default, keeps the version, and the
         report names the guard. V(report) takes the action with a warning. With V(fail), the run takes no action at all,
-        and the task fails. V(off) does not ask, so the task needs no permission for the question.
-      - EC2 itself refuses to deregister what O(guards.protection) and O(guards.locked) keep. These guards do not apply
-        to the other actions.
+        and the task fails. With V(off), the guard does not ask AWS and needs no permission.
+      - EC2 itself refuses to deregister the AMIs that O(guards.protection) and O(guards.locked) keep. These guards do
+        not apply to the other actions.
     type: dict
     suboptions:
       instance:
@@ -240,12 +242,13 @@ options:
         type: str
         choices: [keep, report, fail, "off"]
       copy_source:
-        description: A copy of the AMI in a place of O(copies) is not finished.
+        description: A copy of the AMI in a place of O(copies), or in the region of the task, is not finished.
         type: str
         choices: [keep, report, fail, "off"]
       protection:
         description:
-          - The AMI has deregistration protection. After a protection with a cooldown, this lasts for another 24 hours.
+          - The AMI has deregistration protection. A protection with a cooldown lasts for another 24 hours after
+            somebody disables it.
         type: str
         choices: [keep, fail]
       locked:
@@ -254,8 +257,8 @@ options:
         choices: [keep, fail]
   max_delete:
     description:
-      - The largest number of versions, in all places together, on which a run takes the action. If a run would take it
-        on more, it takes none, and the task fails.
+      - The largest number of versions, in all places together, on which a run takes the action. If more versions are
+        due, the run takes no action, and the task fails.
     type: int
     default: 100
   expected_plan:
@@ -394,15 +397,16 @@ decisions:
       type: str
       returned: always
     reasons:
-      description: All rules that keep the version. If no rule keeps it, the reason of the guard, or the cause why it
-        takes part in no rule.
+      description: All rules that keep the version. If no rule keeps it, the reason of the guard, or the reason why the
+        version takes part in no rule.
       type: list
       elements: str
       returned: always
     guard:
       description:
-        - The guard that keeps the version. C(depends) if it has no room for the tag that claims it, C(unused_for) if
-          O(unused_for) keeps it. Null otherwise.
+        - The guard that keeps the version. C(unused_for) if O(unused_for) keeps it. C(depends) if the AMI has no room
+          for the tag that claims it, if AWS does not answer about its snapshots, or if it has lost its tags during the
+          run. Null otherwise.
       type: str
       returned: always
     snapshot_ids:

@@ -120,8 +120,8 @@ notes:
   - EC2 accepts a start before it checks keys and capacity, so the start may fail later. The task then fails at once
     with EC2's reason. The module keeps the hold until EC2 reports the instance as running.
   - With O(remember=true) and without O(for_relaunch=true), the module warns of target groups and Classic Load Balancers
-    before it stops an instance that is registered with them. Without these permissions the module still stops the
-    instance, and the warning names the unknown facts.
+    before it stops an instance that is registered with them. Without the permissions for this warning, the module still
+    stops the instance, and the warning names the unknown facts.
   - Before the first stop, the module refuses members of an Auto Scaling group that are not in Standby, instances that
     an AWS service manages, one-time spot instances, and instances with stop protection. Stop protection has no bulk
     read. The module reads it for up to 20 instances. Beyond that, EC2 itself refuses the stop and names the instance.

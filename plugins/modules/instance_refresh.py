@@ -14,8 +14,8 @@ description:
     successful and the group serves. All groups are refreshed side by side.
   - Changes nothing if the instances of a group already run the version, and the group names it.
   - Waits for a refresh to the same version that is already under way, for example after an interrupted run. The module
-    refuses a group with a refresh to another version, or with one that is being cancelled. It waits for a rollback that
-    returns the group to the wanted version, and refuses any other.
+    also waits for a rollback to that version. The module refuses a group with a refresh or a rollback to another
+    version, and a group whose refresh is being cancelled.
   - After the refresh, a health gate requires that the group has its desired capacity in service and healthy, all of it
     of the new version.
   - A group that cannot be refreshed is refused, and the module refreshes the others. Then the task fails and names all
@@ -37,9 +37,16 @@ options:
     description:
       - The version of each group's launch template, a number, V($Default) or V($Latest).
       - Without it, the module takes the version that the group itself names.
-      - A number that the version of the group already stands for does not change the group. Any other version becomes
-        the group's own once the refresh is successful. The module refuses that for a group with a mixed instances
-        policy.
+      - If this is a number, and the V($Default) or V($Latest) of the group stands for it, the group keeps its
+        V($Default) or V($Latest). Otherwise the group names this version once the refresh is successful. The module
+        refuses such a change for a group with a mixed instances policy.
+    type: str
+  versions:
+    description: The versions of single groups by their names, in place of O(version).
+    type: dict
+  launch_template_id:
+    description: The id of the launch template that O(version) belongs to. The module refuses a group with another
+      launch template.
     type: str
   preferences:
     description:
@@ -73,7 +80,7 @@ options:
         choices: [terminate, ignore, wait]
   on_failure:
     description:
-      - The end of a refresh that fails or that is not successful within O(wait_timeout).
+      - The action on a refresh that fails, or that is late because it is not successful within O(wait_timeout).
       - V(rollback) lets EC2 Auto Scaling return the group to its earlier version. It can only do so if the refresh
         changes the group from one version number to another. In all other cases V(rollback) cancels a late refresh.
       - V(cancel) cancels a late refresh. Instances that are already replaced stay.
@@ -147,7 +154,8 @@ groups:
       description: The number of the version that the instances should run, or null for a refused group.
       type: str
     instances:
-      description: The number of instances by the version that they were launched from. C(other) counts those without.
+      description: The number of instances by the version that they were launched from. C(other) counts the instances
+        that were not launched from this template.
       type: dict
     refresh:
       description: The newest refresh of the group, or null. In check mode, the newest one before the task.
@@ -267,12 +275,18 @@ PREFERENCES = {
 ARGUMENT_SPEC = {
     "groups": {"type": "list", "elements": "str", "required": True, "aliases": ["group"]},
     "version": {"type": "str"},
+    "versions": {"type": "dict"},
+    "launch_template_id": {"type": "str"},
     "preferences": {"type": "dict", "options": PREFERENCES},
     "on_failure": {"type": "str", "choices": ["rollback", "cancel", "keep"], "default": "rollback"},
     "health_timeout": {"type": "int", "default": 600},
 }
 
-PROGRAM = Program(FEATURE, ARGUMENT_SPEC, examples={"preferences": "preferences: {min_healthy_percentage: 90}"})
+PROGRAM = Program(
+    FEATURE,
+    ARGUMENT_SPEC,
+    examples={"preferences": "preferences: {min_healthy_percentage: 90}", "versions": 'versions: {web: "7"}'},
+)
 
 
 def main() -> None:

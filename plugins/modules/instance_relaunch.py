@@ -19,12 +19,12 @@ description:
   - The tag alone proves nothing. EC2 must show that the instance has the ClientToken of a relaunch of the first id in
     the tag. The module follows an older id only if EC2 shows each link between the two instances, or no longer shows
     the older one. If a tag claims more, a warning names the instance.
-  - A second tag, C(ec2ops:trial), holds the phase of the replacement. Until the phase is V(serving), the successor
-    replaces nothing. The next run with the same O(image_id) continues an interrupted relaunch, or rolls it back. Until
-    the relaunch is finished, the module refuses another O(image_id). V(rejected) marks a successor that was rolled
-    back. A run that finds a rejected successor, or an unfinished rollback, terminates the successor and fails, as
-    the interrupted run would have. If the successor was launched more than a day ago, or if EC2 shows it in use, it may
-    have served. Then the module leaves it as it is, and a warning names it.
+  - A second tag, C(ec2ops:trial), holds the phase of the replacement. Until the phase is V(serving), the successor does
+    not stand for its predecessor. The next run with the same O(image_id) continues an interrupted relaunch, or rolls it
+    back. Until the relaunch is finished, the module refuses another O(image_id). V(rejected) marks a successor that was
+    rolled back. A run that finds a rejected successor, or an unfinished rollback, terminates the successor and fails,
+    as the interrupted run would have. If the successor was launched more than a day ago, or if EC2 shows it in use, it
+    may have served. Then the module leaves it as it is, and a warning names it.
   - While the predecessor is off without a hold, the successor that ran last serves, with any value of the tag
     C(ec2ops:trial). A warning names both.
   - The module copies each fact of the predecessor to the successor, derives it from another fact, or refuses an
@@ -146,7 +146,8 @@ options:
         successor. The successor gets no copies of them from O(image_id). It has booted without the volumes before, so
         its file systems need C(nofail). The predecessor gets a hold before its stop. The tag C(ec2ops:spec) of a volume
         follows if it has the id of the predecessor. Delete-on-termination follows at the end, and is off until then.
-      - The module refuses V(move) with O(old_instance=keep), and for a volume that is attached to another instance too.
+      - The module refuses V(move) with O(old_instance=keep). It also refuses V(move) for a volume that is attached to a
+        second instance.
       - Required for a launch if the predecessor has data volumes that O(image_id) has no snapshots of.
         O(strategy=auto) moves them.
       - The successor gets copies of all other data volumes as of the capture.
@@ -220,6 +221,14 @@ options:
     type: str
     choices: [all, launch, finish, rollback]
     default: all
+  verify:
+    description:
+      - Whether other tasks test the successor between O(stage=launch) and O(stage=finish).
+      - Set the same value for a task that only plans, such as with O(stage=all) in check mode. Then the plan has the
+        strategy of the run, since V(replace_root_volume) has no successor to test. The module refuses that strategy,
+        and O(strategy=auto) does not choose it.
+    type: bool
+    default: false
   old_instance:
     description:
       - The action on the predecessor once its successor is healthy. The default is V(stop).
@@ -240,8 +249,8 @@ options:
         O(strategy=replace_root_volume), it gives the instance its former root volume back. Before botocore 1.43.106, it
         restores that volume from a snapshot that the module takes before the task.
       - V(keep) leaves both instances as they are, for inspection.
-      - With V(keep), too, all that has moved returns to the predecessor, which runs again. The successor is stopped if
-        data volumes had moved.
+      - Everything that has moved returns to the predecessor also with V(keep), and the predecessor runs again. If data
+        volumes had moved, the successor is stopped.
     type: str
     choices: [rollback, keep]
     default: rollback
@@ -275,11 +284,12 @@ notes:
     C(ec2:TerminateInstances). The rollback needs C(ec2:TerminateInstances), C(ec2:ModifyInstanceAttribute) (protected
     instances) and C(ec2:StartInstances). Launching and starting instances with volumes that a customer managed KMS key
     encrypts needs C(kms:CreateGrant) on that key. O(strategy=replace_root_volume) and O(strategy=auto) also need
-    C(ec2:DescribeReplaceRootVolumeTasks) and C(ec2:CreateReplaceRootVolumeTask), V(delete) needs C(ec2:DeleteVolume),
-    and a botocore before 1.43.106 needs C(ec2:CreateSnapshot) and C(ec2:DeleteSnapshot).
+    C(ec2:DescribeReplaceRootVolumeTasks) and C(ec2:CreateReplaceRootVolumeTask). O(old_root_volume=delete) also needs
+    C(ec2:DeleteVolume). With a botocore before 1.43.106, they also need C(ec2:CreateSnapshot) and
+    C(ec2:DeleteSnapshot).
   - The successor gets new private addresses of the same subnet. It gets a new public address if the predecessor has a
-    non-elastic one. A predecessor that M(ec2ops.storage.instance_power) stopped with C(remember=true) counts as it was
-    before that stop. For any other stopped predecessor, the subnet decides.
+    non-elastic one. If M(ec2ops.storage.instance_power) stopped the predecessor with C(remember=true), the address that
+    it had before that stop decides. For any other stopped predecessor, the subnet decides.
   - With O(data_volumes=move), the user also needs C(ec2:DetachVolume), C(ec2:AttachVolume), C(ec2:StartInstances),
     C(ec2:StopInstances) and C(ec2:ModifyInstanceAttribute). With O(elastic_ip=move), also C(ec2:DescribeAddresses) and
     C(ec2:AssociateAddress). With O(target_groups=move), also C(elasticloadbalancing:RegisterTargets),
@@ -376,18 +386,19 @@ instance:
     tags: {"Name": "web", "ec2ops:replaces": "i-0123456789abcdef0", "ec2ops:trial": "serving"}
 instance_id:
   description:
-    - Its id, in check mode C((new instance i-0123456789abcdef0 from ami-0123456789abcdef0)) for a new one.
+    - The id of RV(instance). In check mode, a new instance has a planned id such as C((new instance i-0123456789abcdef0
+      from ami-0123456789abcdef0)).
   returned: success
   type: str
   sample: i-0fedcba9876543210
 replaced:
   description:
-    - The id of its predecessor, from this run or an earlier one. Null if it has none.
+    - The id of the predecessor of RV(instance), from this run or an earlier one. Null if there is none.
   returned: success
   type: str
   sample: i-0123456789abcdef0
 image_id:
-  description: The AMI from which it runs.
+  description: The AMI from which RV(instance) runs.
   returned: success
   type: str
   sample: ami-0123456789abcdef0
@@ -532,6 +543,7 @@ ARGUMENT_SPEC = {
     "target_groups": {"type": "str", "choices": ["keep", "move"]},
     "health": {"type": "dict", "options": HEALTH},
     "stage": {"type": "str", "choices": ["all", "launch", "finish", "rollback"], "default": "all"},
+    "verify": {"type": "bool", "default": False},
     "old_instance": {"type": "str", "choices": ["stop", "terminate", "keep"]},
     "on_failure": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
     "lose_instance_store": {"type": "bool", "default": False},

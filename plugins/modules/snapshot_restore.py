@@ -215,14 +215,15 @@ plan:
       disruptive: false
 cost_estimate:
   description:
-    - What the volumes of the plan cost more a month, without a call. The prices are those of the file that the
-      environment variable E(EC2OPS_PRICES) names, or the shipped ones of us-east-1. Snapshots do not count.
-    - Null if a price is unknown, and if the plan creates, modifies and deletes no volume.
+    - The difference that the plan makes to the monthly cost of the volumes. The estimate needs no call. The prices are
+      those of the file that the environment variable E(EC2OPS_PRICES) names, or the shipped prices of us-east-1.
+      Snapshots do not count.
+    - Null if a price is unknown, or if the plan creates, modifies and deletes no volume.
   returned: success
   type: dict
   contains:
     monthly:
-      description: The difference a month. It is negative if the plan saves money.
+      description: The difference per month. It is negative if the plan saves money.
       type: float
     currency:
       description: The currency of the prices.

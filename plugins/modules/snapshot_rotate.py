@@ -245,8 +245,8 @@ options:
         snapshots, with the reasons.
       - The module never archives adopted snapshots and copies.
       - EC2 bills at least 90 days in the archive. Without the option, archived snapshots stay in the archive, since a
-        return takes hours and costs extra. C(aws ec2 restore-snapshot-tier) brings a snapshot back. The module does not
-        archive a snapshot again that somebody has restored permanently.
+        return takes hours and costs extra. C(aws ec2 restore-snapshot-tier) brings a snapshot back. If somebody has
+        restored a snapshot permanently, the module does not archive it again.
     type: str
   lock:
     description:
@@ -324,7 +324,7 @@ options:
         default: []
   protect:
     description:
-      - Snapshots that the policy keeps, and that do not displace other snapshots. One of O(protect.tags) and
+      - The policy keeps these snapshots, and they do not displace other snapshots. One of O(protect.tags) and
         O(protect.tag_keys) is required.
       - Quote values, since YAML turns V(yes) into V(true). The module refuses values other than text.
     type: dict
@@ -654,8 +654,8 @@ decisions:
       type: str
       returned: always
     reasons:
-      description: All rules that keep the snapshot. If no rule keeps it, the reason of the guard, or the cause why it
-        takes part in no rule.
+      description: All rules that keep the snapshot. If no rule keeps it, the reason of the guard, or the reason why the
+        snapshot takes part in no rule.
       type: list
       elements: str
       returned: always
@@ -754,8 +754,8 @@ rpo:
       returned: always
     copies:
       description:
-        - The same for each place of O(copies) that has answered, with C(region) and C(profile). Only completed copies
-          count, each with the start time of its original.
+        - The recovery point at each place of O(copies) that has answered, with C(region) and C(profile). Only completed
+          copies count, each with the start time of its original.
       type: list
       elements: dict
       returned: when there are O(copies)

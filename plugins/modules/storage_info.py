@@ -18,7 +18,7 @@ description:
   - The number of calls depends on the pages of EC2's answers, and on the images, ten of which share a call.
   - If the user may not read a part, the report lacks this part. RV(partial) and a warning name the part and the
     permission.
-  - A price is never guessed. Without one, the cost is null, and the report has the GiB, IOPS and MiB/s.
+  - A price is never guessed. Without a price, the cost is null, and the report has the GiB, IOPS and MiB/s.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -42,7 +42,7 @@ options:
   policies:
     description:
       - The policies of M(ec2ops.storage.snapshot_rotate) with the length of their slots. EC2 does not show this length.
-        The newest recovery point of a volume of the policy may be this old, and one hour more.
+        The newest recovery point of a volume of the policy may be as old as this length and one hour.
     type: list
     elements: dict
     default: []
@@ -72,12 +72,13 @@ options:
     default: 90d
   stopped_after:
     description:
-      - A stopped instance counts as stopped for long after this time.
+      - The volumes of an instance become a finding once the instance has been stopped for this time.
     type: str
     default: 30d
   unused_after:
     description:
-      - An image without users is a finding this long after its last launch, or after it was made.
+      - An image without users becomes a finding once this time has passed since its last launch. If nobody has launched
+        it, the time counts from its creation.
     type: str
     default: 90d
   copy_regions:
@@ -100,7 +101,7 @@ options:
     default: []
   ignore:
     description:
-      - Rules that take findings out of the report. RV(ignored) has these findings, with the reason.
+      - Rules that take findings out of RV(findings). RV(ignored) has these findings, with the reason.
     type: list
     elements: dict
     default: []
@@ -120,8 +121,8 @@ options:
         type: dict
   prices:
     description:
-      - Prices by region, which precede those of the file in the environment variable E(EC2OPS_PRICES) and the shipped
-        ones of us-east-1. An entry of a region replaces all prices of the region.
+      - Prices by region. They take precedence over the prices of the file in the environment variable E(EC2OPS_PRICES),
+        and over the shipped prices of us-east-1. An entry of a region replaces all prices of the region.
       - A price has a name such as V(gp3.gib), V(gp3.iops), V(gp3.mibps), V(snapshot.gib) or V(archive.gib), and is in
         USD a month. V(date) and V(references) beside the regions name the origin.
     type: dict
@@ -245,7 +246,8 @@ summary:
       description: The monthly cost of volumes and snapshots. Null without any price.
       type: dict
     saving:
-      description: The sum of the savings. Only the largest saving of a resource counts.
+      description: The sum of the savings. Only the largest saving of a resource counts, and the volumes of an instance
+        count with the instance.
       type: dict
     findings:
       description: The number of findings by severity.
@@ -257,13 +259,14 @@ summary:
       description: The number of ignored findings.
       type: int
     largest_saving:
-      description: The place in RV(findings) of the finding with the largest saving. Null without a saving.
+      description: The index in RV(findings) of the finding with the largest saving. Null without a saving.
       type: int
     recovery:
       description: The number of volumes with a policy, with late recovery points, with copies and with drills.
       type: dict
     at_risk:
-      description: The attached volume without a recovery point, or with the oldest late one. Null if none is late.
+      description: The volume most at risk. An attached volume without a recovery point comes first, then the volume
+        whose recovery point is the oldest against its target, then unattached volumes. Null if no volume is late.
       type: str
   sample: {"findings": {"high": 1, "medium": 2, "low": 0, "info": 0}, "at_risk": "vol-0a1b2c3d4e5f60718"}
 prices:
@@ -303,7 +306,7 @@ findings:
       description: The monthly cost of the resource, with C(least), C(most), C(exact) and C(basis), or null.
       type: dict
     saving:
-      description: The part of the cost that the task saves. Null if it saves nothing, and without a price.
+      description: The part of the cost that the task saves. Null if the task saves nothing, or if there is no price.
       type: dict
     amount:
       description: The billed C(gib), C(iops) and C(mibps).
@@ -359,7 +362,7 @@ images:
   elements: dict
   sample: []
 holders:
-  description: The users of images that are no instances.
+  description: The users of images other than instances.
   returned: success, with O(report=all)
   type: list
   elements: dict

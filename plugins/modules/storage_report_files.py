@@ -12,12 +12,12 @@ version_added: 0.1.0
 description:
   - Joins the documents that C(ec2ops.storage.storage_info) made for several accounts and regions, and writes the report
     as HTML, JSON, CSV and Markdown.
-  - The task runs on the controller and connects to no host. The role P(ec2ops.storage.storage_report#role) uses it with
-    C(run_once=true).
+  - The task runs on the controller and connects to no host. The role P(ec2ops.storage.storage_report#role) uses the
+    module with C(run_once=true).
   - The HTML file is one page without network access. It stays under 5 MB with 100,000 snapshots. Beyond its limits, the
-    page has the gravest findings and the newest snapshots of each volume, and says how many it leaves out. The JSON
-    file has everything.
-  - Every file has the mode 0600, and replaces an earlier one at once.
+    page has the gravest findings and the newest snapshots of each volume, and says how many rows it leaves out. The
+    JSON file has everything.
+  - Every file has the mode 0600, and replaces an earlier file in one step.
   - A report describes resources and changes none, so the task never reports a change.
 author:
   - The ec2ops.storage contributors (@ec2ops)

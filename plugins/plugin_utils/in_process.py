@@ -27,7 +27,7 @@ from ansible.release import __version__ as core_version
 
 from .compiled_files import keep_compiled_files
 
-# This must precede the imports of the files that shall be kept.
+# This must precede the imports of the files whose compiled form is kept.
 keep_compiled_files()
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import shared_model  # noqa: E402
@@ -84,7 +84,7 @@ class InProcess(NormalAction):
             and not self._connection.become
             and not self._task.async_val
             and not any(self._task.environment or ())
-            # Whoever keeps the files of modules wants to run them again.
+            # A user who keeps the files of modules wants to run them again.
             and not constants.DEFAULT_KEEP_REMOTE_FILES
             and self._is_own_python(variables)
         )

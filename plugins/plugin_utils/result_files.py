@@ -36,7 +36,7 @@ class ResultFile:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The options for the module: the absolute path, or the wish for the packed document from another machine."""
+        """Return the module's options: the absolute path, or for another machine the request to pack the document."""
         return {**self._arguments, "result_file": self._path if self._is_here else result_file.PACKED}
 
     def taken_from(self, result: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes calls with boto3 and does nothing with the answers: the least that a module which makes them can take.
+"""Makes calls with boto3 and does nothing with the answers: the least time of any module that makes these calls.
 
 Reads JSON: a list of ``[service, operation, parameters]``, first pages only. They go out at once, each in a thread; the
 pages that follow are asked for by the tokens in the answers.

@@ -6,7 +6,7 @@
 
 Prints a Markdown table for each scenario in SCENARIOS; ``--json FILE`` writes all figures, ``--tasks`` prints the time
 of every task. Ends with 1 when a run of ours went wrong, or missed a target that does not depend on the machine: calls,
-outcomes, memory. Times do, and are printed and judged in the table only.
+outcomes, memory. Times depend on the machine, so only the table judges them.
 
 How it is measured:
 
@@ -84,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measured(scenario: Scenario) -> Comparison:
     """Measures one scenario on a sandbox of its own.
 
-    Its reads are up to date: amazon.aws gives up on a snapshot that EC2 does not show at once, and what a tool that has
-    ended with an error would have taken cannot be compared.
+    Its reads are up to date, since amazon.aws gives up on a snapshot that EC2 does not show at once, and a tool that
+    ends with an error has no time to compare.
     """
     with (
         tempfile.TemporaryDirectory(prefix="ec2ops-bench-") as folder,

@@ -24,7 +24,7 @@ STAMP = VENV / "ready"
 
 
 class Unavailable(Exception):
-    """It cannot be had here; says why."""
+    """The peer cannot be installed here; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def execute(bench: Bench, policies: Path, region: str) -> Execution:
 
 
 def set_up() -> Path:
-    """The program. Installs it where that has not been done with the same requirements. Raises Unavailable."""
+    """The program. Installs it, unless it is installed with the same requirements. Raises Unavailable."""
     wanted = hashlib.sha256(f"{sys.version}\0{sys.base_prefix}\0{VENV}\0".encode() + REQUIREMENTS.read_bytes())
     HOME.mkdir(parents=True, exist_ok=True)
     with (HOME / "lock").open("w", encoding="utf-8") as lock:

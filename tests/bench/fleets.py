@@ -28,7 +28,7 @@ def bucket_time(calls: int, at_once: int, per_second: float) -> float:
 
 
 class Fleets:
-    """What fleets need from EC2's rates: volumes made and attached, snapshot sets, stops and starts, deletions.
+    """The cost of fleets under EC2's rates: volumes made and attached, snapshot sets, stops and starts, deletions.
 
     Nothing waits for a resource that it does not depend on. So a run takes as long as the calls of the slowest bucket,
     and a little more. No peer is run: amazon.aws makes the calls one after the other.
@@ -51,7 +51,7 @@ class Fleets:
     POWERED = 500
     SNAPSHOTS, DELETED = 50_000, 2_000
     DELETE_LIMIT = bucket_time(DELETED, 100, 5)
-    # A region for each, so that none sees what is another's.
+    # A region for each, so that none sees another's resources.
     ATTACHED, POWER, SETS, TAGGED = "eu-west-1", "eu-north-1", "eu-central-1", "eu-west-2"
     ROTATION, TWO = "us-east-1", "us-west-2"
 

@@ -55,7 +55,7 @@ class BakeAndRelaunch:
     MOST_CALLS = 44
     MOST_CALLS_AGAIN = 8
     LONGEST_OFF = STOP + LATENCY + START + 4.0
-    # A region for each, so that neither sees what is the other's.
+    # A region for each, so that none sees the other's resources.
     OURS, PEER = "eu-west-1", "eu-central-1"
 
     def measure(self, bench: Bench) -> Comparison:
@@ -180,7 +180,7 @@ def serving(ec2: Any) -> str:
 
 
 def stray_snapshots(ec2: Any) -> int:
-    """How many snapshots there are that no image has."""
+    """The number of snapshots that no image has."""
     images = ec2.describe_images(Owners=["self"])["Images"]
     devices = [device for image in images for device in image["BlockDeviceMappings"]]
     used = {device["Ebs"]["SnapshotId"] for device in devices if "Ebs" in device}

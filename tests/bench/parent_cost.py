@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Loads an action of the collection as Ansible's strategies do in the parent process. Prints what that took, as JSON.
+"""Loads an action of the collection as Ansible's strategies do in the parent process. Prints the cost, as JSON.
 
 ``botocore``: computed seconds until boto3 and EC2's service model are there; ``all``: those and the collection's own
 files. ``memory`` in MB, and how many ``threads`` and ``sockets`` were opened. The process has the modules of a play

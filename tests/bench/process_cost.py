@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a command and writes what it took to a file: ``python -I -S process_cost.py FILE COMMAND ...``.
+"""Runs a command and writes its cost to a file: ``python -I -S process_cost.py FILE COMMAND ...``.
 
 The file gets JSON: ``seconds`` from start to end, ``cpu`` seconds that it computed, ``memory``, its peak in MB. This is
 a process of its own, and a small one: for Linux, the memory that a process was forked with counts to its peak.

@@ -113,7 +113,7 @@ def versions() -> dict[str, str]:
 
 
 def show(scenario: Scenario, comparison: Comparison, used: Mapping[str, str], *, tasks: bool) -> None:
-    """Prints a scenario's table and what belongs to it."""
+    """Prints a scenario's table and its notes."""
     peer = comparison.peer or f"amazon.aws {used['amazon.aws']}"
     print(f"{scenario.title}\n\n{table(comparison.rows, peer)}\n")
     print("\n".join(comparison.notes))

@@ -73,7 +73,7 @@ class Run:
 
     @property
     def changed(self) -> bool:
-        """Whether a task said that it changed something."""
+        """Whether a task reported a change."""
         return any(task.outcome == "changed" for task in self.tasks)
 
     @property
@@ -95,7 +95,7 @@ class Cost:
 
 
 class Bench:
-    """A sandbox, and what is run on it and watched."""
+    """A sandbox, and the watched runs on it."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self.sandbox = sandbox
@@ -149,7 +149,7 @@ class Bench:
         return self.answered(program, region, given)[0]
 
     def answered(self, program: Path, region: str, given: str = "") -> tuple[Cost, str]:
-        """The same; returns what it has printed, too."""
+        """The same; also returns its output."""
         result = self.folder / "cost.json"
         # -I and -S: as small as an interpreter gets, see the program.
         command = [sys.executable, "-I", "-S", str(HERE / "process_cost.py"), str(result), sys.executable, str(program)]
@@ -159,7 +159,7 @@ class Bench:
         return Cost(**json.loads(result.read_text(encoding="utf-8"))), output
 
     def timed(self, command: Sequence[str], region: str) -> tuple[float, int, str]:
-        """Runs any program to whatever end; returns its seconds, its status and what it has printed."""
+        """Runs any program to its end; returns its seconds, its status and its output."""
         started = time.monotonic()
         status, output = self._ended(command, self._environment(region))
         return time.monotonic() - started, status, output
@@ -202,7 +202,7 @@ class Bench:
 
 
 def cpu_of_children() -> float:
-    """Seconds that the processes computed that this one, and its children, have started and seen end."""
+    """Seconds of computing of all ended processes that this one and its children have started."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -75,9 +75,9 @@ class Snapshots:
     """A policy's daily run in check mode, on 200 volumes and on ten times as many; then 400 deletions.
 
     Each volume has 50 snapshots of the last 50 days, tagged as the policy tags them; today's is due for all, and the
-    oldest of each goes. The check of many is measured with short calls, and with calls of `SLOW` seconds, EC2's time
-    for a page of a thousand. Checks are made by the module's own process, without the start of ansible-playbook. The
-    deletions go through ansible-playbook, under EC2's own buckets.
+    oldest of each is deleted. The check of many is measured with short calls, and with calls of `SLOW` seconds, EC2's
+    time for a page of a thousand. Checks are made by the module's own process, without the start of ansible-playbook.
+    The deletions go through ansible-playbook, under EC2's own buckets.
     """
 
     name = "snapshots"
@@ -177,7 +177,7 @@ class Snapshots:
         return cost
 
     def _many(self, bench: Bench, module: Path, report: str) -> Check:
-        """One check of many."""
+        """A check of many snapshots."""
         say(f"{module.name}, report: {report}, on {self.MANY * EACH} snapshots ...")
         return self._check(bench, module, self.MANY_REGION, self.MANY)
 
@@ -362,7 +362,7 @@ class Snapshots:
 
 
 def seed_policy(sandbox: Sandbox, region: str, count: int) -> None:
-    """Volumes that the policy selects, and what it has made of each on the last days, at two o'clock, not today."""
+    """Volumes that the policy selects, and its snapshots of them from the last days, at two o'clock, without today's."""
     say(f"{count * EACH} snapshots of {count} volumes in {region} ...")
     names = [f"db-{number}" for number in range(count)]
     now = sandbox.now()
@@ -418,7 +418,7 @@ def deletions(bench: Bench, region: str, before: int, made: Mapping[str, Sequenc
     log = [each for each in bench.calls_after(before) if each["region"] == region]
     asked = [each for each in log if each["action"] == DELETE]
     at = [datetime.fromisoformat(each["time"]).timestamp() for each in asked]
-    # Without its buckets: this looks at what there is, and is nobody's call.
+    # Without EC2's buckets: this reads the result, and counts as no tool's call.
     bench.sandbox.configure(buckets=False)
     pages = bench.sandbox.client("ec2", region).get_paginator("describe_snapshots").paginate(OwnerIds=["self"])
     there = {snapshot["SnapshotId"] for page in pages for snapshot in page["Snapshots"]}

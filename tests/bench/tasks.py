@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task costs that changes nothing: twenty in a play, one for each of a hundred hosts, and a whole playbook."""
+"""The cost of a task that changes nothing: twenty in a play, one for each of a hundred hosts, and a whole playbook."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Tasks:
             "playbook: module": (whole, {**playbook, **MODULE}, ()),
         }
         say(f"{whole} in {REGION} ...")
-        # The first run makes what the others find, and reads all files of Ansible once.
+        # The first run makes the resources that the others find, and reads all files of Ansible once.
         if bench.run(whole, REGION, playbook).status:
             raise Broken(f"{whole} failed")
         runs: dict[str, list[Run]] = {name: [] for name in commands}
@@ -116,7 +116,7 @@ class Tasks:
         return runs
 
     def _parent(self, bench: Bench) -> dict[str, float]:
-        """What loading an action costs the parent process: the median of each figure."""
+        """The cost of loading an action in the parent process: the median of each figure."""
         answers = [json.loads(bench.answered(HERE / "parent_cost.py", REGION)[1]) for _turn in range(self.TURNS)]
         return {name: median(answer[name] for answer in answers) for name in answers[0]}
 

@@ -93,7 +93,7 @@ class Volumes:
     MOST_SECONDS_FLEET = 1.5
     MOST_MEMORY = 200.0
     TURNS = 5
-    # A region for each, so that none sees what is another's.
+    # A region for each, so that none sees another's resources.
     OURS, PEER, FLEET = "eu-west-1", "eu-central-1", "eu-north-1"
 
     def measure(self, bench: Bench) -> Comparison:
@@ -259,7 +259,7 @@ def seed_fleet(sandbox: Sandbox, region: str, count: int, volumes: Sequence[Mapp
 
 
 def attached_volumes(sandbox: Sandbox, region: str, instance_id: str) -> dict[str, tuple[str, int]]:
-    """Type and size (GiB) of what is attached to an instance, by device name, without its root volume."""
+    """Type and size (GiB) of the volumes that are attached to an instance, by device name, without its root volume."""
     ec2 = sandbox.client("ec2", region)
     pages = ec2.get_paginator("describe_volumes").paginate(
         Filters=[

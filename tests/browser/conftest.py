@@ -25,7 +25,10 @@ FILES = {name: (ASSETS / name).read_text(encoding="utf-8") for name in page.FILE
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium, with an empty profile. Without one the tests skip, and in continuous integration fail."""
+    """The system's Chromium, with an empty profile.
+
+    Without Chromium the tests are skipped, or fail in continuous integration.
+    """
     path = browser()
     if path is None:
         if os.environ.get("CI"):
@@ -39,7 +42,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Opened:
-    """A report in the browser. ``complaints``: what the page has written to the console, and its errors."""
+    """A report in the browser. ``complaints``: the messages of the page on the console, and its errors."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The main job on the sandbox: an image baked from a running instance, and the instance relaunched from it.
 
-Run by ``make demo``. Checks what it shows: it ends with a status other than 0 when anything is not as promised.
+Run by ``make demo``. Checks its own output, and ends with a status other than 0 if anything is not as promised.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sandbox.client import Sandbox
 
 PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
 REGION = "eu-central-1"
-# Seconds. EC2 takes longer for most of this; what it comes to is in what order things happen.
+# Seconds. EC2 takes longer for most of this. Only the order of events matters here.
 DURATIONS = {
     "instance_stopping": 3.0,
     "instance_pending": 2.0,

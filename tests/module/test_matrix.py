@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Each module as a user runs it: check, run, check again, run again, and the sandbox's log compared with the plan.
 
-The four steps of a case are four tasks of one ansible-playbook run, which is what makes forty of them affordable.
+The four steps of a case are four tasks of one ansible-playbook run, so that forty cases are affordable.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class World:
     def stop(self, *, held: bool = False) -> None:
         """The instance is stopped; held: by a run that was killed then."""
         if held:
-            # The stop lies within the record, as that of a run does.
+            # The stop lies within the hold, as a run's stop does.
             now = self.sandbox.now()
             since, until = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (now, now + timedelta(seconds=30)))
             tag = {"Key": "ec2ops:restore-state", "Value": f"running {since} {until}"}
@@ -128,7 +128,7 @@ class World:
         assert ended.failed == ""
 
     def snapshots(self, number: int) -> list[str]:
-        """So many of the data volume, an hour apart, the oldest first."""
+        """So many snapshots of the data volume, an hour apart, the oldest first."""
         tags = [{"Key": key, "Value": value} for key, value in BY_CRON.items()]
         made = []
         with at_once(self.sandbox):
@@ -755,7 +755,7 @@ REFUSED: tuple[tuple[str, str, Callable[[World], Mapping[str, Any]], str], ...] 
 @pytest.mark.parametrize(
     ("module", "options", "text"), [each[1:] for each in REFUSED], ids=[each[0] for each in REFUSED]
 )
-def test_refused_before_the_first_effect(
+def test_refusal_comes_before_the_first_effect(
     sandbox: Sandbox, tmp_path: Path, module: str, options: Callable[[World], Mapping[str, Any]], text: str
 ) -> None:
     world = World(sandbox, seed_web(sandbox, REGION))
@@ -822,7 +822,7 @@ def test_copies_with_a_profile_are_made_in_its_account(sandbox: Sandbox, tmp_pat
     for name in done["created"]:
         shared = here.describe_snapshot_attribute(SnapshotId=name, Attribute="createVolumePermission")
         assert shared["CreateVolumePermissions"] == []
-    # A profile that nobody has written is said before anything is done.
+    # An unknown profile is named before any change.
     other = rotate(world, policy="p", copies=[{"region": REGION, "profile": "nobody", "keep": {"last": 1}}])
     sandbox.reset_log()
     (failed,) = run_task(sandbox, tmp_path, "snapshot_rotate", other, "run", AWS_CONFIG_FILE=str(config)).ours

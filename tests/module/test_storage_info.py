@@ -84,7 +84,7 @@ def test_report_is_the_same_in_both_processes_and_reads_only(world: Sandbox, tmp
 
 
 def at_no_time(document: Any) -> str:
-    """The document without what differs between two moments."""
+    """The document without the values that change with time."""
     text = json.dumps({key: value for key, value in document.items() if key not in ("generated", "invocation")})
     read = json.loads(text, object_hook=lambda one: {key: value for key, value in one.items() if "age" not in key})
     return json.dumps(read, sort_keys=True)

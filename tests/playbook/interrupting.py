@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs of playbooks that are ended in the middle, and the world that the next run must leave.
 
-A kill has two kinds. Of the first one every process of the run ends at the same moment, as when the machine goes down:
-all are stopped, then all are killed. Of the second one only ansible-playbook itself ends. What it has started goes on,
-since ansible-core's workers have sessions of their own, and its calls arrive beside those of the next run.
+A kill has two kinds. With the first kind, every process of the run ends at the same moment, as when the machine goes
+down: all are stopped, then all are killed. With the second kind, only ansible-playbook itself ends. Its children go on,
+since ansible-core's workers have sessions of their own, and their calls arrive beside those of the next run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = WITHIN) -> A
 
 @dataclass(frozen=True)
 class Process:
-    """A process. The moment of its start, in clock ticks, tells it from a later one with the same id."""
+    """A process. The moment of its start, in clock ticks, distinguishes it from a later one with the same id."""
 
     pid: int
     started: int
@@ -75,7 +75,7 @@ class _Row:
 
 
 def _stat(pid: int) -> _Row | None:
-    """A line of /proc; None for a process that has ended, also when nobody has asked for its status yet."""
+    """A line of /proc; None for a process that has ended, even for a zombie."""
     try:
         text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -86,7 +86,7 @@ def _stat(pid: int) -> _Row | None:
 
 
 def descendants(root: Process) -> list[Process]:
-    """The process and all that it has started, and what those have started, as long as their parents live."""
+    """The process and all its descendants, as far as their parents live."""
     children: dict[int, list[Process]] = {}
     for folder in PROC.iterdir():
         if folder.name.isdigit() and (row := _stat(int(folder.name))) is not None:
@@ -161,7 +161,7 @@ class Begun:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, in whatever way."""
+        """Whether it has ended, in any way."""
         return self._process.poll() is not None
 
     def kill_all(self) -> None:
@@ -178,7 +178,7 @@ class Begun:
         await_end(frozen)
 
     def kill_playbook(self) -> list[Process]:
-        """SIGKILL to ansible-playbook alone. Returns what goes on without it."""
+        """SIGKILL to ansible-playbook alone. Returns the processes that go on."""
         survivors = descendants(self._playbook)[1:]
         self._known.update(survivors)
         self._process.kill()
@@ -276,9 +276,9 @@ def _tags(resource: Mapping[str, Any]) -> dict[str, str]:
 
 
 def world_of(sandbox: Sandbox, web: Web) -> dict[str, Any]:
-    """All that there is in the region, but for the image that the first instance came from; of instances the living.
+    """All resources of the region, without the image of the first instance and without terminated instances.
 
-    Ids stand as what they are ids of, numbered in the order of their making, so that two worlds can be compared.
+    In place of each id stands its kind with a number in the order of creation, so that two worlds can be compared.
     """
     ec2 = sandbox.client("ec2", REGION)
     images = ec2.describe_images(Owners=["self"], IncludeDisabled=True)["Images"]
@@ -303,7 +303,7 @@ def world_of(sandbox: Sandbox, web: Web) -> dict[str, Any]:
     fingerprints: list[str] = []
 
     def shown(resource: Mapping[str, Any]) -> dict[str, str]:
-        """The tags, ids by name. A fingerprint, which depends on ids, stands as which of the different ones it is."""
+        """The tags, ids by name. A fingerprint depends on ids, so its number among the different ones stands for it."""
         tags = _tags(resource)
         if REPLACES in tags:
             tags[REPLACES] = ",".join(names.get(part, part) for part in tags[REPLACES].split(","))

@@ -29,11 +29,11 @@ def descendants(pid: int) -> list[int]:
 
 
 def end(process: subprocess.Popen[str], grace: float = 3.0) -> None:
-    """Ends a run and all that it has started: asked first, killed when they are still there after `grace` seconds.
+    """Ends a run and all that it has started: by SIGTERM, and by SIGKILL after `grace` seconds.
 
     Returns when all of them are gone.
     """
-    # Asked for before anything is sent: a process whose parent has ended cannot be told from others.
+    # List them before any signal, since a process whose parent has ended looks like any other.
     run = [process.pid, *descendants(process.pid)] if process.poll() is None else []
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in run:

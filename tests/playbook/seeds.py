@@ -28,7 +28,7 @@ class Web:
 def seed_web(sandbox: Sandbox, region: str, name: str = "web", **launch: Any) -> Web:
     """A running instance from an image of its own. ``launch``: more parameters of RunInstances.
 
-    Its data volume stays when it is terminated, as that of an instance that matters does.
+    Its data volume stays when it is terminated, as on an important instance.
     """
     ec2 = sandbox.client("ec2", region)
     zone = ec2.describe_availability_zones()["AvailabilityZones"][0]["ZoneName"]
@@ -70,7 +70,7 @@ def seed_web(sandbox: Sandbox, region: str, name: str = "web", **launch: Any) ->
 
 @contextmanager
 def at_once(sandbox: Sandbox) -> Iterator[None]:
-    """Inside, what is made is ready when the call has returned."""
+    """Inside, new resources are ready when the call has returned."""
     durations = dict(sandbox.configure()["durations"])
     quick = ("volume_", "snapshot_", "image_", "instance_pending", "status_ok")
     sandbox.configure(durations={name: 0.0 for name in durations if name.startswith(quick)})

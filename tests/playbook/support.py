@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs playbooks against a sandbox as a user does, and compares what was planned with what the sandbox was asked."""
+"""Runs playbooks against a sandbox as a user does, and compares their plans with the sandbox's log."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of ansible-playbook that has ended. ``output`` is what it printed, both streams together."""
+    """A run of ansible-playbook that has ended. ``output`` is its printed text, both streams together."""
 
     status: int
     output: str
@@ -299,7 +299,7 @@ def assert_told_the_same(
 
 
 def changing_calls(log: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The operations in the log that are neither reads nor DryRuns, whatever came of them."""
+    """The operations in the log that are neither reads nor DryRuns, with any outcome."""
     return [entry["action"] for entry in log if not _READ.match(entry["action"]) and not entry["params"].get("DryRun")]
 
 
@@ -307,7 +307,7 @@ def changing_calls(log: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def leave_stopped(sandbox: Sandbox, instance_id: str) -> None:
-    """Makes of a running instance what a run leaves that was killed after its stop."""
+    """Leaves a running instance as a run that was killed after its stop."""
     run = run_playbook(sandbox, PLAYS / "hold.yml", {"instance_id": instance_id})
     assert run.status == 0, run.output
     assert described_instance(sandbox, instance_id)["State"]["Name"] == "stopped"

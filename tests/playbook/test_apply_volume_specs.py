@@ -34,7 +34,7 @@ def attached_sizes(sandbox: Sandbox, instance_id: str) -> dict[str, int]:
 def check_run_check_run(
     sandbox: Sandbox, given: Mapping[str, Any], hosts: Sequence[str], inventory: str | None = None
 ) -> None:
-    """The check run tells what the run does, and after the run there is nothing left to say or to do."""
+    """The check run shows the changes of the run, and after the run nothing is left to do."""
     sandbox.reset_log()
     check = run_playbook(sandbox, PLAYBOOK, given, check=True, inventory=inventory)
     assert check.status == 0, check.output
@@ -65,8 +65,8 @@ def check_run_check_run(
 
 
 @pytest.mark.cores
-def test_one_host_for_each_instance(sandbox: Sandbox, web: Web) -> None:
-    """The hosts need not be reachable; what they have in common is a variable of their group."""
+def test_each_instance_has_a_host_with_its_volumes(sandbox: Sandbox, web: Web) -> None:
+    """The hosts need not be reachable. They share a variable of their group."""
     other = seed_web(sandbox, REGION, "other")
     log = {"name": "log", "size": 5}
     volumes = {
@@ -95,8 +95,8 @@ def test_one_host_for_each_instance(sandbox: Sandbox, web: Web) -> None:
     assert attached_sizes(sandbox, other.instance_id) == {"/dev/xvda": 8, DATA_DEVICE: 20, "/dev/sdm": 5}
 
 
-def test_a_list_on_one_host(sandbox: Sandbox, web: Web) -> None:
-    """Several declarations; two that choose devices on one instance do not choose the same one, in a check run too."""
+def test_declarations_of_a_list_are_applied_on_one_host(sandbox: Sandbox, web: Web) -> None:
+    """Several declarations: two that choose devices on one instance choose different ones, in a check run too."""
     other = seed_web(sandbox, REGION, "other")
     given = {
         "apply_volume_specs_delegate_to": "localhost",

@@ -100,10 +100,26 @@ def test_the_approved_job_deletes_what_the_check_has_planned(sandbox: Sandbox, w
     assert changing_calls(sandbox.log()) == ["DeleteSnapshot"] * 4
 
 
+def test_an_approval_that_is_undefined_ends_the_job_before_the_first_call(
+    sandbox: Sandbox, web: Web, tmp_path: Path
+) -> None:
+    given = {
+        "rotate_snapshots_region": REGION,
+        "rotate_snapshots_policies": [
+            {"policy": "nightly", "select": {"volume_ids": [web.data_volume_id]}, "keep": {"last": 3}}
+        ],
+        "rotate_snapshots_expected_plans": "{{ artifact_of_nobody.plan_hashes }}",
+    }
+    sandbox.reset_log()
+    ended = job(sandbox, tmp_path / "job", given)
+    assert ended.rc == 2, ended.stdout.read()
+    assert sandbox.log() == []
+
+
 def test_events_of_ten_thousand_decisions_are_small_and_hold_no_secret(
     sandbox: Sandbox, web: Web, tmp_path: Path
 ) -> None:
-    """With as many deletions as max_delete allows by default."""
+    """The plan has as many deletions as max_delete allows by default."""
     deletions = 100
     seed_snapshots(sandbox, web.data_volume_id, 10_000)
     keys = sandbox.environment()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def assert_nothing_to_do(
 
 
 def check_then_run(sandbox: Sandbox, given: dict[str, Any]) -> Run:
-    """A check run, and the run; the check run has told the run's plan, and the run has done it."""
+    """A check run, and the run: the check run has shown the run's plan, and the run has carried it out."""
     sandbox.reset_log()
     check = run_playbook(sandbox, PLAYBOOK, given, check=True)
     assert check.status == 0, check.output
@@ -105,7 +106,7 @@ def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: W
         ("overrides", {"user_data": "replace"}, "user_data_content needs"),
     ],
 )
-def test_options_that_are_wrong_in_themselves_are_refused_without_a_call(
+def test_contradicting_options_are_refused_without_a_call(
     sandbox: Sandbox, web: Web, option: str, value: Any, words: str
 ) -> None:
     sandbox.reset_log()
@@ -113,6 +114,15 @@ def test_options_that_are_wrong_in_themselves_are_refused_without_a_call(
     assert run.status != 0
     assert words in run.output
     assert sandbox.log() == []
+
+
+def test_unknown_hardware_fact_is_refused_without_a_preflight(sandbox: Sandbox, web: Web) -> None:
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, variables(web, **KEEP, bake_and_relaunch_hardware={"force": True}))
+    assert run.status != 0
+    assert "golden_image_hardware" in run.output
+    assert "force" in run.failures[0]
+    assert changing_calls(sandbox.log()) == []
 
 
 def test_facts_missing_at_the_source_can_be_given(sandbox: Sandbox, web: Web) -> None:
@@ -160,7 +170,7 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web) -> None:
     assert new["ImageId"] == result["image_id"]
     assert RESTORE_STATE not in {tag["Key"] for tag in old["Tags"] + new["Tags"]}
 
-    # The data volume stays where it was, and that is said.
+    # The data volume stays where it was, and the run says so.
     assert web.data_volume_id in " ".join(run.output.split())
     assert {device["DeviceName"] for device in old["BlockDeviceMappings"]} == {ROOT_DEVICE, DATA_DEVICE}
 
@@ -173,7 +183,7 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web) -> None:
     assert sandbox.marks(result["instance_id"])["devices"][ROOT_DEVICE][: len(written)] == written
     assert gap["seconds"] <= result["source_off_seconds"]
 
-    # The old id and the new one both name what is there.
+    # Both the old id and the new one stand for the living instance.
     assert_nothing_to_do(sandbox, given, result["instance_id"], modes=(True, False))
     renamed = {**given, "bake_and_relaunch_instance_id": result["instance_id"]}
     assert_nothing_to_do(sandbox, renamed, result["instance_id"])
@@ -189,7 +199,7 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web) -> None:
     assert described_instance(sandbox, result["instance_id"])["State"]["Name"] == "stopped"
 
 
-def test_held_the_source_writes_nothing_that_is_lost(sandbox: Sandbox, web: Web) -> None:
+def test_source_on_hold_loses_no_writes(sandbox: Sandbox, web: Web) -> None:
     given = variables(web, bake_and_relaunch_hold=True)
     result = check_then_run(sandbox, given).fact("bake_and_relaunch_result")
     assert "StartInstances" not in [entry["action"] for entry in result["plan"]]
@@ -216,7 +226,7 @@ def test_a_refused_launch_leaves_the_source_running(sandbox: Sandbox, web: Web, 
 
     sandbox.refuse()
     again = run_playbook(sandbox, PLAYBOOK, given)
-    # The source has written since, and a hold is to lose nothing.
+    # The source has written since, and with a hold no write may be lost.
     assert (again.status == 0) is not hold, again.output
     assert ("has run since" in "".join(again.failures)) is hold
     assert len(own_images(sandbox)) == len(own_snapshots(sandbox)) == 1
@@ -316,7 +326,7 @@ def test_canary_that_fails_saves_the_other_hosts(sandbox: Sandbox) -> None:
         "bake_and_relaunch_name": "web",
         "bake_and_relaunch_version": "1",
         "bake_and_relaunch_hold": True,
-        # As a survey gives it.
+        # A survey gives such text.
         "bake_and_relaunch_serial": "[1, 100%]",
         **KEEP,
     }
@@ -359,6 +369,37 @@ def test_batches_are_relaunched_one_after_the_other(sandbox: Sandbox) -> None:
     for name in members:
         new = described_instance(sandbox, run.fact("bake_and_relaunch_result", host=name)["instance_id"])
         assert (new["State"]["Name"], new["ImageId"]) == ("running", image["ImageId"])
+
+
+def test_batch_with_one_failure_saves_the_next_batch(sandbox: Sandbox) -> None:
+    members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2", "web3")}
+    given = {
+        "bake_and_relaunch_hosts": "web",
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        "bake_and_relaunch_serial": [2, 1],
+        # As a survey gives an unanswered question.
+        "bake_and_relaunch_max_fail_percentage": "",
+        **KEEP,
+    }
+    inventory = group(sandbox, members)
+    sandbox.reset_log()
+    with sandbox.fault("RunInstances", occurrence=2, code="UnauthorizedOperation", status=403):
+        run = run_playbook(sandbox, PLAYBOOK, given, inventory=inventory)
+    assert run.status != 0
+    shown = [each for each in run.results if each.task == "Show the result" and each.outcome == "ok"]
+    assert sorted(each.host for each in shown) == ["web1", "web2"]
+    assert len([each for each in shown if "instance_id" in each.result["msg"]]) == 1
+    assert sandbox.marks(members["web3"].instance_id)["gaps"] == []
+    assert described_instance(sandbox, members["web3"].instance_id)["State"]["Name"] == "running"
+
+    # The limit counts the failures of one batch, and not those of earlier ones.
+    with sandbox.fault("RunInstances", occurrence=1, code="UnauthorizedOperation", status=403):
+        more = run_playbook(
+            sandbox, PLAYBOOK, {**given, "bake_and_relaunch_max_fail_percentage": "50"}, inventory=inventory
+        )
+    assert more.status != 0
+    assert more.fact("bake_and_relaunch_result", host="web3")["changed"]
 
 
 def test_wrong_size_of_a_batch_is_refused_without_a_call(sandbox: Sandbox, web: Web) -> None:
@@ -453,3 +494,31 @@ def test_without_attachments_nothing_has_to_be_chosen(sandbox: Sandbox, web: Web
     run = check_then_run(sandbox, {**given, "bake_and_relaunch_devices": "all"})
     new = described_instance(sandbox, run.fact("bake_and_relaunch_result")["instance_id"])
     assert {device["DeviceName"] for device in new["BlockDeviceMappings"]} == {ROOT_DEVICE, DATA_DEVICE}
+
+
+def test_tests_of_the_user_decide_about_a_successor_with_moved_parts(
+    sandbox: Sandbox, web: Web, tmp_path: Path
+) -> None:
+    """The strategy auto moves the data volume. The run has captured the source itself, so it follows no successor."""
+    tasks = tmp_path / "verify.yml"
+    tasks.write_text(
+        "- name: Expect an address\n  ansible.builtin.assert:\n"
+        "    that: relaunch_unproven_result.private_ip_address is string\n"
+    )
+    given = {name: value for name, value in variables(web).items() if name not in KEEP}
+    given |= {
+        "bake_and_relaunch_health": {"status_checks": True},
+        "bake_and_relaunch_verify_tasks": str(tasks),
+        "bake_and_relaunch_verify_hosts": "localhost",
+        "bake_and_relaunch_hold": True,
+    }
+    run = check_then_run(sandbox, given)
+    result = run.fact("bake_and_relaunch_result")
+    assert result["replaced"] == web.instance_id
+    new = described_instance(sandbox, result["instance_id"])
+    assert web.data_volume_id in [device["Ebs"]["VolumeId"] for device in new["BlockDeviceMappings"]]
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
+    assert not [tag for tag in new["Tags"] if tag["Key"] in ("ec2ops:moves", RESTORE_STATE)]
+    sandbox.reset_log()
+    again = run_playbook(sandbox, PLAYBOOK, given)
+    assert (again.status, again.changed, changing_calls(sandbox.log())) == (0, [], []), again.output

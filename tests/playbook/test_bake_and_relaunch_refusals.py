@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook bake_and_relaunch refuses before it stops the source, and loses no writes of a held one."""
+"""The playbook bake_and_relaunch refuses before it stops the source, and loses no writes of a source on hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RHEL = {"platform_details": "Red Hat Enterprise Linux", "usage_operation": "RunI
 
 
 def seeded(sandbox: Sandbox, billing: dict[str, Any], **row: Any) -> dict[str, Any]:
-    """The playbook's variables for a new instance, whose image is billed like this."""
+    """The playbook's variables for a new instance, with an image of this billing."""
     sandbox.seed({"image": {"name": "origin", **billing}})
     found = sandbox.seed({"instance": {"name": "web", "image": "origin", **row}})
     return {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -24,15 +25,17 @@ from playbook.processes import end
 from playbook.support import DURATIONS, own_warnings
 from sandbox.client import Sandbox
 from tools.environment import ROOT, environment
-from tools.furnished import REGION, START, WEB, furnish
+from tools.furnished import REGION, START, WEB, furnish, furnish_groups
 
 DOCS = ROOT / "docs"
 TIMEOUT = 200.0
 # Examples that no sandbox can run, by page and a text in them, with the reason.
 NOT_RUN: Mapping[tuple[str, str], str] = {
+    ("awx.md", "# inventory/accounts.yml"): "an inventory that a later job of AWX reads",
     ("controller.md", "become_user: backup"): "another user of this machine",
     ("copies.md", "# Input configuration"): "a credential type of AWX",
     ("volumes.md", "# the successor"): "two options of a task, as they would be after a relaunch",
+    ("pipelines.md", "drift.yml -i servers.yml"): "the servers of the reader",
     ("permissions.md", "aws iam create-policy"): "IAM is no part of the sandbox",
 }
 # The accounts behind the profiles that examples name.
@@ -41,6 +44,15 @@ INVENTORY = """
 [web]
 web-b instance_id=i-0123456789abcdef1
 web-c instance_id=i-0123456789abcdef2
+"""
+# The variables of the first command of publish.md.
+PUBLISH = """
+publish_image_region: us-east-1
+publish_image_source_instance_id: i-0123456789abcdef0
+publish_image_name: web
+publish_image_version: "1"
+publish_image_launch_template: web
+publish_image_groups: [web, worker]
 """
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _DIRECTIVE = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:(?:   .*)?\n)+)", re.MULTILINE)
@@ -90,6 +102,15 @@ def test_examples_of_a_page_run(server: Sandbox, tmp_path: Path, page: Path) -> 
         server.client("ec2", REGION, account=account).stop_instances(InstanceIds=[WEB])
     if page.name == "nightly_rotation.rst":
         furnish(server, str(PROFILES["ledger"]))
+    if page.name == "publish.md":
+        furnish_groups(server, account)
+        (tmp_path / "publish.yml").write_text(PUBLISH, encoding="utf-8")
+    if page.name == "storage_info.md":
+        # A volume without a use is a saving once it is some days old.
+        server.seed({"account": account, "region": "us-east-1", "volume": {"name": "old", "Size": 8}})
+        server.move_clock(3 * 86400)
+    if page.name == "pipelines.md":
+        shutil.copytree(ROOT / "extensions" / "pipelines", tmp_path, dirs_exist_ok=True)
     place(tmp_path, account)
     commands = written(page, tmp_path)
     assert commands, "a page with examples runs something"
@@ -103,7 +124,7 @@ def test_examples_of_a_page_run(server: Sandbox, tmp_path: Path, page: Path) -> 
 
 
 def approve(output: str, folder: Path) -> None:
-    """Does as the reader of a check: writes the hashes of its plans into the file of the approval."""
+    """Approves as the reader of a check does: writes the hashes of its plans into the file of the approval."""
     hashes = re.findall(r'"(\w+)": \{[^{}]*"plan_hashes": \{\s*"\w+": "([0-9a-f]+)"', output)
     file = folder / "approved.yml"
     for host, plan_hash in hashes if file.is_file() else []:

@@ -18,7 +18,7 @@ ELSEWHERE = "eu-west-1"
 __all__ = ["far_from_midnight"]
 
 
-def test_forged_volume_and_removed_tags_keep_no_instance_from_being_restored(sandbox: Sandbox, web: Web) -> None:
+def test_forged_volume_and_removed_tags_prevent_no_restore_of_an_instance(sandbox: Sandbox, web: Web) -> None:
     ec2, data = sandbox.client("ec2", REGION), web.data_volume_id
     given: dict[str, Any] = {"source_instance_id": web.instance_id, "zone": f"{REGION}a"}
     policy = {"select": {"instance_ids": [web.instance_id]}, "consistency": "instance"}

@@ -30,7 +30,7 @@ def backup(sandbox: Sandbox, volume_id: str) -> str:
 
 
 def forged_volumes(sandbox: Sandbox, web: Web, tags: dict[str, str]) -> dict[str, str]:
-    """Volumes with *tags* that no run made, by what is wrong with them."""
+    """Volumes that no run made, with *tags*, by the kind of forgery."""
     ec2 = sandbox.client("ec2", REGION)
     written = [{"Key": key, "Value": value} for key, value in tags.items()]
     with at_once(sandbox):
@@ -43,7 +43,7 @@ def forged_volumes(sandbox: Sandbox, web: Web, tags: dict[str, str]) -> dict[str
     return {"not made from a snapshot": empty, f"a snapshot of {web.root_volume_id}": other}
 
 
-def test_drill_deletes_no_volume_that_only_its_tags_call_a_drills(sandbox: Sandbox, web: Web) -> None:
+def test_drill_deletes_no_volume_with_forged_tags_of_a_drill(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     snapshot = backup(sandbox, volume)
     tags = {"ec2ops:spec": f"restore-drill/{volume}/00000001", "ec2ops:volume": volume}
@@ -69,7 +69,7 @@ def test_drill_deletes_no_volume_that_only_its_tags_call_a_drills(sandbox: Sandb
         assert any(volume_id in note and words in note for note in notes), notes
 
 
-def test_volume_that_only_its_tags_call_restored_keeps_nothing_from_being_restored(sandbox: Sandbox, web: Web) -> None:
+def test_forged_restored_volume_prevents_no_restore(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     snapshot = backup(sandbox, volume)
     forged = forged_volumes(sandbox, web, {"ec2ops:spec": f"restore/{volume}", "ec2ops:volume": volume})
@@ -85,7 +85,7 @@ def test_volume_that_only_its_tags_call_restored_keeps_nothing_from_being_restor
     again(sandbox, [entry], **given)
 
 
-def test_volume_restored_from_a_snapshot_that_is_gone_is_not_restored_again(sandbox: Sandbox, web: Web) -> None:
+def test_volume_restored_from_a_gone_snapshot_is_not_restored_again(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     snapshot = backup(sandbox, volume)
     given: dict[str, Any] = {"source_volume_ids": [volume], "zone": f"{REGION}a"}
@@ -97,7 +97,7 @@ def test_volume_restored_from_a_snapshot_that_is_gone_is_not_restored_again(sand
     again(sandbox, [entry], **given)
 
 
-def test_tag_value_is_no_pattern_that_ends_a_drill(sandbox: Sandbox, web: Web) -> None:
+def test_tag_value_with_a_pattern_ends_no_drill(sandbox: Sandbox, web: Web) -> None:
     rotated(sandbox, select={"instance_ids": [web.instance_id]}, consistency="instance")
     odd = {"ec2ops:spec": "restore-drill/x", "ec2ops:volume": f"{web.instance_id}/("}
     forged = tagged_volume(sandbox, backup(sandbox, web.data_volume_id), odd)

@@ -39,7 +39,7 @@ def variables(web: Web, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("devices", ["root", "all"])
 def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, devices: str) -> None:
-    """The first check run says what the run does; after it there is nothing left to say or to do."""
+    """The first check run shows the changes of the run. After the run, nothing is left to do."""
     given = variables(web, golden_image_devices=devices, golden_image_tags={"team": "shop"})
     sandbox.reset_log()
     check = run_playbook(sandbox, PLAY, given, check=True)
@@ -63,7 +63,8 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, devices: str) -> 
     assert instance["State"]["Name"] == "running"
     assert RESTORE_STATE not in {tag["Key"] for tag in instance["Tags"]}
 
-    # The image has every write up to the stop, of each device that it maps. The source was off no longer than is said.
+    # The image has every write up to the stop, of each device that it maps. The source was off no longer than the
+    # result says.
     content = sandbox.marks(web.instance_id)
     (gap,) = content["gaps"]
     image_content = sandbox.marks(result["image_id"])["devices"]
@@ -102,7 +103,7 @@ def test_stopped_source_is_not_started(sandbox: Sandbox, web: Web) -> None:
 
 
 def test_without_a_stop_the_source_writes_on(sandbox: Sandbox, web: Web) -> None:
-    # As text, as the command line gives it.
+    # The command line gives text.
     words = {f"golden_image_{name}": "false" for name in ("stop", "hold", "planned")}
     run = run_playbook(sandbox, PLAY, variables(web, **words))
     assert run.status == 0, run.output
@@ -127,7 +128,7 @@ def test_a_refused_capture_reaches_the_user_and_the_source_runs_again(sandbox: S
 
 
 def test_a_source_left_stopped_is_started_though_the_image_exists(sandbox: Sandbox, web: Web) -> None:
-    """As a run leaves it that was killed after the stop, while the module that it had started went on."""
+    """A run was killed after the stop, while its module went on."""
     first = run_playbook(sandbox, PLAY, variables(web))
     assert first.status == 0, first.output
     leave_stopped(sandbox, web.instance_id)
@@ -141,8 +142,8 @@ def test_a_source_left_stopped_is_started_though_the_image_exists(sandbox: Sandb
 
 
 @pytest.mark.parametrize("localhost", ["", "localhost\n"], ids=["implicit", "named"])
-def test_hosts_that_nothing_reaches(sandbox: Sandbox, web: Web, localhost: str) -> None:
-    """Inventory hosts stand for instances. None of them is connected to, whatever the inventory says of localhost."""
+def test_unreachable_hosts_need_no_connection(sandbox: Sandbox, web: Web, localhost: str) -> None:
+    """Inventory hosts stand for instances. No connection to them is made, with any inventory entry for localhost."""
     inventory = (
         f"{localhost}[web]\nweb1 ansible_host=192.0.2.1 golden_image_instance_id={web.instance_id}\n"
         "[web:vars]\nansible_connection=ssh\nansible_python_interpreter=/nowhere/python\nansible_become=true\n"

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role golden_image when its source is gone: what exists, exists, and what was captured is completed."""
+"""The role golden_image when its source is gone: an existing image stays, and a capture is completed."""
 
 from __future__ import annotations
 

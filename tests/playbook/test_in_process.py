@@ -42,8 +42,8 @@ def told(text: str) -> str:
 def results(run: Run) -> list[str]:
     """Each result of a run, in the order of the tasks and hosts.
 
-    ansible-core repeats what amazon.aws's imports are warned of for each attempt of a task, since the tracebacks, which
-    are not in the results, name different temporary files. Here it counts once.
+    ansible-core repeats the import warnings of amazon.aws for each attempt of a task, since the tracebacks, which are
+    not in the results, name different temporary files. Here each warning counts once.
     """
     rows = []
     for each in run.results:
@@ -123,7 +123,7 @@ def test_only_a_plain_local_task_runs_in_the_worker(sandbox: Sandbox, web: Web, 
 
 
 def test_parent_gets_no_connection_thread_or_credentials() -> None:
-    """A profile and files that do not exist would fail whoever asks for credentials."""
+    """With a missing profile and missing files, any code that asks for credentials would fail."""
     nowhere = {"AWS_PROFILE": "nobody", "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere"}
     program = ROOT / "tests" / "bench" / "parent_cost.py"
     answer = subprocess.run(

@@ -97,7 +97,7 @@ def assert_nothing_left_to_do(sandbox: Sandbox, web: Web, given: dict[str, Any])
 
 
 def assert_runs_as_before(sandbox: Sandbox, web: Web) -> None:
-    """The old instance runs, and nothing is left to be remembered about it."""
+    """The old instance runs, and has no hold."""
     assert instance_now(sandbox, web.instance_id) == ("running", {"Name": "web"})
 
 
@@ -111,7 +111,7 @@ def test_undisturbed_run_converges(sandbox: Sandbox, web: Web, given: dict[str, 
 
 # --- every process killed --------------------------------------------------------------------------------------------
 
-# Before a call is after the one before it.
+# A moment before a call is one after the previous call.
 BEFORE_THE_STOP = Point("StopInstances", "before")
 AFTER_THE_STOP = Point("CreateSnapshot", "before")
 AFTER_THE_CAPTURE = Point("CreateSnapshot", "after")
@@ -142,14 +142,14 @@ def test_killed_run_is_finished_by_the_next(
     # The second run used the first run's resources, and made none again.
     assert [performed(sandbox, name) for name in ("CreateSnapshot", "RegisterImage")] == [1, 1]
     if point in (Point("CreateSnapshot", "after"), Point("RunInstances", "after")):
-        # Calls that were begun twice may repeat. After the others the equal world is the proof.
+        # Calls that were begun twice may repeat. After the other moments, the equal world is the proof.
         assert_nothing_left_to_do(sandbox, web, given)
 
 
 def test_rerun_with_other_overrides_after_a_killed_launch_keeps_one_successor(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The token of the first launch does not fit the second one. What it made shows late: it is waited for."""
+    """The token of the first launch does not fit the second one. Its instance shows late, so the run waits for it."""
     late = 3600.0
     sandbox.configure(visibility_delay={"instance": late})
     sandbox.move_clock(late)
@@ -190,7 +190,7 @@ def kill_at(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, p
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         first.await_held(fault)
         state, tags = instance_now(sandbox, web.instance_id)
-        # It is off for no moment in which nothing says that it was running.
+        # The instance is never off without a hold.
         assert state == "running" or RESTORE_STATE in tags
         first.kill_all()
         await_released(sandbox)
@@ -252,10 +252,10 @@ def test_killed_controller_leaves_one_result(
 
 
 @pytest.mark.parametrize("action", ["CreateSnapshot", "RunInstances"])
-def test_the_same_call_of_two_runs(
+def test_same_call_of_two_runs_has_one_result(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, action: str
 ) -> None:
-    """The module that has survived and the one of the next run make the same thing at the same moment: one is left."""
+    """The surviving module and the next run make the same resource at the same moment: one is left."""
     fault = sandbox.add_fault(action, kind="pause", when="before", occurrence={"first": 2})
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         first.await_held(fault)
@@ -272,7 +272,7 @@ def test_the_same_call_of_two_runs(
 def test_killed_controller_without_capacity_leaves_one_result(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The module that goes on still waits for capacity when the next run has retired the instance: it lets it rest."""
+    """The surviving module still waits for capacity when the next run has retired the instance, and leaves it stopped."""
     sandbox.add_fault("StartInstances", occurrence={"first": 2}, **NO_CAPACITY)
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         until(lambda: len(sandbox.log(action="StartInstances")) == 2, "the second refusal of the start")
@@ -298,7 +298,7 @@ def test_killed_controller_without_capacity_leaves_one_result(
 def test_signalled_run_is_finished_by_the_next(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, send: Callable[[Begun], Run], remedy: str
 ) -> None:
-    """Ansible runs no ``always`` then: the record on the instance brings it back."""
+    """Ansible runs no ``always`` then: the next run starts the instance because of its hold."""
     fault = hold_at(sandbox, Point("CreateSnapshot", "before"))
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         first.await_held(fault)
@@ -420,9 +420,11 @@ def test_refused_call_fails_and_the_next_run_completes(
 
 @pytest.mark.parametrize("hold", [False, True], ids=["started", "held"])
 def test_unhealthy_successor_is_rolled_back(sandbox: Sandbox, web: Web, given: dict[str, Any], hold: bool) -> None:
-    """The new instance goes, and the old one serves as before. With the cause gone the next run launches another.
+    """The successor is terminated, and the predecessor serves as before.
 
-    Not with a hold: the old one has run since the capture, and a hold is to lose nothing.
+    With the cause gone the next run launches another.
+
+    With a hold it does not: the predecessor has run since the capture, and a hold must lose no write.
     """
     given["bake_and_relaunch_hold"] = hold
     sandbox.configure(durations={"status_ok": 3600})
@@ -458,7 +460,7 @@ def test_unhealthy_successor_is_rolled_back(sandbox: Sandbox, web: Web, given: d
 def test_run_killed_during_a_hold_is_finished_by_the_next(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, point: Point
 ) -> None:
-    """The next run carries on with the hold: the old instance is not started again, so none of its writes is lost."""
+    """The next run carries on with the hold: it does not start the predecessor, so none of its writes is lost."""
     given["bake_and_relaunch_hold"] = True
     kill_at(sandbox, web, given, tmp_path, point)
     state, tags = instance_now(sandbox, web.instance_id)
@@ -468,5 +470,5 @@ def test_run_killed_during_a_hold_is_finished_by_the_next(
     assert_settled(sandbox, web)
     assert performed(sandbox, "StartInstances") == 0
     if point.action == "DeleteTags":
-        # At the very end. After the others the equal world speaks for itself.
+        # At the very end. After the other moments, the equal world is the proof.
         assert_nothing_left_to_do(sandbox, web, given)

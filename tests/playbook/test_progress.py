@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the screen shows while a task waits, and where it shows nothing: secrets, and documents for programs."""
+"""The lines on the screen while a task waits, and the cases without lines: secrets, and documents for programs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_waits_are_shown_where_the_user_has_not_silenced_them(sandbox: Sandbox, 
     assert set(LINE.findall(task)) == {"plain"}
     assert LINE.findall(secret) == []
     assert len(sandbox.log(action="CreateSnapshot")) == 6
-    # Results know nothing of it.
+    # Results do not have these lines.
     assert "waiting for" not in repr(run.results)
 
 

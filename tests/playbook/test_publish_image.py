@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook publish_image: the template and the groups move on, go back, and end a killed run."""
+"""The playbook publish_image: template and groups get the new version, roll back, and are finished after a kill."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def fleet(sandbox: Sandbox, web: Web) -> Iterator[Fleet]:
             "publish_image_name": "web",
             "publish_image_version": "1",
             "publish_image_launch_template": "web",
-            # As a survey gives them.
+            # A survey gives such texts.
             "publish_image_groups": "a,b",
             "publish_image_preferences": "{min_healthy_percentage: 50}",
         },
@@ -137,17 +137,31 @@ def test_killed_run_is_finished_by_the_next(sandbox: Sandbox, fleet: Fleet, tmp_
 
 
 def test_late_refresh_takes_template_and_groups_back(sandbox: Sandbox, fleet: Fleet) -> None:
-    unknown = fleet.run(publish_image_groups=["a", "none"])
+    ec2 = sandbox.client("ec2", REGION)
+    image = {"ImageId": fleet.image_id, "InstanceType": "t3.micro"}
+    ec2.create_launch_template_version(LaunchTemplateName="web", LaunchTemplateData=image)
+    web, other = (
+        ec2.describe_launch_templates(LaunchTemplateNames=["web"])["LaunchTemplates"][0]["LaunchTemplateId"],
+        ec2.create_launch_template(LaunchTemplateName="other", LaunchTemplateData=image)["LaunchTemplate"][
+            "LaunchTemplateId"
+        ],
+    )
+    rows = [{"name": "c", "template": web, "version": "2"}, {"name": "strange", "template": other, "version": "1"}]
+    sandbox.seed({"region": REGION, "auto_scaling_groups": rows})
+    unknown = fleet.run(publish_image_groups=["a", "none", "strange"])
     assert unknown.status != 0
-    assert "groups: none does not exist in us-east-1" in unknown.output
+    assert "none does not exist in us-east-1" in unknown.output
+    assert f"strange uses the launch template other, and the version is of {web}" in " ".join(unknown.output.split())
     assert fleet.default() == ("1", fleet.image_id)
 
     sandbox.configure(durations={"refresh_step": 3600.0})
-    run = fleet.run(publish_image_wait_timeout=5)
+    run = fleet.run(publish_image_wait_timeout=5, publish_image_groups="a,b,c")
     assert run.status != 0
     text = " ".join(run.output.split())
     assert "a should become refreshed but is still InProgress" in text
     assert "The launch template is back at version 1." in text
     assert '"version": "1"' in text
     assert fleet.default() == ("1", fleet.image_id)
-    assert fleet.versions() == {"a": ("$Default", ["1", "1"]), "b": ("1", ["1", "1"])}
+    # Each group has its own former version again, which is not the template's default for c.
+    groups = {"a": ("$Default", ["1", "1"]), "b": ("1", ["1", "1"]), "c": ("2", ["2", "2"])}
+    assert fleet.versions() == {**groups, "strange": ("1", ["1", "1"])}

@@ -29,7 +29,7 @@ PLAY = PLAYS / "relaunch.yml"
 
 @pytest.fixture
 def image_id(sandbox: Sandbox, web: Web) -> str:
-    """Another image, with what the root volume holds now."""
+    """Another image, of the present content of the root volume."""
     ec2 = sandbox.client("ec2", REGION)
     with at_once(sandbox):
         image = ec2.create_image(InstanceId=web.instance_id, Name="another", NoReboot=True)["ImageId"]
@@ -43,7 +43,7 @@ def variables(web: Web, image_id: str, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("retire", "state"), [("stop", "stopped"), ("terminate", "terminated"), ("keep", "running")])
 def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, image_id: str, retire: str, state: str) -> None:
-    """The first check run says what the run does; after it there is nothing left to say or to do."""
+    """The first check run shows the changes of the run. After the run, nothing is left to do."""
     given = variables(web, image_id, relaunch_old_instance=retire)
     sandbox.reset_log()
     check = run_playbook(sandbox, PLAY, given, check=True)
@@ -67,7 +67,7 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, image_id: str, re
     assert held
     assert sandbox.marks(result["instance_id"])["devices"][ROOT_DEVICE][: len(held)] == held
 
-    # The old id and the new one both name what is there.
+    # Both the old id and the new one stand for the living instance.
     for instance_id, check_mode in ((web.instance_id, True), (web.instance_id, False), (result["instance_id"], False)):
         sandbox.reset_log()
         again = run_playbook(sandbox, PLAY, {**given, "relaunch_instance_id": instance_id}, check=check_mode)
@@ -107,7 +107,7 @@ def test_user_data_reaches_the_successor_and_no_output(sandbox: Sandbox, kept: b
         assert f"sha256:{hashed}" in output
         for content in (old, new):
             encoded = base64.b64encode(content.encode()).decode()
-            # Neither as a whole, with its line ends in whatever notation, nor the part that matters.
+            # Neither the whole text, with line ends in any notation, nor the part that matters.
             for hidden in (encoded, encoded[:32], *content.splitlines()[1:], content.split("=")[1].strip()):
                 assert hidden not in output
 
@@ -148,3 +148,45 @@ def test_tasks_of_the_user_decide_whether_the_predecessor_retires(
     assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
     again = run_playbook(sandbox, PLAY, given)
     assert (again.status, again.changed) == (0, []), again.output
+
+
+def test_unreachable_host_of_the_tests_returns_everything(
+    sandbox: Sandbox, web: Web, image_id: str, tmp_path: Path
+) -> None:
+    """A host that Ansible does not reach would end the play of its host, without a rescue."""
+    tasks = tmp_path / "verify.yml"
+    tasks.write_text("- name: Ask the unreachable host\n  ansible.builtin.ping:\n  delegate_to: gone.invalid\n")
+    given = variables(
+        web,
+        image_id,
+        relaunch_data_volumes="move",
+        relaunch_elastic_ip="move",
+        relaunch_verify_tasks=str(tasks),
+        relaunch_verify_hosts=["gone.invalid"],
+        relaunch_health_timeout=10,
+    )
+    run = run_playbook(sandbox, PLAY, given)
+    assert run.status != 0
+    assert "did not pass: gone.invalid: " in run.output
+    assert f"{web.instance_id} stays in service, and everything that had moved is back" in run.output
+    old = described_instance(sandbox, web.instance_id)
+    assert old["State"]["Name"] == "running"
+    assert web.data_volume_id in [device["Ebs"]["VolumeId"] for device in old["BlockDeviceMappings"]]
+    assert not [tag for tag in old["Tags"] if tag["Key"] == "ec2ops:restore-state"]
+
+
+def test_check_run_of_tested_relaunch_chooses_no_new_root_volume(
+    sandbox: Sandbox, web: Web, image_id: str, tmp_path: Path
+) -> None:
+    """A new root volume has no successor that the tests could ask."""
+    tasks = tmp_path / "verify.yml"
+    tasks.write_text(PASSING)
+    kept = variables(web, image_id, relaunch_verify_tasks=str(tasks), relaunch_strategy="auto")
+    ec2 = sandbox.client("ec2", REGION)
+    ec2.modify_instance_attribute(InstanceId=web.instance_id, DisableApiStop={"Value": True})
+    for check in (True, False):
+        sandbox.reset_log()
+        run = run_playbook(sandbox, PLAY, kept, check=check)
+        assert run.status != 0
+        assert "verify: strategy: replace_root_volume has no successor" in run.output
+        assert changing_calls(sandbox.log()) == []

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role restore and the playbook restore_volumes: what the volumes held at a point in time is on new ones."""
+"""The role restore and the playbook restore_volumes: new volumes hold the content of a point in time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def restore(sandbox: Sandbox, *, check: bool = False, **given: Any) -> Run:
 
 
 def restored(sandbox: Sandbox, **given: Any) -> list[dict[str, Any]]:
-    """Check, run, check again, run again, each compared with what was done. What the run has told of the volumes."""
+    """Check, run, check again, run again, each compared with its calls. Returns the volumes of the run's result."""
     check = restore(sandbox, check=True, **given)
     assert check.status == 0, check.output
     sandbox.reset_log()
@@ -64,7 +64,7 @@ def restored(sandbox: Sandbox, **given: Any) -> list[dict[str, Any]]:
 
 
 def again(sandbox: Sandbox, volumes: list[dict[str, Any]], **given: Any) -> None:
-    """A check and a run that change nothing, and know what was restored."""
+    """A check and a run that change nothing, and name the restored volumes."""
     sandbox.reset_log()
     for check in (True, False):
         run = restore(sandbox, check=check, **given)
@@ -135,7 +135,7 @@ def test_volume_is_restored_as_of_a_time(sandbox: Sandbox, web: Web) -> None:
     }
     assert content(sandbox, newest["volume_id"]) == content(sandbox, tuesday)
     assert texts(content(sandbox, newest["volume_id"])) == ["monday", "tuesday"]
-    # Newer snapshots of it change nothing: what was restored is in use by now.
+    # Newer snapshots of it change nothing: the restored volumes are in use by now.
     ec2.create_snapshot(
         VolumeId=newest["volume_id"],
         TagSpecifications=[{"ResourceType": "snapshot", "Tags": [{"Key": "ec2ops:source", "Value": volume}]}],
@@ -152,7 +152,7 @@ def test_volume_is_restored_as_of_a_time(sandbox: Sandbox, web: Web) -> None:
     assert described(sandbox, older["volume_id"])["Tags"]["ec2ops:spec"] == "as-of-monday"
 
 
-def test_an_instance_comes_back_as_a_whole_set_on_another_one(sandbox: Sandbox, web: Web) -> None:
+def test_instance_is_restored_from_a_whole_set_on_another_instance(sandbox: Sandbox, web: Web) -> None:
     policy = {"select": {"instance_ids": [web.instance_id]}, "consistency": "instance"}
     sandbox.add_mark(web.data_volume_id, "whole")
     whole = rotated(sandbox, **policy)["created"]
@@ -171,7 +171,7 @@ def test_an_instance_comes_back_as_a_whole_set_on_another_one(sandbox: Sandbox, 
     assert [entry["source"] for entry in volumes] == sorted([web.root_volume_id, web.data_volume_id])
     assert {entry["snapshot_id"] for entry in volumes} == set(whole)
     assert len({entry["point_in_time"] for entry in volumes}) == 1
-    # Nothing was detached for it: the devices of both were in use.
+    # No volume was detached for it: the devices of both were in use.
     assert not {entry["device"] for entry in volumes} & {ROOT_DEVICE, DATA_DEVICE}
     (found,) = ec2.describe_instances(InstanceIds=[target.instance_id])["Reservations"][0]["Instances"]
     devices = {device["DeviceName"]: device["Ebs"]["VolumeId"] for device in found["BlockDeviceMappings"]}
@@ -194,7 +194,7 @@ def test_volume_restored_under_another_name_belongs_to_that_name(sandbox: Sandbo
     run = restore(sandbox, **given)
     assert run.status == 0, run.output
     assert {entry["snapshot_id"] for entry in run.fact(RESULT)["volumes"]} == set(newer)
-    # A volume beside another one, in the declaration that is that one's own.
+    # A volume beside another one, in that volume's own declaration.
     root, data = web.root_volume_id, web.data_volume_id
     tagged_volume(sandbox, newer[0], {"ec2ops:spec": f"restore/{data}", "ec2ops:volume": root})
     check = restore(sandbox, check=True, source_volume_ids=[root, data], zone=f"{REGION}a")
@@ -213,7 +213,7 @@ def test_copies_in_a_region_are_restored_there(sandbox: Sandbox, web: Web) -> No
     assert [entry["snapshot_id"]] == told["copied"]
     assert texts(content(sandbox, entry["volume_id"])) == ["copied"]
     assert described(sandbox, entry["volume_id"], ELSEWHERE)["AvailabilityZone"] == f"{ELSEWHERE}a"
-    # When its original was taken counts, not its slot, which began at midnight.
+    # The time of its original counts, and not its slot, which began at midnight.
     early = sandbox.now().replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(seconds=1)
     failed = restore(
         sandbox,
@@ -243,7 +243,7 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     for name in (own, "restore-drill/weekly"):
         tagged_volume(sandbox, snapshot, {"ec2ops:spec": name, "ec2ops:volume": volume})
     sandbox.move_clock(2 * 3600)
-    # It may be of a drill that is under way.
+    # The volume may belong to a drill that is under way.
     tagged_volume(sandbox, snapshot, {"ec2ops:spec": f"{own}/00000002", "ec2ops:volume": volume})
     before = everything(sandbox)
     given = {"source_volume_ids": [volume], "drill": True}
@@ -253,8 +253,8 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     sandbox.reset_log()
     run = restore(sandbox, **given)
     assert run.status == 0, run.output
-    # A volume made by hand cannot be told from one that an interrupted drill left: its content is kept. The drill and
-    # that volume do not wait for each other.
+    # No fact distinguishes a volume made by hand from one that an interrupted drill left, so its content is kept. The
+    # drill and that volume do not wait for each other.
     assert (
         sorted(changing_calls(sandbox.log())) == ["CreateSnapshot", "CreateTags", "CreateVolume"] + ["DeleteVolume"] * 2
     )
@@ -288,7 +288,7 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     assert "UnauthorizedOperation" in failure
 
 
-def test_ids_are_taken_as_they_come_and_asked_for_in_portions(sandbox: Sandbox, web: Web) -> None:
+def test_ids_in_any_form_are_queried_in_portions(sandbox: Sandbox, web: Web) -> None:
     both = [web.root_volume_id, web.data_volume_id]
     rotated(sandbox, select={"volume_ids": both})
     given = {f"restore_volumes_{name}": None for name in ("before", "name", "region", "target_instance_id", "drill")}

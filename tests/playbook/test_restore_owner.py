@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role restore takes nothing that belongs to another account, however public it is."""
+"""The role restore takes no snapshot of another account, not even a public one."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Lost:
         return {f"restore_volumes_{name}": value for name, value in wanted.items()}
 
     def new_volumes(self) -> dict[str, dict[str, Any]]:
-        """By the snapshot that it was made from, each volume that has come since."""
+        """Each later volume, by the snapshot that it was made from."""
         found = self.sandbox.client("ec2", REGION).describe_volumes()["Volumes"]
         new = [volume for volume in found if volume["VolumeId"] not in self.volumes]
         by_snapshot = {volume["SnapshotId"]: volume for volume in new}
@@ -81,7 +81,7 @@ def lost(sandbox: Sandbox) -> Lost:
 
 
 def newer_set(lost: Lost) -> None:
-    """Another set of the machine, of the next day: what a restore that was begun must not take its rest from."""
+    """Another set of the machine, of the next day, which an unfinished restore must not use."""
     sandbox = lost.sandbox
     with at_once(sandbox):
         sandbox.move_clock(86400)
@@ -191,7 +191,7 @@ def test_volumes_of_an_ended_drill_are_deleted_by_the_next(
     assert lost.new_volumes() == {}
     told = run.fact("restore_result")["volumes"]
     assert {entry["snapshot_id"] for entry in told} == set(lost.snapshots.values())
-    # Nothing else has gone.
+    # No other volume is gone.
     ec2 = sandbox.client("ec2", REGION)
     assert {volume["VolumeId"] for volume in ec2.describe_volumes()["Volumes"]} == lost.volumes
     kept = ec2.describe_snapshots(SnapshotIds=[*lost.snapshots.values()])["Snapshots"]
@@ -200,7 +200,7 @@ def test_volumes_of_an_ended_drill_are_deleted_by_the_next(
 
 def test_two_drills_at_once_do_not_touch_each_other(lost: Lost, tmp_path: Path) -> None:
     sandbox = lost.sandbox
-    # On a slow machine the first one gives the held call up and makes it again, with the same token.
+    # On a slow machine the first run gives up the held call and makes it again, with the same token.
     fault = hold_at(sandbox, Point("CreateVolume", "after", 1))
     with begun(sandbox, PLAYBOOK, lost.variables(drill=True), tmp_path / "first") as first:
         first.await_held(fault)

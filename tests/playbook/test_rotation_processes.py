@@ -60,7 +60,7 @@ class Scene:
 
     @property
     def creations(self) -> int:
-        """How many calls one run makes for what is due."""
+        """The number of calls that one run makes for due captures."""
         return 1 if self.whole else len(self.volumes)
 
     def tags(self, name: str, days: int) -> dict[str, str]:
@@ -95,7 +95,7 @@ class Scene:
         return [{**item, "Tags": {tag["Key"]: tag["Value"] for tag in item.get("Tags", [])}} for item in found]
 
     def snapshots(self) -> list[tuple[str, dict[str, str]]]:
-        """State and tags of all that there is of the policy."""
+        """State and tags of all snapshots of the policy."""
         found = [item for item in self.described() if item["Tags"].get("ec2ops:policy") == "daily"]
         return sorted(((item["State"], item["Tags"]) for item in found), key=_by_slot)
 
@@ -105,11 +105,11 @@ class Scene:
         return sorted((("completed", tags) for tags in wanted), key=_by_slot)
 
     def others(self) -> set[str]:
-        """The ids of what is not the policy's."""
+        """The ids of snapshots outside the policy."""
         return {item["SnapshotId"] for item in self.described() if item["Tags"].get("ec2ops:policy") != "daily"}
 
     def todays(self) -> set[str]:
-        """The ids of what was made for today's slot."""
+        """The ids of the snapshots for today's slot."""
         period = self.tags("data", 0)["ec2ops:period"]
         return {item["SnapshotId"] for item in self.described() if item["Tags"].get("ec2ops:period") == period}
 
@@ -202,7 +202,7 @@ def policy_result(run: Run) -> dict[str, Any]:
 
 
 def await_settled(scene: Scene) -> None:
-    """Waits until nothing is pending: what was deleted while it was, is there until it is completed."""
+    """Waits until no snapshot is pending, since one that was deleted while pending exists until it is completed."""
     until(lambda: "pending" not in {state for state, _tags in scene.snapshots()}, "the end of what is pending")
 
 
@@ -268,7 +268,7 @@ class End:
         return sandbox.add_fault(self.action, kind="pause", when=self.when, occurrence=self.which, match=match)
 
     def await_reached(self, run: Begun, sandbox: Sandbox, fault: str) -> None:
-        """Waits until the run is there."""
+        """Waits until the run has reached the moment."""
         run.await_held(fault, calls=self.held)
         if not self.trace:
             until(lambda: performed(sandbox, self.action) == self.done, f"{self.done} {self.action}")
@@ -300,7 +300,7 @@ def end_at(scene: Scene, end: End, tmp_path: Path, how: Callable[[Begun], Any]) 
         how(first)
     await_released(sandbox)
     sandbox.remove_fault(fault)
-    # Nothing runs after it, and what has frozen is to thaw by itself.
+    # Nothing runs after it, so a frozen file system must thaw by itself.
     log = sandbox.log()
     assert traces([entry for entry in log if entry["done"]]) == (
         [] if end.trace == "freeze" else ["freeze"] if end.frozen else ["freeze", "thaw"]
@@ -362,7 +362,7 @@ def test_run_killed_while_waiting_is_finished_by_the_next(scene: Scene, tmp_path
     sandbox.configure(durations={"snapshot_pending": HOUR})
 
     def waits() -> bool:
-        """Whether it has asked twice for what it waits for."""
+        """Whether the run has polled twice."""
         asked = [entry["params"].get("Filters", []) for entry in sandbox.log(action="DescribeSnapshots")]
         polls = [item for filters in asked for item in filters if item["Name"] == "snapshot-id"]
         return len(polls) > 1
@@ -395,7 +395,7 @@ def test_run_killed_while_waiting_is_finished_by_the_next(scene: Scene, tmp_path
 def test_killed_controller_leaves_one_result(scene: Scene, tmp_path: Path, end: End) -> None:
     """Only ansible-playbook ends. The call of its module goes on when the next run has done the same already."""
     sandbox = scene.sandbox
-    # Those of the first run only.
+    # The calls of the first run only.
     held = 4 if end is AMID_DELETIONS else scene.creations
     fault = sandbox.add_fault(end.action, kind="pause", when="before", occurrence={"first": held})
     with begun(sandbox, PLAYBOOK, scene.given, tmp_path / "first") as first:
@@ -435,7 +435,7 @@ def test_two_runs_at_once_leave_one_result(scene: Scene, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("whole", [True], ids=["instance"])
 @pytest.mark.parametrize("deleted", [None, 0, 1], ids=["slow", "killed", "killed-between"])
-def test_two_at_once_and_one_does_not_come_to_delete_its_own(scene: Scene, tmp_path: Path, deleted: int | None) -> None:
+def test_next_run_deletes_the_second_set_of_a_killed_run(scene: Scene, tmp_path: Path, deleted: int | None) -> None:
     """The later set of a slot replaces nothing. A run that ends before it deletes that set leaves it to the next slot.
 
     A run that ends between the two deletions leaves one snapshot. The next run deletes it, since its set is not whole.
@@ -448,8 +448,8 @@ def test_two_at_once_and_one_does_not_come_to_delete_its_own(scene: Scene, tmp_p
         begun(sandbox, PLAYBOOK, scene.given, tmp_path / "second") as second,
     ):
         first.await_held(before, calls=2)
-        # One after the other: of two sets of the very same moment nobody can tell which parts belong together, and they
-        # are kept and deleted as one.
+        # One after the other: no fact tells the parts of two sets of the very same moment apart, so both would be kept
+        # and deleted as one.
         sets: list[set[str]] = []
         for held in [each["id"] for each in sandbox.faults()["paused"]]:
             assert sandbox.release(held) == 1
@@ -465,7 +465,7 @@ def test_two_at_once_and_one_does_not_come_to_delete_its_own(scene: Scene, tmp_p
         early, late = (first, second) if first.is_over else (second, first)
         run = early.ended()
         assert run.status == 0, run.output
-        # The later one is about to delete its own, one after the other.
+        # The later run is about to delete its own snapshots, one after the other.
         late.await_any_held(own)
         kept = [tags for _state, tags in scene.snapshots()]
         assert all(scene.tags(name, 1) in kept for name in scene.volumes)

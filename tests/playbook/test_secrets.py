@@ -42,7 +42,7 @@ def variables(sandbox: Sandbox, web: Web, **more: Any) -> dict[str, Any]:
 
 
 def secrets(given: dict[str, Any]) -> Iterator[str]:
-    """Each secret, as it is and as EC2 is sent it."""
+    """Each secret, as plain text and as in the request to EC2."""
     yield given["test_secret_key"]
     yield TOKEN
     yield UEFI

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role snapshot_policy and the playbook rotate_snapshots: what runs around a capture, and what follows it."""
+"""The role snapshot_policy and the playbook rotate_snapshots: the tasks around a capture, and the retention after it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def by_policy(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.cores
 def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, around: Mapping[str, str]) -> None:
-    """Two policies: the tasks run around each capture, before any wait or deletion; when nothing is due, never."""
+    """Two policies: the tasks run around each capture, before any wait or deletion, and not at all if nothing is due."""
     old = seed_snapshots(sandbox, web.data_volume_id, "daily")
     given = {
         **around,
@@ -183,7 +183,7 @@ def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, around: Mapping[s
 
 
 def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Mapping[str, str]) -> None:
-    """Whatever fails, the tasks after the capture run; nothing is deleted for it, the others go on, and all is told."""
+    """After any failure, the tasks after the capture run. The policy deletes nothing, and the others go on."""
     olds = {policy: seed_snapshots(sandbox, web.data_volume_id, policy) for policy in ("refused", "fragile")}
     whole = {"select": {"instance_ids": [web.instance_id]}, "consistency": "instance", "keep": {"last": 1}}
     volume = {"select": {"volume_ids": [web.data_volume_id]}, "keep": {"last": 1}}
@@ -245,7 +245,7 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
     assert {entry["action"] for entry in result["plan"]} == {"CreateSnapshots"}
 
 
-def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_each_host_retains_its_own_region(sandbox: Sandbox, tmp_path: Path) -> None:
     """The hosts need not be reachable, and each has its region. If a day begins during the run, the next run takes its
     snapshot.
     """
@@ -295,13 +295,13 @@ def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:
         assert run.fact(RESULT, host)["changed"] is True
 
 
-def test_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_mistake_is_refused_before_the_first_call(sandbox: Sandbox, tmp_path: Path) -> None:
     """Mistakes that would otherwise fail with a frozen file system, or after a capture that no rule retains."""
     files = {name: tmp_path / f"{name}.yml" for name in ("unreadable", "single", "words", "sound")}
     files["unreadable"].write_text("- name: x\n  ansible.builtin.debug: {msg: hi}\n  foo\n", encoding="utf-8")
     files["single"].write_text("name: x\nansible.builtin.debug:\n", encoding="utf-8")
     files["words"].write_text("- freeze\n- thaw\n", encoding="utf-8")
-    # These are read: what is refused is the other one.
+    # These variables are read, so only the other one is refused.
     tagged = "- debug:\n    msg: !unsafe '{{'\n  vars:\n    key: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n      61\n"
     files["sound"].write_text(tagged, encoding="utf-8")
     sound = {"policy": "daily", "select": {"volume_ids": ["vol-0123456789abcdef0"]}, "keep": {"daily": 7}}

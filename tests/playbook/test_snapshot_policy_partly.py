@@ -13,7 +13,7 @@ from sandbox.client import Sandbox
 GONE, GONE_INSTANCE = "vol-00000000000000001", "i-00000000000000001"
 
 
-def test_the_rest_is_captured_and_retained_when_a_selected_id_is_gone(sandbox: Sandbox, web: Web) -> None:
+def test_gone_id_does_not_stop_the_captures_and_the_retention_of_the_others(sandbox: Sandbox, web: Web) -> None:
     old = seed_snapshots(sandbox, web.data_volume_id, "daily")
     both = {"volume_ids": [GONE, web.data_volume_id], "instance_ids": [GONE_INSTANCE]}
     policies = [
@@ -50,7 +50,7 @@ def test_unreadable_guard_is_reported_after_the_capture(sandbox: Sandbox, web: W
 
 
 def test_refused_capture_and_unanswered_place_have_different_messages(sandbox: Sandbox, web: Web) -> None:
-    """After a refused capture nothing is retained. A place of copies that does not answer keeps nothing from it."""
+    """After a refused capture nothing is retained. A silent place of copies does not stop the retention."""
     refused = seed_snapshots(sandbox, web.data_volume_id, "refused")
     policies = [
         {"policy": "refused", "select": {"volume_ids": [web.data_volume_id]}, "keep": {"last": 1}},

@@ -38,7 +38,7 @@ def world(sandbox: Sandbox) -> Sandbox:
     return sandbox
 
 
-def test_one_report_of_all_places_is_written_and_the_lost_one_fails(world: Sandbox, tmp_path: Path) -> None:
+def test_one_report_of_all_places_is_written_and_the_lost_place_fails(world: Sandbox, tmp_path: Path) -> None:
     dest = tmp_path / "report"
     given: dict[str, Any] = {
         "storage_report_hosts": "places",

@@ -26,7 +26,7 @@ def test_every_playbook_is_specified() -> None:
 
 
 @pytest.mark.parametrize("name", PLAYBOOKS)
-def test_the_specification_of_a_playbook_has_the_variables_that_it_reads(name: str) -> None:
+def test_specification_of_a_playbook_has_the_variables_that_it_reads(name: str) -> None:
     # The role of the same name, if there is one, reads its variables itself.
     files = [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob(f"roles/{name}/**/*.yml")]
     text = "".join(path.read_text(encoding="utf-8") for path in files if not {"meta", "defaults"} & set(path.parts))
@@ -157,7 +157,7 @@ def test_a_playbook_refuses_a_version_that_is_not_text(sandbox: Sandbox, web: We
 
 
 def test_a_role_refuses_a_version_that_is_not_text(sandbox: Sandbox, web: Web, tmp_path: Path) -> None:
-    """As YAML reads it in a file of variables."""
+    """YAML reads such a version in a file of variables."""
     given = {"golden_image_instance_id": web.instance_id, "golden_image_name": "web"}
     file = tmp_path / "variables.yml"
     file.write_text("golden_image_version: 2026.10\n", encoding="utf-8")
@@ -178,7 +178,7 @@ def test_two_regions_are_refused_by_name(sandbox: Sandbox) -> None:
 
 
 def test_connection_and_ids_may_be_text(sandbox: Sandbox) -> None:
-    """As a survey, or -e name=value, gives them."""
+    """A survey, or -e name=value, gives such text."""
     ec2 = sandbox.client("ec2", REGION)
     with at_once(sandbox):
         made = [ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"] for _each in range(2)]

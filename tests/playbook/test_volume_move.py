@@ -52,7 +52,7 @@ def tag(sandbox: Sandbox, resource_id: str, tags: Mapping[str, str]) -> None:
 
 
 def holders(sandbox: Sandbox, volume_id: str) -> dict[str, str]:
-    """Instance id to device, of what the volume is attached to."""
+    """The volume's attachments: the device by instance id."""
     volume = described_volume(sandbox, volume_id)
     return {} if volume is None else {link["InstanceId"]: link["Device"] for link in volume["Attachments"]}
 
@@ -65,7 +65,7 @@ def written(sandbox: Sandbox, volume_id: str) -> list[dict[str, Any]]:
 def assert_nothing_to_do(
     sandbox: Sandbox, play: Path | str, given: Mapping[str, Any], *volume_ids: str, checked: bool = False
 ) -> None:
-    """A run changes nothing, and names the volumes that there are; so does a check run before it."""
+    """A run changes nothing, and names the existing volumes; so does a check run before it."""
     for check_mode in (True, False) if checked else (False,):
         sandbox.reset_log()
         again = run_playbook(sandbox, play, given, check=check_mode)
@@ -98,8 +98,8 @@ def check_then_run(sandbox: Sandbox, play: Path | str, given: Mapping[str, Any])
 
 
 @pytest.mark.cores
-def test_to_an_instance_in_another_zone(sandbox: Sandbox, web: Web) -> None:
-    """The data volume of one server is that of another, with every write; nobody stays stopped."""
+def test_volume_moves_to_an_instance_in_another_zone(sandbox: Sandbox, web: Web) -> None:
+    """The data volume of one server moves to another with every write, and no instance stays stopped."""
     target = seed_at(sandbox, THERE)
     tag(sandbox, web.data_volume_id, {SPEC: web.instance_id, VOLUME: "data", "team": "shop"})
     sandbox.add_mark(web.data_volume_id, "release 41 deployed")
@@ -134,7 +134,7 @@ def test_to_an_instance_in_another_zone(sandbox: Sandbox, web: Web) -> None:
     assert_nothing_to_do(sandbox, PLAYBOOK, given, moved["volume_id"], checked=True)
 
 
-def test_through_a_zone_to_an_instance_there(sandbox: Sandbox, web: Web) -> None:
+def test_volume_moves_through_a_zone_to_an_instance_there(sandbox: Sandbox, web: Web) -> None:
     """First to a zone, where the volumes wait, then to an instance; the deleted ids go on standing for them."""
     tag(sandbox, web.data_volume_id, {SPEC: web.instance_id, VOLUME: "data"})
     given = {
@@ -169,12 +169,12 @@ def test_through_a_zone_to_an_instance_there(sandbox: Sandbox, web: Web) -> None
     assert written(sandbox, moved["volume_id"])[: len(before)] == before
     assert_nothing_to_do(sandbox, PLAY, onward, moved["volume_id"])
 
-    # It is in the zone, and serves: the first command does not take it off again.
+    # The volume is in the zone and in use, so the first command does not detach it again.
     assert_nothing_to_do(sandbox, PLAY, given)
     assert set(holders(sandbox, moved["volume_id"])) == {target.instance_id}
 
 
-def test_volumes_of_several_declarations_within_a_zone(sandbox: Sandbox, web: Web) -> None:
+def test_volumes_of_several_declarations_move_within_a_zone(sandbox: Sandbox, web: Web) -> None:
     """Volumes change hands without a copy; a name that stands for a machine stays with them."""
     target, ec2 = seed_at(sandbox, HERE), sandbox.client("ec2", REGION)
     with at_once(sandbox):

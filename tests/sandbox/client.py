@@ -168,11 +168,11 @@ class Sandbox:
     ) -> Any:
         """A boto3 client. account: twelve digits. retries: attempts in all. config: of botocore.config.Config.
 
-        It is a test's own eyes and hands: what it reads is never late, and everybody sees at once what it changes.
+        The client is for the test itself: its reads are never late, and all other clients see its changes at once.
         All other clients, such as those of `environment`, are under `read_lag`; so is one that is made with late=True.
 
-        One is made once for the same arguments: botocore's clients are safe for threads, making them is neither that
-        nor quick.
+        The same arguments give the same client, since making one is slow and not thread-safe. botocore's clients
+        themselves are thread-safe.
         """
         import boto3
         from botocore.config import Config
@@ -230,7 +230,7 @@ class Sandbox:
         return dict(self._call("POST", "seed", spec, wait=300.0))
 
     def inspect(self, resource_id: str) -> dict[str, Any]:
-        """All that the sandbox keeps of a resource, also one that EC2 no longer shows."""
+        """All facts about a resource in the sandbox, even if EC2 no longer shows the resource."""
         return dict(self._call("GET", "inspect", {"id": resource_id}))
 
     def marks(self, resource_id: str) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class Sandbox:
         return dict(self._call("GET", "marks", {"id": resource_id}))
 
     def add_mark(self, volume_id: str, text: str) -> dict[str, Any]:
-        """Write a mark of one's own to a volume; returns it."""
+        """Write a mark of the test to a volume, and return it."""
         return dict(self._call("POST", "marks/add", {"id": volume_id, "text": text}))
 
     def log(self, *, after: int = 0, action: str | None = None) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-#: In the user agent of a client whose reads are never late, and whose changes everybody sees at once: a test's own.
+#: In the user agent of a test's own client, whose reads are never late, and whose changes everybody sees at once.
 PRESENT = "sandbox-present"
 
 

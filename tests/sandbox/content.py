@@ -4,10 +4,10 @@
 """The content of volumes: marks with a time.
 
 A running instance writes a mark to each attached volume when it comes up, at each tick (``write_tick``), and as the
-last thing before it is off; a test adds marks of its own. A snapshot holds what its volume held at the moment of
-CreateSnapshot, and what is made from the snapshot begins with that. Nothing is stored per tick: marks are derived from
-the spans in which an instance ran with the volume attached. A jump of the clock inside such a span is one mark, at its
-end.
+last thing before it is off; a test adds marks of its own. A snapshot holds the marks of its volume at the moment of
+CreateSnapshot. Volumes that are made from the snapshot begin with these marks. Nothing is stored per tick: marks are
+derived from the spans in which an instance ran with the volume attached. A jump of the clock inside such a span is one
+mark, at its end.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ START, TICK, STOP = "start", "tick", "stop"
 
 
 def locate(world: World, resource_id: str) -> tuple[Region, Volume | Snapshot | Image | Instance]:
-    """The region that has this id, and what it is; what EC2 no longer shows is found too.
+    """The region and the resource with this id, even if EC2 no longer shows the resource.
 
-    Raises KeyError, with a text that names the id, if nothing has it.
+    Raises KeyError, with a text that names the id, if no resource has it.
     """
     for region in list(world.regions()):
         for kind in (region.volumes, region.snapshots, region.images, region.instances):
@@ -65,7 +65,7 @@ def ticks(
 
 
 def spans(region: Region, volume: Volume) -> Iterator[tuple[datetime, datetime | None, str]]:
-    """When which instance (id) wrote to the volume; an open span ends with None."""
+    """The spans in which instances wrote to the volume, each with the id. An open span ends with None."""
     for attachment in volume.attachments:
         instance = region.instances.get(attachment.instance_id)
         if instance is None:
@@ -100,7 +100,7 @@ def frozen_marks(world: World, held: Frozen) -> list[Mark]:
 
 
 def add_mark(world: World, volume_id: str, text: str) -> Shape:
-    """Write one mark of a test's own to a volume, now; returns it as `marks_of` shows it.
+    """Write one mark of the test to a volume, now; returns it as `marks_of` shows it.
 
     Raises KeyError for an unknown id, ValueError for one that is not a living volume.
     """
@@ -120,7 +120,7 @@ def marks_of(world: World, resource_id: str) -> Shape:
     marks}}``, by its block device mappings. For an instance: the same, by what is attached to it now (a terminated one:
     what was), and ``gaps``, the spans in which it did not write to its root volume between writes of its own
     (``{"from", "to", "seconds"}``), with their sum ``off_seconds``. A gap that is still open is not counted. Raises
-    KeyError for an id that nothing has or had.
+    KeyError for an id that no resource has or had.
     """
     region, found = locate(world, resource_id)
     now = world.clock.now()

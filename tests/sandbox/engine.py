@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The way of a call: read, log, authorize, throttle, fault, DryRun, handler, fault, answer.
 
-Handlers are plain functions over boto3-shaped dicts, registered with `@action("StopInstances")`. What has no handler
-goes to moto in the same account and region.
+Handlers are plain functions over boto3-shaped dicts, registered with `@action("StopInstances")`. A call without a
+handler goes to moto in the same account and region.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def declare_durations(**seconds: float) -> None:
     _DECLARED.update(seconds)
 
 
-#: Other settings of the domain by name: the default, and what a new value must pass; see declare_option.
+#: Other settings of the domain by name: the default, and the check of a new value; see declare_option.
 _OPTIONS: dict[str, tuple[Any, Callable[[Any], None]]] = {}
 
 
@@ -160,7 +160,7 @@ class Config:
     options: dict[str, Any] = field(default_factory=dict)
 
     def duration(self, name: str) -> float:
-        """Seconds: what was set, else the default. Raises KeyError for a name that nobody declared."""
+        """The duration in seconds: the set value, else the default. Raises KeyError for a name that nobody declared."""
         if name in self.durations:
             return self.durations[name]
         if name in _DECLARED:
@@ -282,7 +282,7 @@ class World:
         self.targets: dict[str, dict[tuple[str, int], RegisteredTarget]] = {}
 
     def settle(self) -> None:
-        """Let all reads from now on see what there is now."""
+        """Let all reads from now on show the present state."""
         self._settled = self.clock.now()
 
     def seen(self) -> datetime:
@@ -388,9 +388,9 @@ class Request:
         return delay <= 0 or (self.now - resource.created).total_seconds() >= delay
 
     def end_state(self) -> dict[str, str] | None:
-        """The failed end of what this call makes, when a fault rule of kind `end` asks for one: its code and message.
+        """The code and message with which the new resource fails later, if a fault rule of kind `end` asks for it.
 
-        The resource is made and answered as ever, and fails later. Each call meets a rule once, however often it asks.
+        The resource is made and answered as usual, and fails later. Each call meets a rule once, however often it asks.
         """
         return self.end
 
@@ -428,7 +428,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls what: read from the signature's credential scope."""
+    """The caller, and the called service and region, from the signature's credential scope."""
 
     access_key: str
     region: str
@@ -511,7 +511,7 @@ class Engine:
             if params.get("DryRun") and not (registered and registered.gate):
                 raise dry_run_operation()
             with world.lock:
-                # Taken inside, so that effects are in the order of their times.
+                # The lock is taken inside, so that effects are in the order of their times.
                 request.now = world.seen() if request.late else world.clock.now()
                 if registered is None:
                     return world.moto.forward_ec2(request, call, request_id)
@@ -571,7 +571,7 @@ class Engine:
                 raise _not_validated()
             raise Ec2Error("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
         if caller.region not in region_names():
-            # A region that does not exist has no endpoint either. This is what the endpoint of another region says.
+            # A region that does not exist has no endpoint either. The endpoint of another region answers this.
             if caller.service == "ec2":
                 raise _not_validated()
             text = f"Credential should be scoped to a valid region, not '{caller.region}'."

@@ -22,9 +22,11 @@ declare_option("fast_restores", 50)
 
 @action("EnableFastSnapshotRestores")
 def enable_fast_snapshot_restores(request: Request) -> Shape:
-    """Enable snapshots, own and shared ones, in zones. What cannot be is among the Unsuccessful ones, the rest is done.
+    """Enable snapshots, own and shared ones, in zones.
 
-    One that is enabled, or on its way, is answered as it is. A failed end disables it again.
+    A pair that EC2 refuses is in Unsuccessful, and the others are enabled.
+
+    A pair that is enabled or enabling is answered as it is. A failed end disables it again.
     """
     snapshot_ids, zones = _asked(request)
     request.dry_run_gate()
@@ -55,7 +57,10 @@ def enable_fast_snapshot_restores(request: Request) -> Shape:
 
 
 def _refuse_fast_restore(request: Request, snapshot_id: str, present: FastRestore | None) -> None:
-    """Raises what the answer shows of a pair. The codes are not recorded: EC2's for unknown ids, states and limits."""
+    """Raise the error that the answer shows for a pair.
+
+    The codes are not recorded: EC2's for unknown ids, states and limits.
+    """
     home, now = request.home, request.now
     snapshot = readable_snapshot(request, snapshot_id)
     _refuse_state(snapshot, request)
@@ -81,7 +86,7 @@ def _refuse_state(snapshot: Snapshot, request: Request) -> None:
 
 @action("DisableFastSnapshotRestores")
 def disable_fast_snapshot_restores(request: Request) -> Shape:
-    """Disable snapshots in zones. What is not enabled is among the Unsuccessful ones."""
+    """Disable snapshots in zones. A pair that is not enabled is in Unsuccessful."""
     snapshot_ids, zones = _asked(request)
     request.dry_run_gate()
     home, now = request.home, request.now
@@ -96,14 +101,17 @@ def disable_fast_snapshot_restores(request: Request) -> Shape:
                 error = Ec2Error("IncorrectState", text)
                 refused.setdefault(snapshot_id, []).append(_error_row(zone, zone_id, error))
                 continue
-            present.disabling = None  # an end that is to come gives way to the one that is asked for now
+            present.disabling = None  # the end that this call asks for replaces an earlier one
             present.end(now, home.moment("fast_restore_disabling", now), "Client.UserInitiated")
             successful.append(_row(request, present))
     return _answer(successful, refused)
 
 
 def _asked(request: Request) -> tuple[list[str], dict[str, str]]:
-    """The snapshot ids, and zone ids by the names of the zones. Raises for what makes the whole call invalid."""
+    """The snapshot ids, and zone ids by the names of the zones.
+
+    Raises Ec2Error for parameters that make the whole call invalid.
+    """
     params = request.params
     snapshot_ids = list(dict.fromkeys(params["SourceSnapshotIds"]))
     if len(snapshot_ids) > MOST_SNAPSHOTS:

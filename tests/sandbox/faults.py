@@ -127,7 +127,7 @@ class Plan:
 
     @property
     def end(self) -> dict[str, str] | None:
-        """The failed end of what the call makes, if a rule asks for one."""
+        """The failure of the resource that the call makes, if a rule asks for one."""
         return next(({"code": rule.code, "message": rule.message} for rule in self._rules if rule.kind == "end"), None)
 
     def before(self, clock: Clock, is_gone: Callable[[], bool]) -> None:
@@ -290,7 +290,7 @@ RESOURCES: dict[str, tuple[float, float]] = {
 
 
 class Bucket:
-    """One token bucket; it is full when first seen. Times are the sandbox's."""
+    """One token bucket; it is full when first seen. Times are sandbox times."""
 
     def __init__(self, size: float, rate: float, now: datetime) -> None:
         self._size = size

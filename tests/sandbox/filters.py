@@ -28,10 +28,10 @@ MOST_VALUES = 200
 def matching(request: Request, rows: Iterable[Row], fields: Mapping[str, Field], *, tagged: bool = True) -> list[Row]:
     """The rows that the request's Filters let through, in their order.
 
-    Values of one filter are alternatives, filters must all hold. `*` and `?` are wildcards, a backslash takes their
-    meaning away; letters' case counts. fields: by filter name, what a row has there: one value, many, or None; booleans
-    count as "true" and "false", datetimes as their text. `tag:KEY` and `tag-key` read row.tags and need no field; calls
-    that do not have these filters are not tagged.
+    The values of one filter are alternatives, and all filters must match. `*` and `?` are wildcards, a backslash takes
+    their meaning away; letters' case counts. fields: by filter name, what a row has there: one value, many, or None;
+    booleans count as "true" and "false", datetimes as their text. `tag:KEY` and `tag-key` read row.tags and need no
+    field; calls that do not have these filters are not tagged.
 
     A filter without values matches nothing. Raises Ec2Error InvalidParameterValue for an unknown filter or a missing
     name, and FilterLimitExceeded for more than 200 values.

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who uses an image: references within the account, and usage reports about other accounts.
+"""The users of an image: references within the account, and usage reports about other accounts.
 
 The user guide ("Identify your resources referencing specified AMIs", "View your AMI usage") is the source of the rules.
 Instances are the sandbox's, launch templates and SSM parameters moto's. moto has no Image Builder, so its recipes are
@@ -73,7 +73,7 @@ def _require_image_id(image_id: str) -> None:
 
 
 def _authorize(request: Request, kinds: list[str]) -> None:
-    """UnauthorizedOperation when the caller may not read what EC2 looks through on its behalf."""
+    """UnauthorizedOperation when the caller may not read the resources that EC2 reads on its behalf."""
     for kind in kinds:
         for needed in REFERENCE_TYPES[kind]:
             if request.world.config.is_refused(*needed.split(":", 1)):
@@ -86,7 +86,7 @@ def _authorize(request: Request, kinds: list[str]) -> None:
 
 
 def _users(request: Request, account: str, kind: str, asked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(image id, ARN) of everything of one type in an account."""
+    """(image id, ARN) of every user of one type in an account."""
     options = {
         one.get("OptionName"): list(one.get("OptionValues") or []) for one in asked.get("ResourceTypeOptions") or []
     }
@@ -160,7 +160,10 @@ def _parameters(request: Request, account: str) -> Iterator[tuple[str, str]]:
 
 @action("CreateImageUsageReport")
 def create_image_usage_report(request: Request) -> Shape:
-    """Count what other accounts have of the image. The report is available a little later and is kept for 30 days."""
+    """Count the resources of other accounts that use the image.
+
+    The report is available a little later and is kept for 30 days.
+    """
     params, home, now = request.params, request.home, request.now
     image = home.image(params["ImageId"])
     types = {one.get("ResourceType"): one for one in params.get("ResourceTypes") or []}
@@ -199,7 +202,7 @@ def create_image_usage_report(request: Request) -> Shape:
 
 
 def _reports(request: Request) -> list[UsageReport]:
-    """The reports that the request names by ids of reports or images, all without any; none that has expired."""
+    """The reports that the request names by ids of reports or images, or all of them, without expired ones."""
     found = [one for one in request.home.usage_reports.values() if request.now < one.expires]
     wanted, images = request.params.get("ReportIds"), request.params.get("ImageIds")
     for report_id in wanted or []:

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """AMIs: registered from snapshots, made from instances, copied, shared, disabled, deregistered.
 
-An image keeps every fact that it was given. What EC2 derives is derived here too: RegisterImage always gives Linux/UNIX
-and RunInstances, and carries product codes only where the root snapshot does; CreateImage and CopyImage keep the
-source's.
+An image keeps every fact that it was given. The sandbox derives the other facts as EC2 does. RegisterImage always gives
+Linux/UNIX and RunInstances, and carries product codes only if the root snapshot has them. CreateImage and CopyImage
+keep the source's.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _one_of(params: Mapping[str, Any], name: str, allowed: Iterable[str]) -> Non
 
 
 def registered_mapping(request: Request, mapping: Mapping[str, Any]) -> Shape:
-    """A block device mapping of RegisterImage with its defaults. Raises for what EC2 refuses."""
+    """A block device mapping of RegisterImage with its defaults. Raises Ec2Error for a mapping that EC2 refuses."""
     device = mapping.get("DeviceName")
     if not device:
         raise Ec2Error("MissingParameter", "The request must contain the parameter DeviceName")
@@ -167,7 +167,7 @@ def _unique_devices(mappings: Iterable[Mapping[str, Any]]) -> None:
 
 @action("RegisterImage")
 def register_image(request: Request) -> Shape:
-    """An image of snapshots. Left out, Architecture is i386 and VirtualizationType paravirtual."""
+    """An image of snapshots. Without these parameters, Architecture is i386 and VirtualizationType is paravirtual."""
     params, home, now = request.params, request.home, request.now
     name = checked_name(request, params.get("Name") or "")
     description = checked_text(params)
@@ -267,7 +267,7 @@ def create_image(request: Request) -> Shape:
             check_snapshot_allowed(request, volume)
     request.dry_run_gate()
     if state == "running" and not params.get("NoReboot"):
-        # It is off from now, captured while it is off, and writes again after that.
+        # The instance is off from now on, is captured while it is off, and then writes again.
         instance.pauses.append((now, home.moment("instance_rebooting", now)))
     end = request.end_state()
     mappings, ready = [], home.moment("image_snapshots", now)
@@ -321,7 +321,7 @@ def create_image(request: Request) -> Shape:
 
 
 def _known_anywhere(request: Request, image_id: str) -> Image | None:
-    """An image of the region, whoever owns it, also one that is gone by now."""
+    """An image of the region with any owner, even one that is gone."""
     homes = [one for one in request.world.regions() if one.name == request.region]
     return next((one.images[image_id] for one in homes if image_id in one.images), None)
 
@@ -605,7 +605,7 @@ def product_codes(codes: Iterable[str]) -> list[Shape]:
 
 
 def _candidates(request: Request) -> list[Image]:
-    """The registered images of the region that the account may see: its own, and what is shared with it."""
+    """The registered images of the region that the account may see: its own, and shared ones."""
     found = [one for one in request.home.images.values() if not one.deregistered]
     for other in request.world.regions():
         if other.name == request.region and other.account != request.account:
@@ -837,7 +837,7 @@ def modify_image_attribute(request: Request) -> Shape:
 
 
 def _refuse_encrypted(request: Request, image: Image, added: Iterable[Mapping[str, Any]]) -> None:
-    """Raises for an image that its encryption keeps from being shared, or from being public.
+    """Raise Ec2Error for an image that EC2 does not share, or make public, because it is encrypted.
 
     The texts are those of reports: hashicorp/packer#7410 and opendevstack/ods-core#1062.
     """
@@ -859,7 +859,7 @@ _UNIT = re.compile(r"arn:[a-z-]+:organizations::[0-9]{12}:ou/o-[a-z0-9]{10,32}/o
 
 
 def _check_permission(permission: Mapping[str, Any]) -> None:
-    """Raises for what is no account, group, organization or unit of one.
+    """Raise Ec2Error for a value that is no account, group, organization or organizational unit.
 
     The code for a malformed ARN is not recorded; it is EC2's for other malformed values.
     """
@@ -946,7 +946,7 @@ def protect_image(request: Request) -> Shape:
 
 @action("DeregisterImage")
 def deregister_image(request: Request) -> Shape:
-    """Deregister an image; with DeleteAssociatedSnapshots also what no other image uses."""
+    """Deregister an image. With DeleteAssociatedSnapshots, also delete its snapshots that no other image uses."""
     image, home = _own(request), request.home
     ends = image.protection_ends
     if image.protection.startswith("enabled") or (ends is not None and request.now < ends):

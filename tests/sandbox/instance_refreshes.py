@@ -8,8 +8,8 @@ CancelInstanceRefresh, RollbackInstanceRefresh), and its user guide that of the 
 (`auto_scaling_group`), and moto keeps all others. Its members are rows of the group, and no instances of EC2.
 
 A refresh replaces one member after the other, each in ``refresh_step`` seconds. A replacement takes the version that
-the configuration stands for at that moment. A member whose image is unhealthy stays pending, and the refresh fails
-after ``refresh_failing`` seconds.
+the configuration names at that moment. A member whose image is unhealthy stays pending, and the refresh fails after
+``refresh_failing`` seconds.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def settle(world: World) -> None:
 
 
 def _step(world: World, group: Group, refresh: Refresh, now: datetime) -> bool:
-    """Carry out what is due next. Returns whether anything was."""
+    """Carry out the next due step. Returns whether there was one."""
     if refresh.status == "Cancelling":
         return _end(refresh, "Cancelled", "Cancelled by user")
     if refresh.status == "Baking":
@@ -295,7 +295,7 @@ def start_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
 
 @other_action("autoscaling:CancelInstanceRefresh")
 def cancel_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
-    """The end of the active refresh or rollback. What it has replaced stays."""
+    """The end of the active refresh or rollback. The replaced members stay replaced."""
     refresh = _active(_group(world, entry))
     refresh.status, refresh.next = "Cancelling", world.clock.now() + _duration(world, "refresh_cancelling")
     return _answer(entry, {"InstanceRefreshId": refresh.id})
@@ -303,7 +303,7 @@ def cancel_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
 
 @other_action("autoscaling:RollbackInstanceRefresh")
 def roll_back_refresh(world: World, _call: Call, entry: Entry) -> Reply | None:
-    """The way back of the active refresh."""
+    """The rollback of the active refresh."""
     group = _group(world, entry)
     refresh = _active(group)
     if refresh.status not in ("Pending", "InProgress", "Baking") or not _is_reversible(group, refresh.desired):

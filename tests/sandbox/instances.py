@@ -4,7 +4,7 @@
 """Instances: launched from images with volumes made from their snapshots, stopped, started and terminated in time.
 
 An instance has a twin of the same id in moto, which carries its network: interfaces, addresses, security groups, the
-profile. Reads lay what is known here over moto's row; stops, starts and ends are passed on, so that moto's load
+profile. A read puts the sandbox's own facts over moto's row. Stops, starts and ends are passed on, so that moto's load
 balancers and addresses follow.
 """
 
@@ -161,7 +161,7 @@ class Launch:
         self.home = request.home
 
     def perform(self) -> list[Instance]:
-        """Launch what was asked for. Raises before anything is made."""
+        """Make the requested instances. Raises before anything is made."""
         params, request = self.params, self.request
         count = self._count()
         check_token(params.get("ClientToken") or "")
@@ -726,7 +726,7 @@ def device_row(volume: Volume, attachment: Any, now: datetime) -> Shape:
 
 
 def shown_state(request: Request, instance: Instance) -> str:
-    """The state as DescribeInstances tells it: for ``instance_end_shown`` after TerminateInstances the one before."""
+    """The state that DescribeInstances shows: the earlier one for ``instance_end_shown`` after TerminateInstances."""
     last, now = instance.power[-1], request.now
     if last.state == "terminated" and len(instance.power) > 1 and last.meanwhile == "shutting-down":
         before = instance.power[-2]
@@ -1072,7 +1072,7 @@ def _start_failure(request: Request, instance: Instance) -> tuple[str, str] | No
 
 @action("TerminateInstances")
 def terminate_instances(request: Request) -> Shape:
-    """Terminate instances, all or none; again is no error. Volumes go or stay by DeleteOnTermination."""
+    """Terminate instances, all or none; a repeated call is no error. Volumes go or stay by DeleteOnTermination."""
     home, now = request.home, request.now
     instances = chosen(request)
     _refuse_managed(instances)
@@ -1253,7 +1253,7 @@ def modify_instance_attribute(request: Request) -> Shape:
 
 @action("ModifyNetworkInterfaceAttribute")
 def modify_network_interface_attribute(request: Request) -> Shape:
-    """Change an interface: whether it outlives its instance here, all else in moto, which does not know of that."""
+    """Change an interface. The sandbox keeps whether the interface outlives its instance, and moto changes all else."""
     params = request.params
     change = params.get("Attachment")
     if not change:

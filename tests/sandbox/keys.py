@@ -1,9 +1,9 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The KMS keys behind encrypted volumes and snapshots. They are moto's; who may use them is read from their policies.
+"""The KMS keys behind encrypted volumes and snapshots. The keys are moto's; their policies show who may use them.
 
-The rule is simple, and no evaluation of policies: an account may use its own keys while they are enabled, and those of
+The rule is simpler than an evaluation of policies: an account may use its own keys while they are enabled, and those of
 another account whose key policy has an allowing statement for it or for everybody.
 """
 
@@ -65,7 +65,7 @@ def _find(account: str, region: str, key: str) -> Any:
 
     try:
         return kms_backends[account][region].describe_key(key)
-    except (KeyError, AttributeError):  # what moto raises for an unknown key, and for an unknown alias
+    except (KeyError, AttributeError):  # moto's errors for an unknown key, and for an unknown alias
         return None
 
 

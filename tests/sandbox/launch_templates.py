@@ -22,7 +22,7 @@ _EVERY_VERSION = 10_000
 
 
 def _named(request: Request) -> Shape:
-    """The parameters that name the launch template. Raises for none and for both."""
+    """The parameters that name the launch template. Raises Ec2Error for neither and for both."""
     named = {name: request.params[name] for name in _NAMES if request.params.get(name)}
     if len(named) == 2:
         raise combination_error("Either provide launch template ID or launch template name, but not both.")

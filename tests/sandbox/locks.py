@@ -73,7 +73,7 @@ def _checked_mode(params: Shape) -> str:
 
 
 def _checked_end(params: Shape, now: datetime) -> tuple[int | None, datetime | None]:
-    """(days, the given time): one of them."""
+    """(days, the given time), of which one is set."""
     days, until = params.get("LockDuration"), params.get("ExpirationDate")
     if (days is None) == (until is None):
         raise combination_error("Exactly one of LockDuration and ExpirationDate must be specified")

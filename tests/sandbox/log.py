@@ -86,7 +86,7 @@ class Log:
             return entry
 
     def name(self, entry: Entry, action: str, account: str, params: Mapping[str, Any]) -> None:
-        """Say what an entered call is, once that has been read."""
+        """Note the name of an entered call, once it has been read."""
         with self._lock:
             entry.action, entry.account, entry.params = action, account, params
             self._counts[action] += 1

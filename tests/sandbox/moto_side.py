@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""moto's server application in this process: it answers all that the sandbox has no handler for."""
+"""moto's server application in this process, which answers every call without a handler of the sandbox."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 os.environ.pop("MOTO_ACCOUNT_ID", None)
 
-#: What the HTTP server sets itself, or what is not passed on.
+#: Headers that the HTTP server sets itself, or that are not passed on.
 _OWN_HEADERS = frozenset({"date", "server", "content-length", "connection", "x-amzn-requestid", "transfer-encoding"})
 
 _BY_ID = frozenset({"DisableKey", "EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"})
@@ -96,7 +96,7 @@ class MotoSide:
         return str(get_account_id_from(access_key))
 
     def warm_up(self) -> None:
-        """Import what the first EC2 call needs, so that no test pays for it."""
+        """Import the modules that the first EC2 call needs, so that no test pays for them."""
         self.call("DescribeRegions", {}, account="123456789012", region="us-east-1")
 
     # --- EC2 ---
@@ -104,8 +104,8 @@ class MotoSide:
     def call(self, action: str, params: Mapping[str, Any], *, account: str, region: str) -> dict[str, Any]:
         """An EC2 call with boto3-shaped parameters and answer.
 
-        UserData is base64 text, as it travels on the wire. Raises Ec2Error with moto's code, or InvalidAction for what
-        moto does not have.
+        UserData is base64 text, as it travels on the wire. Raises Ec2Error with moto's code, or InvalidAction for an
+        action that moto lacks.
         """
         model = wire.operation_model(action)
         if model is None:
@@ -130,7 +130,7 @@ class MotoSide:
         return shown
 
     def forward_ec2(self, request: Request, call: Call, request_id: str) -> Reply:
-        """Hand a client's EC2 call on as it came.
+        """Pass a client's EC2 call on unchanged.
 
         Raises Ec2Error for moto's errors, so that all errors look the same.
         """
@@ -165,9 +165,9 @@ class MotoSide:
     # --- every other service ---
 
     def forward(self, call: Call, account: str) -> Reply:
-        """Hand a client's call to any service on, and its answer back, without moto's Date.
+        """Pass a client's call to any service on, and moto's answer back without its Date.
 
-        Raises Ec2Error InvalidAction for what moto does not have.
+        Raises Ec2Error InvalidAction for an action that moto lacks.
         """
         from .engine import Reply
 

@@ -107,8 +107,8 @@ def _make_token(request: Request, place: Any) -> str:
 def token_place(request: Request, token: str) -> Any:
     """The place that a token names: the key of the last row of the page before, or an offset.
 
-    For handlers that go on behind it themselves, instead of finding all rows for each page. Tuples come as lists.
-    Raises Ec2Error InvalidParameterValue for a token that was not given out for this action and region.
+    This is for handlers that continue after that place, instead of finding all rows for each page. Tuples come as
+    lists. Raises Ec2Error InvalidParameterValue for a token that was not given out for this action and region.
     """
     try:
         sealed = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode("utf-8")

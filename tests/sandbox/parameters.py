@@ -60,7 +60,7 @@ def _is_image(world: World, put: Unchecked) -> bool:
 
 @other_action("ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath", "ssm:DescribeParameters")
 def read_parameter(world: World, _call: Call, _entry: Entry) -> Reply | None:
-    """Settle what is due. moto answers."""
+    """Give the parameters whose check is over their values, and let moto answer."""
     settle(world)
     return None
 

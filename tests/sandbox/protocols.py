@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The little that the sandbox must read and say of services other than EC2: the name of a call, and an error."""
+"""The parts of other services' protocols that the sandbox needs: the name of a call, and an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def read_other(call: Call, service: str) -> tuple[str, dict[str, Any]]:
-    """A call's name (`service:Action`, for REST `service:METHOD /path`) and what can be read of its parameters."""
+    """A call's name (`service:Action`, for REST `service:METHOD /path`) and its readable parameters."""
     target = call.headers.get("x-amz-target", "")
     if target:
         try:

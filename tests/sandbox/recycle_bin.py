@@ -1,11 +1,12 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Recycle Bin, as EC2 shows it: what was deleted, for as long as a retention rule keeps it.
+"""The Recycle Bin, as EC2 shows it: deleted resources, while a retention rule keeps them.
 
 Rules belong to another service, which this sandbox does not have: the setting ``recycle_bin`` stands for them, a list
 of ``{"days": 7, "resource_type": "snapshot" | "image", "region": glob, "account": ..., "tags": {...}, "exclude_tags":
-{...}}``. All but ``days`` may be left out; a rule with ``tags`` is about what has one of them, the longest one counts.
+{...}}``. Only ``days`` is required. A rule with ``tags`` is for resources with one of these tags. The longest rule
+counts.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _times(one: Binned) -> dict[str, datetime]:
 
 @action("RestoreSnapshotFromRecycleBin")
 def restore_snapshot_from_recycle_bin(request: Request) -> Shape:
-    """Bring a snapshot back, as it was: shared with whom it was shared, archived if it was."""
+    """Restore a snapshot as it was, with its sharing and its tier."""
     home, now = request.home, request.now
     snapshot_id = request.params["SnapshotId"]
     if not is_id("snap", snapshot_id):

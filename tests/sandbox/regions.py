@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The regions that there are. A region that does not exist has no endpoint."""
+"""The regions that exist. A region that does not exist has no endpoint."""
 
 from __future__ import annotations
 

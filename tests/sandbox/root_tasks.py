@@ -78,7 +78,10 @@ class RootTask:
 
 @dataclass(slots=True)
 class _Source:
-    """The new root: a volume that exists, or the specification of one. ``unhealthy``: what boots from it is."""
+    """The new root: a volume that exists, or the specification of one.
+
+    ``unhealthy``: an instance that boots from it is unhealthy.
+    """
 
     volume: Volume | None = None
     spec: VolumeSpec | None = None
@@ -109,7 +112,7 @@ def create_replace_root_volume_task(request: Request) -> Shape:
 
 
 def _replaceable(request: Request) -> tuple[Instance, Volume, Attachment]:
-    """The instance with its root volume. Raises for one that does not run, or has a task under way."""
+    """The instance with its root volume. Raises Ec2Error for an instance that does not run, or has a task under way."""
     home, now = request.home, request.now
     (instance,) = home.instance_list([request.params["InstanceId"]])
     state = instance.state(now)
@@ -170,7 +173,7 @@ def _check_volume(volume: Volume, instance: Instance, old: Volume, now: datetime
 
 
 def _lineage(request: Request, volume: Volume) -> set[str]:
-    """The volume, and those whose snapshots it was made from, one after the other."""
+    """The volume, and its ancestors through snapshots, one after the other."""
     found: set[str] = set()
     current: Volume | None = volume
     while current is not None and current.id not in found:

@@ -49,7 +49,7 @@ An image, an instance and a volume take ``id``: the id that it gets. Nothing els
 
 Returns ids by name: ``web``, ``web/root``, ``web/data1``, ``web/elastic_ip`` (the address), ``image`` names, and for
 bulk snapshots ``snapshots`` (their number) and ``snapshot_volumes`` (the ids of their source volumes). Raises
-ValueError for what it does not know, and Ec2Error where EC2 would refuse.
+ValueError for unknown keys and names, and Ec2Error where EC2 would refuse.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ _KEYS = {
 
 
 def seed(world: World, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Make what the specification says (see the module's text), all of it present now; returns ids by name."""
+    """Make the resources of the specification (see the module's text), all present now; returns ids by name."""
     unknown = set(spec) - _KEYS
     if unknown:
         raise ValueError(f"seed does not know {', '.join(sorted(unknown))}; it knows {', '.join(sorted(_KEYS))}")
@@ -289,8 +289,9 @@ class _Seeding:
     # --- instances ---
 
     def instance(self, given: Mapping[str, Any]) -> Instance:
-        """An instance that runs (or is stopped) now, its volumes attached, each holding what its image did and one
-        mark.
+        """An instance that runs (or is stopped) now.
+
+        Each attached volume has the marks of its image and one mark of its own.
         """
         row = self._take(given, "instance", _INSTANCE_KEYS)
         name = str(row.get("name") or "web")
@@ -367,7 +368,7 @@ class _Seeding:
             backend.add_role_to_instance_profile(name, name)
 
     def _settle(self, instance: Instance, launched: float, tags: dict[str, str]) -> None:
-        """Put the launch behind it: it runs from now on, however long ago it was launched."""
+        """End the launch at once: the instance runs from now on, with any launch time."""
         power = instance.power[0]
         if power.state != "running":
             raise ValueError("seed: the image of this instance fails its launches")
@@ -411,7 +412,7 @@ class _Seeding:
         }
 
     def _auto_scaling(self, instance: Instance, given: Mapping[str, Any]) -> None:
-        """A member of a group of moto's, so that the calls of Auto Scaling find it there."""
+        """Make the instance a member of a group in moto, so that the calls of Auto Scaling find it there."""
         from moto.autoscaling.models import autoscaling_backends
 
         row = self._take(given, "auto_scaling", ("group", "lifecycle_state"))
@@ -460,7 +461,7 @@ class _Seeding:
         row = self._take(given, "snapshot", ("name", "volume", "age", "at", *_SNAPSHOT_KEYS))
         named = str(self.names.get(str(row.get("volume")), row.get("volume")))
         if named not in self.home.volumes and not row.get("size"):
-            self.home.volume(named)  # says what is wrong with it
+            self.home.volume(named)  # raises EC2's error for the volume
         made = self._time(row["at"] if row.get("at") is not None else float(row.get("age") or 0.0))
         (snapshot,) = self._snapshots(row, [(made, named)], self._plan(row))
         if row.get("name"):

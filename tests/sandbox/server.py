@@ -76,7 +76,7 @@ class Server(socketserver.ThreadingTCPServer):
         return "origin" not in call.headers and name in {*LOOPBACK, str(self.server_address[0])}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is nothing to report; a defect of the server is."""
+        """Report a defect of the server, and not a client that has gone."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -115,7 +115,7 @@ class Connection(socketserver.StreamRequestHandler):
         try:
             reply = self.server.engine.answer(call)
         except ConnectionLostError:
-            # A reset, not an orderly end: what a client sees when a network path dies.
+            # A reset, not an orderly end, as a client sees it when a network path dies.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return False
         self._send(reply, keep, head=call.method == "HEAD")

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""With whom snapshots are shared, and what keeps them from being public."""
+"""The sharing of snapshots, and the settings that forbid public ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 
 @action("ModifySnapshotAttribute")
 def modify_snapshot_attribute(request: Request) -> Shape:
-    """Share a snapshot with accounts or everybody, or no longer: add or remove, not both in one call."""
+    """Share a snapshot with accounts or everybody, or end that. One call adds or removes, but not both."""
     params = request.params
     changes = _changes(params)
     if sum(len(one) for items in changes.values() for one in items) > MOST_CHANGES:
@@ -97,7 +97,7 @@ def _refuse_sharing(request: Request, snapshot: Snapshot, added: Collection[str]
     if public and snapshot.product_codes:
         raise value_error(f"Snapshots with product codes cannot be made public: {snapshot.id}")
     if public and request.home.block_public_access != "unblocked":
-        # The code is not recorded; it is EC2's for what a setting of the account forbids.
+        # The code is not recorded. This is EC2's code for a call that a setting of the account forbids.
         raise Ec2Error("OperationNotPermitted", "Public sharing of snapshots is blocked for this account.")
     if snapshot.encrypted and snapshot.kms_key_id == key_arn(request, DEFAULT_KEY):
         raise Ec2Error("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
@@ -105,7 +105,10 @@ def _refuse_sharing(request: Request, snapshot: Snapshot, added: Collection[str]
 
 @action("DescribeSnapshotAttribute")
 def describe_snapshot_attribute(request: Request) -> Shape:
-    """With whom a snapshot is shared, or its product codes. Being blocked does not change what is said here."""
+    """The accounts that a snapshot is shared with, or its product codes.
+
+    A block of public access does not change this answer.
+    """
     params = request.params
     snapshot = own_snapshot(request, params["SnapshotId"])
     if params["Attribute"] == "productCodes":
@@ -141,7 +144,7 @@ def get_block_public_access(request: Request) -> Shape:
 
 @action("EnableSnapshotBlockPublicAccess")
 def enable_block_public_access(request: Request) -> Shape:
-    """Forbid new public sharing or, with block-all-sharing, hide what is public already, too."""
+    """Forbid new public sharing or, with block-all-sharing, also hide snapshots that are public already."""
     state = request.params["State"]
     if state not in BLOCKING_STATES:
         raise value_error(f"Value ({state}) for parameter state is invalid. Expected: {' or '.join(BLOCKING_STATES)}")
@@ -153,7 +156,7 @@ def enable_block_public_access(request: Request) -> Shape:
 
 @action("DisableSnapshotBlockPublicAccess")
 def disable_block_public_access(request: Request) -> Shape:
-    """Allow public sharing; what was hidden is public again."""
+    """Allow public sharing; hidden snapshots are public again."""
     request.dry_run_gate()
     request.home.block_public_access = "unblocked"
     return {"State": "unblocked"}

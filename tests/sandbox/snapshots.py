@@ -4,7 +4,7 @@
 """EBS snapshots: made from volumes and instances, copied, listed by the hundred thousand, deleted unless something
 holds them.
 
-What else can be done to them is in sharing.py, tiers.py, locks.py, fast_restore.py and recycle_bin.py.
+The other calls about snapshots are in sharing.py, tiers.py, locks.py, fast_restore.py and recycle_bin.py.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ declare_option("copies_per_region", 20)
 
 @action("CreateSnapshot")
 def create_snapshot(request: Request) -> Shape:
-    """A snapshot of what the volume holds now. There is no client token: two identical calls make two."""
+    """A snapshot of the volume's present content. There is no client token: two identical calls make two snapshots."""
     params, home = request.params, request.home
     volume = home.volume(params["VolumeId"])
     if not request.visible(volume):
@@ -111,7 +111,7 @@ def take(
     tags: Tags,
     end: Mapping[str, Any] | None = None,
 ) -> Snapshot:
-    """A snapshot of what ``volume`` holds at ``moment``, pending from then on. ``end``: how it shall fail."""
+    """A snapshot of the content of ``volume`` at ``moment``, pending from then on. ``end``: how it shall fail."""
     home = request.home
     volume.settle(moment)
     completes = home.moment("snapshot_pending", moment)
@@ -168,7 +168,7 @@ def create_snapshots(request: Request) -> Shape:
     for position, volume in enumerate(volumes):
         merged = {**(_user_tags(volume.tags) if copied else {}), **tags}
         home.last_snapshot_of[volume.id] = now
-        # A set fails by one of its members: the first.
+        # If a set fails, its first member fails.
         snapshot = take(request, volume, now, description, merged, end if position == 0 else None)
         row = snapshot_row(snapshot, now)
         rows.append(
@@ -212,8 +212,9 @@ def _chosen(request: Request, instance: Instance, specification: Mapping[str, An
 
 @action("CopySnapshot")
 def copy_snapshot(request: Request) -> Shape:
-    """A copy, called in the account and region where it shall be. Whether the source can be read shows later, in the
-    copy's state; a key that the copy cannot have is refused at once.
+    """A copy, called in the account and region where it shall be.
+
+    If the source cannot be read, the copy's state shows it later. A key that the copy cannot have is refused at once.
     """
     params, home, now = request.params, request.home, request.now
     source_id, source_region = params.get("SourceSnapshotId") or "", params.get("SourceRegion")
@@ -294,9 +295,9 @@ def copied_snapshot(
     key: str | None,
     end: Mapping[str, Any] | None,
 ) -> Snapshot:
-    """A copy of a source in the request's region; of a source that cannot be read, one that fails.
+    """A copy of a source in the request's region. It fails if the source cannot be read.
 
-    It begins when the copies of the same lineage that are under way are over. It is incremental while the latest copy
+    It begins after the unfinished copies of the same lineage. It is incremental while the latest copy
     of the lineage exists here, and all of them have its key.
     """
     home, now = request.home, request.now
@@ -336,7 +337,7 @@ def _unreadable(source: Snapshot | None, now: datetime) -> str:
         return SOURCE_NOT_FOUND
     if source.state(now) != "completed":
         return "Source snapshot is not complete"
-    # It cannot be copied; how EC2 says so is not recorded, but whatever is wrong with a source shows in the copy.
+    # The source cannot be copied. EC2's answer is not recorded, but all other faults of a source show in the copy.
     return "Source snapshot is archived" if source.tier(now) == "archive" else ""
 
 
@@ -406,8 +407,9 @@ def snapshot_row(snapshot: Snapshot, now: datetime, account: str | None = None) 
 
 
 def own_snapshot(request: Request, snapshot_id: str) -> Snapshot:
-    """The account's snapshot with this id. Raises InvalidParameterValue or InvalidSnapshot.NotFound, as long as it is
-    not shown too.
+    """The account's snapshot with this id.
+
+    Raises InvalidParameterValue, or InvalidSnapshot.NotFound, also while reads do not show the snapshot yet.
     """
     found = request.home.snapshot(snapshot_id)
     if not request.visible(found):
@@ -471,8 +473,9 @@ def describe_snapshots(request: Request) -> Shape:
 
 
 def _restorable_by(request: Request, users: set[str]) -> Test:
-    """RestorableByUserIds: "self" is what the caller owns or was given, an account's id what the caller gave it, "all"
-    what is public.
+    """RestorableByUserIds: "self", an account's id, or "all".
+
+    "self": snapshots that the caller owns or was given. An id: those that the caller gave this account. "all": public.
     """
     own, now = request.account, request.now
     everybody, myself = "all" in users, bool(users & {"self", own})
@@ -520,7 +523,7 @@ def page_of(
 
 @action("DeleteSnapshot")
 def delete_snapshot(request: Request) -> Shape:
-    """Delete a snapshot that nothing holds; DryRun does not look. A pending one goes when it completes.
+    """Delete a snapshot that nothing holds; DryRun does not look. A pending snapshot disappears when it completes.
 
     One that is archived, restored, shared, public or enabled for fast restore can be deleted like any other.
     """

@@ -24,7 +24,7 @@ LONGEST_KEY = 127
 LONGEST_VALUE = 256
 MOST_RESOURCES = 1000
 
-#: By the prefix of an id: the code for an id that nothing has, what EC2 calls the thing, and its type in DescribeTags.
+#: By the prefix of an id: the code for an unknown id, EC2's word for the resource, and its type in DescribeTags.
 _KINDS = {
     "vol": ("InvalidVolume.NotFound", "volume", "volume"),
     "snap": ("InvalidSnapshot.NotFound", "snapshot", "snapshot"),
@@ -132,7 +132,7 @@ def _found(request: Request, resource_id: str) -> Any:
 
 @dataclass
 class _Split:
-    """The ids of a call: the sandbox's own resources, and what is moto's."""
+    """The ids of a call: the sandbox's own resources, and those of moto."""
 
     own: list[Any]
     others: list[str]

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The archive: snapshots moved to the cheaper tier, and restored from it for good or for some days.
 
-The rules are those of EC2's user guide ("Archive Amazon EBS snapshots"): only one's own completed snapshots that no
-image uses (unless it is disabled); the move cannot be cancelled; until it is completed the snapshot can be used, then
-not before it is restored; sharing and fast restore end with it. The codes of the refusals are not recorded: they are
-EC2's for a wrong state and for a limit.
+The rules are those of EC2's user guide ("Archive Amazon EBS snapshots"). Only the account's own completed snapshots can
+be archived, and none that an enabled image uses. The move cannot be cancelled. The snapshot can be used until the move
+is completed, and again after a restore. Sharing and fast restore end with the move. The codes of the refusals are not
+recorded: they are EC2's for a wrong state and for a limit.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _refuse_archival(request: Request, snapshot: Snapshot) -> None:
 
 
 def _in_archive(snapshot: Snapshot, now: datetime) -> bool:
-    """Whether it takes a place in the archive: it is there, also while restored for some days, or being moved."""
+    """Whether the snapshot counts against the quota of the archive: there, restored for some days, or on its way."""
     if now < snapshot.tierings[-1].done:
         return True
     return snapshot.tier(now) == "archive" or snapshot.restored_until(now) is not None
@@ -114,8 +114,9 @@ def _refuse_too_many(request: Request, limit: str, kinds: tuple[str, ...]) -> No
 
 @action("RestoreSnapshotTier")
 def restore_snapshot_tier(request: Request) -> Shape:
-    """Begin to restore an archived snapshot for good or for some days (1 unless said); or, of one that is restored for
-    some days, change these, counted from now, or make it permanent.
+    """Begin to restore an archived snapshot, for good or for some days (1 by default).
+
+    For a snapshot that is restored for some days, change these, counted from now, or make the restore permanent.
     """
     params, home, now = request.params, request.home, request.now
     snapshot = own_snapshot(request, params["SnapshotId"])
@@ -154,10 +155,10 @@ def restore_snapshot_tier(request: Request) -> Shape:
 
 @action("DescribeSnapshotTierStatus")
 def describe_snapshot_tier_status(request: Request) -> Shape:
-    """Where the account's snapshots are, and what was done last to move them.
+    """The tiers of the account's snapshots, and the last move of each.
 
-    Whether EC2 lists those that were never moved is not sure: they are listed here, unless the option ``tier_status``
-    is "moved". Who depends on neither is right in both cases.
+    It is unknown whether EC2 lists snapshots that were never moved. The sandbox lists them, unless the option
+    ``tier_status`` is "moved". Code that depends on neither works in both cases.
     """
     now = request.now
     fields: dict[str, Callable[[Snapshot], Any]] = {

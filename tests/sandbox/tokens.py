@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Client tokens: the same request twice makes one thing.
+"""Client tokens: the same request twice makes one resource.
 
 As recorded of EC2 (CreateVolume): an exact replay answers the same id in its current state; a changed parameter is
 IdempotentParameterMismatch, and a default that is spelled out counts as changed; so is a replay after the thing was
@@ -35,7 +35,7 @@ def with_token(
     make: makes it and returns (id, answer). again: the answer that shows the id in its current state, or None when it
     has been deleted; what it raises is the answer too. same: the parameters as they are compared, where two spellings
     of one are the same.
-    A request without a token always makes. A make that raises leaves the token unused.
+    A request without a token always makes a resource. A make that raises leaves the token unused.
 
     Raises Ec2Error InvalidParameterValue for a token longer than `longest` or not ASCII, and
     IdempotentParameterMismatch.

@@ -78,10 +78,10 @@ def checked_size(volume_type: str, size: int) -> None:
 
 
 def performance(volume_type: str, size: int, iops: int | None, throughput: int | None) -> tuple[int | None, int | None]:
-    """IOPS and throughput (MiB/s) that a volume gets from what was asked.
+    """The IOPS and throughput (MiB/s) of a volume with the requested values.
 
     gp3 is normalised in silence (500 becomes 3,000, 0 MiB/s becomes 125), gp2 shows its baseline, the magnetic types
-    show none. Raises InvalidParameterCombination or InvalidParameterValue for what the type does not take.
+    show none. Raises InvalidParameterCombination or InvalidParameterValue for values that the type does not take.
     """
     for name, value in (("iops", iops), ("throughput", throughput)):
         if value is not None and value < 0:
@@ -162,8 +162,8 @@ def encryption(
 ) -> Encryption:
     """The result of Encrypted, KmsKeyId, the source's own state and the account's default.
 
-    What is made from one's own keeps its key; what is made from another account's snapshot gets one's default key. The
-    key of an encrypted source must be usable, too, since EBS decrypts what it holds.
+    A volume or copy from the account's own snapshot keeps its key. One from another account's snapshot gets the default
+    key. The key of an encrypted source must be usable, too, since EBS decrypts its content.
 
     Raises InvalidParameterCombination for a key without encryption, and for Encrypted=false on an encrypted source.
     """
@@ -489,8 +489,9 @@ MOST_MULTI_ATTACHMENTS = 16
 
 
 def checked_device(name: str, virtualization: str = "") -> str:
-    """Raises InvalidParameterValue for a device name that EC2 does not accept on instances of a virtualization type;
-    on any, where none is named.
+    """Raises InvalidParameterValue for a device name that EC2 does not accept for the virtualization type.
+
+    Without a type, the name may fit any of them.
     """
     patterns = [_DEVICES[virtualization]] if virtualization in _DEVICES else list(_DEVICES.values())
     if not any(pattern.fullmatch(name) for pattern in patterns):
@@ -705,7 +706,7 @@ def _target(volume: Volume, params: Mapping[str, Any], now: datetime) -> Shape:
     limits = VOLUME_TYPES[volume_type]
     iops, throughput = params.get("Iops"), params.get("Throughput")
     if (volume.type, volume_type, iops, throughput) == ("gp2", "gp3", None, None):
-        # EBS provisions what the gp2 volume had, or gp3's baseline, whichever is higher.
+        # EBS provisions the performance of the gp2 volume, or gp3's baseline if that is higher.
         iops = max(GP3_IOPS, volume.iops or 0)
         throughput = GP2_THROUGHPUT if volume.size > GP2_SMALL else GP3_THROUGHPUT
     if iops is None and limits.iops is not None:
@@ -802,7 +803,7 @@ def _modification_fields() -> dict[str, Any]:
 
 @action("DescribeVolumesModifications")
 def describe_volumes_modifications(request: Request) -> Shape:
-    """The latest modification of each volume that ever had one; asked for one that had none: NotFound."""
+    """The latest modification of each volume that ever had one. Raises NotFound for a named volume without one."""
     home, now = request.home, request.now
     wanted = request.params.get("VolumeIds")
     if wanted:

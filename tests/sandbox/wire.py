@@ -4,7 +4,7 @@
 """The EC2 query protocol in both directions, driven by botocore's service model.
 
 `parse` turns the body of a request into the parameters that a boto3 caller gave; `render` turns a boto3-shaped result
-into EC2's XML. Nothing here knows an operation by name: what the model has, the sandbox can speak.
+into EC2's XML. Nothing here knows an operation by name, so the sandbox reads and writes every operation of the model.
 Readers and writers are built once per shape and kept, because DescribeSnapshots has to render 100,000 rows.
 """
 
@@ -192,7 +192,7 @@ def _list_reader(shape: ListShape) -> Reader:
         if node == "":
             return []
         if not isinstance(node, dict):
-            # `VolumeId=vol-1` for a list of one is what EC2 accepts from old clients too.
+            # EC2 also accepts `VolumeId=vol-1` for a list of one, from old clients.
             return [_reader(item)(node, path)]
         try:
             ordered = sorted((int(position), value) for position, value in node.items())
@@ -274,7 +274,8 @@ _SCALARS: dict[str, Reader] = {
 
 Writer = Callable[[Any, list[str]], None]
 
-# Also what XML 1.0 does not allow at all; EC2 cannot send it, and one such tag must not spoil a whole page.
+# This includes characters that XML 1.0 does not allow at all. EC2 cannot send them, and one such tag must not spoil a
+# whole page.
 _UNSAFE = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"}
 

@@ -108,7 +108,7 @@ def stamp(moment: datetime) -> str:
 
 @dataclass(slots=True)
 class Mark:
-    """One write: when it was made, what was written ("tick", or a test's own text), by whom (an instance id, or "")."""
+    """One write: its time, its text ("tick", or a test's own), and its writer (an instance id, or "")."""
 
     time: datetime
     text: str
@@ -158,7 +158,7 @@ class Attachment:
         return self.asked <= now and (self.detached is None or now < self.detached)
 
     def end(self, asked: datetime, done: datetime) -> None:
-        """Detach: asked for at one moment, done at another."""
+        """Detach the volume: requested at one moment, done at another."""
         self.detach_asked, self.detached, self.mounted_until = asked, done, None
 
     def end_mounted(self, asked: datetime, unmounted: datetime, done: datetime) -> None:
@@ -169,7 +169,7 @@ class Attachment:
 
 @dataclass(slots=True)
 class Modification:
-    """One ModifyVolume: what was asked of a volume, and when each of its states ends."""
+    """One ModifyVolume: the requested values, and the end of each of its states."""
 
     started: datetime
     modified: datetime
@@ -190,7 +190,10 @@ class Modification:
 
 @dataclass(slots=True)
 class Volume:
-    """An EBS volume. ``attachments`` are all it ever had: also the record of who could write to it, and when."""
+    """An EBS volume.
+
+    ``attachments`` are all that the volume ever had: also the record of its writers and their times.
+    """
 
     kind: ClassVar[str] = "volume"
 
@@ -237,7 +240,7 @@ class Volume:
         return "in-use" if any(one.shown(now) for one in self.attachments) else "available"
 
     def settle(self, now: datetime) -> None:
-        """Take on what finished modifications made of it."""
+        """Take over the values of finished modifications."""
         for one in self.modifications:
             if not one.applied and not one.failure and now >= one.modified:
                 one.applied = True
@@ -273,7 +276,7 @@ class Tiering:
         return f"{self.kind}-failed" if self.failure else f"{self.kind}-completed"
 
     def succeeded(self, now: datetime) -> bool:
-        """Whether it is over, and did what it was to do."""
+        """Whether it is over and successful."""
         return now >= self.done and not self.failure
 
     def progress(self, now: datetime) -> int:
@@ -286,7 +289,7 @@ class Tiering:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock on a snapshot. ``started`` is where its ``days`` count from: of a pending snapshot, its completion."""
+    """A lock on a snapshot. The ``days`` count from ``started``, which for a pending snapshot is its completion."""
 
     mode: str
     created: datetime
@@ -309,9 +312,9 @@ class Lock:
 class Snapshot:
     """A snapshot: the content of a volume at the moment of its start.
 
-    Of a copy: ``source_id`` is what it was copied from, ``lineage`` the volume in which that began, ``incremental``
-    whether it could lean on an earlier copy (EC2 tells it by an event only; inspect shows it).
-    ``shared_until`` is set once an archival is under way, which ends all sharing when it is completed.
+    Of a copy: ``source_id`` is its source, ``lineage`` the volume of the first snapshot in the chain of copies,
+    ``incremental`` whether it has only the changes since an earlier copy (EC2 tells this only in an event; inspect
+    shows it). ``shared_until`` is set once an archival is under way, which ends all sharing when it is completed.
     ``foreign_tags`` are the tags that other accounts have given it, by account: each sees its own only.
     """
 
@@ -419,7 +422,7 @@ class FastRestore:
         return "optimizing" if now < self.enabled else "enabled"
 
     def end(self, asked: datetime, done: datetime, reason: str) -> None:
-        """Disable it, at a moment that may be to come; what ends earlier than that keeps its end."""
+        """Disable it at a moment, perhaps in the future. An earlier end stays."""
         if self.disabling is None or asked < self.disabling:
             self.disabling, self.disabled, self.reason = asked, done, reason
 
@@ -504,7 +507,7 @@ class Image:
 class UsageReport:
     """The uses of an image by other accounts when the report was made: (account, type of resource, how many).
 
-    ``types`` and ``accounts``: what the report was asked for, no accounts being all.
+    ``types`` and ``accounts``: the scope of the request. No accounts stand for all.
     """
 
     id: str
@@ -524,9 +527,7 @@ class UsageReport:
 
 @dataclass(slots=True)
 class Power:
-    """One change of an instance's power: what it shall become, since when, when it is that, what it is called
-    meanwhile.
-    """
+    """One change of an instance's power: the wanted state, the times of its request and its end, the state between."""
 
     state: str
     asked: datetime
@@ -577,7 +578,7 @@ class Instance:
         return next((image for moment, image in reversed(self.replaced_images) if moment <= now), self.image_id)
 
     def latest(self, now: datetime) -> Power:
-        """The change of power that counts at ``now``: a read of the past does not know what was asked after it."""
+        """The change of power that counts at ``now``: a read of the past does not know later requests."""
         return next((one for one in reversed(self.power) if one.asked <= now), self.power[0])
 
     def state(self, now: datetime) -> str:
@@ -600,7 +601,7 @@ class Instance:
     def running(self) -> Iterator[tuple[datetime, datetime | None]]:
         """The spans in which it ran, reboots left out; the last one is open (None) while it runs.
 
-        It still runs while it is ``stopping``: what it writes then is written. So a snapshot taken before ``stopped``
+        It still runs while it is ``stopping``, and still writes. So a snapshot taken before ``stopped``
         can lose writes, as on EC2.
         """
         for index, power in enumerate(self.power):
@@ -694,7 +695,7 @@ class Region:
 
     @property
     def snapshots(self) -> dict[str, Snapshot]:
-        """The account's snapshots that are there now: one that was deleted while pending goes when it completes."""
+        """The account's existing snapshots: one that was deleted while pending disappears when it completes."""
         if self._doomed:
             now = self.world.clock.now()
             for one in [one for one in self._doomed.values() if now >= one.completes]:
@@ -744,13 +745,13 @@ class Region:
     # --- fast restore ---
 
     def end_fast_restores(self, snapshot_id: str, moment: datetime) -> None:
-        """Disable fast restore of a snapshot, as EC2 does by itself when it can be used no more."""
+        """Disable fast restore of a snapshot, as EC2 does when the snapshot can no longer be used."""
         for one in self.fast_restores.values():
             if one.snapshot_id == snapshot_id:
                 one.end(moment, self.moment("fast_restore_disabling", moment), LIFECYCLE_TRANSITION)
 
     def end_unshared_fast_restores(self, moment: datetime) -> None:
-        """Disable what other accounts enabled on snapshots of this one that they may no longer use."""
+        """Disable the fast restores of other accounts on snapshots that they may no longer use."""
         for other in self.world.regions():
             if other.name == self.name and other.account != self.account:
                 for snapshot_id in {one.snapshot_id for one in other.fast_restores.values()}:
@@ -759,7 +760,7 @@ class Region:
                         other.end_fast_restores(snapshot_id, moment)
 
     def settle_fast_restores(self, now: datetime) -> None:
-        """Disable what has been archived since, also by the end of a temporary restore; forget what ended long ago."""
+        """Disable fast restore of archived snapshots, also by the end of a temporary restore; forget old ends."""
         if not self.fast_restores:
             return
         for other in self.world.regions():
@@ -778,7 +779,7 @@ class Region:
     # --- the Recycle Bin ---
 
     def throw_away(self, resource: Snapshot | Image, tags: Tags, moment: datetime) -> None:
-        """Keep what was deleted in the Recycle Bin, for the longest time that a retention rule says."""
+        """Keep a deleted resource in the Recycle Bin, for the longest time of a matching retention rule."""
         days = [
             float(rule["days"])
             for rule in self.world.config.option("recycle_bin")
@@ -789,7 +790,7 @@ class Region:
 
     def binned(self, now: datetime) -> dict[str, Binned]:
         """The resources in the Recycle Bin now."""
-        _present = self.snapshots  # what was deleted while pending enters when it completes
+        _present = self.snapshots  # a resource that was deleted while pending enters when it completes
         self.bin = {key: one for key, one in self.bin.items() if now < one.exits}
         return self.bin
 
@@ -821,7 +822,7 @@ class Region:
         yield from (one for one in self.instances.values() if one.exists(now))
 
     def volume(self, volume_id: str) -> Volume:
-        """The volume with this id. Raises InvalidParameterValue for what is no id, InvalidVolume.NotFound."""
+        """The volume with this id. Raises InvalidParameterValue for a malformed id, and InvalidVolume.NotFound."""
         if not is_id("vol", volume_id):
             raise not_an_id(volume_id, "volumeId", "vol-...")
         found = self.volumes.get(volume_id)

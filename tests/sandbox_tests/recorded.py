@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Answers of real AWS to real requests: facts in our own words, each with its source.
 
-A row is one request and what is known of its answer. Words in braces are resources of `SCENERY`, or ids that earlier
-calls of the row gave; "caller" is the account whose call it is. Add a row for every answer of EC2 that surprises.
+A row has one request and the known part of its answer. Words in braces are resources of `SCENERY`, or ids that earlier
+calls of the row gave; "caller" is the account that makes the call. Add a row for every answer of EC2 that surprises.
 """
 
 from __future__ import annotations

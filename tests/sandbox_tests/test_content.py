@@ -52,7 +52,7 @@ def seconds_of(start: float, end: float | None, until: float, jumps: list[tuple[
         (0, None, 302, [(1, 101), (101, 201), (201, 301)], [0, 1, 101, 201, 301, 302]),
     ],
 )
-def test_ticks_of_a_span(
+def test_span_has_its_ticks(
     start: float, end: float | None, until: float, jumps: list[tuple[float, float]], expected: list[float]
 ) -> None:
     """One mark at the start, one per tick, one at the end; a jump of the clock is one mark."""
@@ -66,7 +66,7 @@ def test_a_stopped_instance_writes_no_more_and_a_started_one_again(world: World,
     ec2.stop_instances(InstanceIds=[ids["web"]])
     world.clock.move(LONG)
     for volume in ("web/root", "web/data1"):
-        # It writes while it is stopping, and a last time when it is stopped.
+        # The instance writes while it is stopping, and a last time when it is stopped.
         assert texts(sandbox.marks(ids[volume])["marks"])[-1] == "stop"
     before = sandbox.marks(ids["web/root"])["marks"]
     world.clock.move(LONG)

@@ -116,7 +116,7 @@ def test_sandbox_ends_with_its_parent() -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody waits for any more counts as ended."""
+    """Return whether the process runs. A zombie counts as ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -183,7 +183,7 @@ def test_unknown_control_call_is_refused(sandbox: Sandbox) -> None:
         sandbox.inspect("vol-00000000000000000")
 
 
-def test_the_clock_can_be_moved_and_only_forward(sandbox: Sandbox) -> None:
+def test_clock_moves_only_forward(sandbox: Sandbox) -> None:
     before = sandbox.now()
     after = sandbox.move_clock(3600)
     assert timedelta(hours=1) <= after - before < timedelta(hours=1, minutes=1)
@@ -228,7 +228,7 @@ def test_the_clock_runs_at_its_speed_and_never_backwards(sandbox: Sandbox) -> No
         {"options": {"recycle_bin": [{"days": 1, "colour": "red"}]}},
     ],
 )
-def test_invalid_settings_are_refused_whole(sandbox: Sandbox, settings: dict[str, Any]) -> None:
+def test_one_invalid_setting_refuses_all(sandbox: Sandbox, settings: dict[str, Any]) -> None:
     before = sandbox.configure()
     with pytest.raises(SandboxError):
         sandbox.configure(**{"options": {"copies_per_region": 1}, **settings})
@@ -256,7 +256,7 @@ def test_inspection_shows_all_resources(sandbox: Sandbox, world: World) -> None:
     assert (region["account"], region["region"], region["counts"]["volumes"]) == (ACCOUNT, "us-east-1", 1)
 
 
-def test_marks_of_a_tests_own(sandbox: Sandbox, world: World) -> None:
+def test_client_adds_its_own_marks(sandbox: Sandbox, world: World) -> None:
     now = world.clock.now()
     volume = Volume(id="vol-0aaaaaaaaaaaaaaaa", created=now, ready=now, zone="us-east-1a", size=8, type="gp3")
     world.region(ACCOUNT, "us-east-1").volumes[volume.id] = volume

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may use the control plane: programs on this machine, and no web page."""
+"""Only programs on this machine may use the control plane, and no web page."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way of a call: who calls, what may be called, DryRun, client tokens, moto beside it, the log, and HTTP itself."""
+"""The way of a call through the sandbox: caller, known actions, DryRun, client tokens, moto, the log, HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sandbox.client import Sandbox
 
-#: An EC2 action that nothing else in the sandbox handles: the tests' own handler stands for any.
+#: An EC2 action without another handler in the sandbox, for the handlers of the tests.
 NAME = "CreatePlacementGroup"
 
 
@@ -39,7 +39,7 @@ def refusal(call: Callable[[], Any]) -> tuple[str, str, int]:
 
 @pytest.fixture
 def handle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Request]]:
-    """Register a handler for NAME; the list holds the requests whose effect it had."""
+    """Register a handler for NAME, and return the list of the requests that took effect."""
 
     def register(handler: Callable[[Request], dict[str, Any] | None] | None = None, gate: bool | None = None) -> Any:
         seen: list[Request] = []
@@ -55,7 +55,7 @@ def handle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Request]]:
     return register
 
 
-def test_the_account_is_the_access_key_when_that_is_twelve_digits(sandbox: Sandbox, handle: Any) -> None:
+def test_access_key_of_twelve_digits_is_the_account(sandbox: Sandbox, handle: Any) -> None:
     seen = handle()
     sandbox.client("ec2", "eu-west-3", account="111122223333").create_placement_group(GroupName="g")
     sandbox.client("ec2", "us-east-2").create_placement_group(GroupName="h")
@@ -83,7 +83,7 @@ def test_an_assumed_role_acts_in_its_own_account(sandbox: Sandbox, handle: Any) 
     assert [one.account for one in seen] == ["444455556666"]
 
 
-def test_a_call_without_or_with_rejected_credentials_is_refused(sandbox: Sandbox, handle: Any) -> None:
+def test_call_with_missing_or_rejected_credentials_is_refused(sandbox: Sandbox, handle: Any) -> None:
     seen = handle()
     sandbox.configure(rejected_keys=["testing"])
     assert refusal(lambda: sandbox.client().create_placement_group(GroupName="g")) == (
@@ -151,7 +151,7 @@ def test_moto_answers_with_the_sandbox_time(sandbox: Sandbox, world: World) -> N
     assert abs(key["CreateTime"] - world.clock.now()) < timedelta(minutes=1)
 
 
-def test_dry_run_of_a_handler_without_a_gate_never_reaches_it(sandbox: Sandbox, handle: Any) -> None:
+def test_dry_run_never_reaches_a_handler_without_a_gate(sandbox: Sandbox, handle: Any) -> None:
     seen = handle()
     code, message, status = refusal(lambda: sandbox.client().create_placement_group(GroupName="g", DryRun=True))
     assert (code, status) == ("DryRunOperation", 412)
@@ -328,7 +328,7 @@ def makes(handle: Any) -> dict[str, Any]:
     return kept
 
 
-def test_a_token_makes_one_thing_and_a_replay_shows_its_present_state(sandbox: Sandbox, makes: Any) -> None:
+def test_token_makes_one_resource_and_a_replay_shows_its_present_state(sandbox: Sandbox, makes: Any) -> None:
     def make(name: str, region: str = "us-east-1", **more: Any) -> Any:
         return sandbox.client("ec2", region).create_placement_group(GroupName=name, **more)["PlacementGroup"]
 
@@ -339,7 +339,7 @@ def test_a_token_makes_one_thing_and_a_replay_shows_its_present_state(sandbox: S
     assert make("g/token", region="us-west-2")["GroupId"] != first["GroupId"]
     assert make("g/")["GroupId"] != make("g/")["GroupId"]
     assert refusal(lambda: make("h/token"))[0] == "IdempotentParameterMismatch"
-    # A default that is spelled out is a change.
+    # An explicit default counts as another parameter.
     assert refusal(lambda: make("g/token", PartitionCount=1))[0] == "IdempotentParameterMismatch"
     del makes["alive"][first["GroupId"]]
     code, message, _rest = refusal(lambda: make("g/token"))
@@ -375,7 +375,7 @@ def test_new_resource_is_not_visible_for_a_while(world: World) -> None:
     assert seen("volume")
 
 
-def test_a_reset_leaves_nothing_and_the_same_seed_gives_the_same_ids(sandbox: Sandbox, world: World) -> None:
+def test_reset_removes_everything_and_the_same_seed_gives_the_same_ids(sandbox: Sandbox, world: World) -> None:
     def fill() -> tuple[str, str]:
         vpc = sandbox.client().create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
         world.region("123456789012", "us-east-1")

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts and launches that EC2 accepts and takes back: a key that cannot be used, or a fault on EC2's side."""
+"""Starts and launches that EC2 accepts and reverts: a key that cannot be used, or a fault on EC2's side."""
 
 from __future__ import annotations
 

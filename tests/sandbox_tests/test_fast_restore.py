@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fast snapshot restore: its states, what is answered for each pair of snapshot and zone, and what ends it."""
+"""Fast snapshot restore: its states, the answers for each pair of snapshot and zone, and its ends."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_archived_snapshot_loses_fast_restore(world: World, sandbox: Sandbox, ma
 
 
 def test_shared_snapshot_can_be_enabled_by_its_user(world: World, sandbox: Sandbox, made: str) -> None:
-    """Who enables it has it; the owner ends it by unsharing or deleting."""
+    """The account that enables fast restore has it. The owner ends it by unsharing or deleting."""
     ec2, other = sandbox.client(), sandbox.client(account=OTHER)
     arguments: dict[str, Any] = {"SourceSnapshotIds": [made], "AvailabilityZones": ZONES[:1]}
     assert other.enable_fast_snapshot_restores(**arguments)["Successful"] == []

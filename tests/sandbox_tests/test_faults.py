@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults on demand and EC2's token buckets, seen by a client: what it gets, and whether the effect took place."""
+"""Faults on demand and EC2's token buckets, as a client sees them: its answer, and whether the effect took place."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def test_log_distinguishes_a_lost_answer_from_a_lost_call(sandbox: Sandbox) -> N
     ]
 
 
-def test_a_clients_retry_after_a_lost_answer_does_the_work_twice(sandbox: Sandbox, effects: list[str]) -> None:
-    """The reason for the rule that creates without a token are never retried by botocore."""
+def test_retry_of_a_client_after_a_lost_answer_does_the_work_twice(sandbox: Sandbox, effects: list[str]) -> None:
+    """This is why botocore never repeats a create without a client token."""
     with sandbox.fault(NAME, kind="close", when="after", occurrence=1):
         assert create(sandbox, "a", retries=3) == "ok"
     assert effects == ["a", "a"]
@@ -122,7 +122,7 @@ def test_a_removed_fault_is_gone(sandbox: Sandbox) -> None:
         {"colour": "red"},
     ],
 )
-def test_a_fault_that_means_nothing_is_refused(sandbox: Sandbox, fields: dict[str, Any]) -> None:
+def test_fault_without_a_meaning_is_refused(sandbox: Sandbox, fields: dict[str, Any]) -> None:
     with pytest.raises(SandboxError, match="faults/add"):
         sandbox.add_fault(NAME, **fields)
     assert sandbox.faults()["rules"] == []
@@ -136,7 +136,7 @@ def test_parameters_are_matched_by_path() -> None:
         assert not Rule(match={path: value}).takes("A", "r", params)
 
 
-def test_a_failed_end_is_handed_to_the_handler_and_the_call_succeeds(
+def test_failed_end_reaches_the_handler_and_the_call_succeeds(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends: list[Any] = []
@@ -200,7 +200,7 @@ def test_a_paused_call_waits_until_it_is_released(
     assert (paused["action"], paused["when"], paused["rule"]) == (NAME, when, fault_id)
     assert effects == meanwhile
     assert "answer" not in call
-    # Others are not held up: no lock is kept meanwhile.
+    # The pause holds no lock, so other calls go on.
     assert create(sandbox, "b") == "ok"
     assert sandbox.state()["paused"] == [paused]
     assert sandbox.release(paused["id"]) == 1
@@ -278,7 +278,7 @@ def test_buckets_have_ec2s_published_sizes() -> None:
 
 
 def drawn(buckets: Buckets, world: World, action: str, now: datetime, region: str = "r", **params: Any) -> int:
-    """How many calls in a row are let through at one moment."""
+    """The number of calls in a row that are let through at one moment."""
     from sandbox.errors import Ec2Error
 
     request = Request(action, params, "1" * 12, region, now, world)
@@ -319,7 +319,7 @@ def test_buckets_are_off_until_they_are_switched_on(sandbox: Sandbox, world: Wor
     for _turn in range(60):
         ec2.create_placement_group(GroupName="a")
     sandbox.configure(buckets=True)
-    sandbox.set_speed(0.001)  # nothing is filled up while the calls are made
+    sandbox.set_speed(0.001)  # no bucket refills while the calls are made
     answers = [create_with(ec2, "b") for _turn in range(52)]
     assert answers == ["ok"] * 50 + ["RequestLimitExceeded 503"] * 2
     world.clock.move(1)
@@ -328,7 +328,7 @@ def test_buckets_are_off_until_they_are_switched_on(sandbox: Sandbox, world: Wor
 
 
 def create_with(ec2: Any, name: str) -> str:
-    """As create, with a client that is there."""
+    """Return the outcome as `create` does, with a given client."""
     try:
         ec2.create_placement_group(GroupName=name)
     except ClientError as error:

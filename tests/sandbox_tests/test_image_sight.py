@@ -43,7 +43,7 @@ def test_tags_are_shown_and_matched_only_to_the_owner(sandbox: Sandbox, public: 
     assert row["Tags"] == [{"Key": "a", "Value": "b"}]
 
 
-def test_a_deprecated_image_of_others_is_hidden_from_filters_but_not_from_ids(world: World, sandbox: Sandbox) -> None:
+def test_foreign_deprecated_image_is_found_only_by_id(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     rows = [{"name": "old", "public": True, "deprecated": 60}, {"name": "new", "public": True}]
     ids = sandbox.seed({"account": VENDOR, "images": rows})

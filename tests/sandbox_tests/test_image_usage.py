@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who uses an image, against the user guide: references of the account, usage reports about others."""
+"""The users of an image, against the user guide: references of the account, usage reports about others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""AMIs against what is known of EC2: registered, made from instances, copied, disabled, deregistered, referred to."""
+"""AMIs against the known facts of EC2: registered, made from instances, copied, disabled, deregistered, referred to."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def root(world: World, sandbox: Sandbox) -> str:
 # --- RegisterImage ----------------------------------------------------------------------------------------------------
 
 
-def test_register_keeps_everything_that_it_is_given(sandbox: Sandbox, root: str) -> None:
+def test_registered_image_keeps_all_given_facts(sandbox: Sandbox, root: str) -> None:
     ec2 = sandbox.client()
     image = ec2.register_image(
         Name="web/1",
@@ -235,7 +235,7 @@ def test_billing_facts_are_carried_to_images(world: World, sandbox: Sandbox) -> 
 # --- CreateImage ------------------------------------------------------------------------------------------------------
 
 
-def test_create_image_shows_its_snapshots_later_and_is_available_when_they_are(world: World, sandbox: Sandbox) -> None:
+def test_create_image_is_available_once_its_snapshots_are(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"instance": {"name": "web", "state": "stopped", "data_volumes": 1}})
     ec2 = sandbox.client()
@@ -274,7 +274,10 @@ def test_create_image_shows_its_snapshots_later_and_is_available_when_they_are(w
 
 
 def test_create_image_and_its_block_devices(world: World, sandbox: Sandbox) -> None:
-    """A device may be larger or of another type than its volume; NoDevice removes, also what is not there."""
+    """A device may be larger than its volume, or of another type.
+
+    NoDevice removes a device, and a missing one is no error.
+    """
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web", "state": "stopped", "data_volumes": 2}})
     ec2 = sandbox.client()
@@ -310,9 +313,7 @@ def test_create_image_and_its_block_devices(world: World, sandbox: Sandbox) -> N
         )
 
 
-def test_create_image_of_an_instance_in_motion_is_refused_and_a_failed_snapshot_fails_it(
-    world: World, sandbox: Sandbox
-) -> None:
+def test_create_image_fails_with_a_changing_instance_or_a_failed_snapshot(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"instance": {"name": "web"}})
     ec2 = sandbox.client()
@@ -330,7 +331,7 @@ def test_create_image_of_an_instance_in_motion_is_refused_and_a_failed_snapshot_
 # --- CopyImage --------------------------------------------------------------------------------------------------------
 
 
-def test_copy_image_to_another_region(world: World, sandbox: Sandbox) -> None:
+def test_image_is_copied_to_another_region(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "base", "tags": {"a": "b"}, "facts": {"ImdsSupport": "v2.0"}}})
     make_slow(world)
@@ -422,7 +423,7 @@ def test_deregistered_image_is_hidden(world: World, sandbox: Sandbox) -> None:
     assert ec2.describe_snapshots(SnapshotIds=[ids["web/root"]])["Snapshots"] != []
 
 
-def test_deregister_with_its_snapshots(world: World, sandbox: Sandbox, root: str) -> None:
+def test_image_is_deregistered_with_its_snapshots(world: World, sandbox: Sandbox, root: str) -> None:
     """ "snapshots shared by several AMIs are skipped"."""
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -459,7 +460,7 @@ def test_disabled_image_cannot_be_launched_until_enabled(world: World, sandbox: 
     assert permissions == []
 
 
-def test_attributes_of_an_image(world: World, sandbox: Sandbox) -> None:
+def test_attributes_of_an_image_are_read_and_changed(world: World, sandbox: Sandbox) -> None:
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
     ec2.modify_image_attribute(ImageId=ids["web"], Description={"Value": "new"})

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers about instances that EC2 gives early, late, or for what was asked alone."""
+"""Answers about instances that EC2 gives early, late, or only for the requested attribute."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_instance_of_a_launch_template_carries_its_tags(world: World, sandbox: S
 
 
 @pytest.mark.parametrize("attribute", ["userData", "disableApiStop", "productCodes", "groupSet", "kernel"])
-def test_attribute_alone_is_answered(sandbox: Sandbox, attribute: str) -> None:
+def test_only_the_requested_attribute_is_answered(sandbox: Sandbox, attribute: str) -> None:
     ec2, web = sandbox.client(), sandbox.seed({"instance": {"name": "web"}})["web"]
     answer = ec2.describe_instance_attribute(InstanceId=web, Attribute=attribute)
     key = {"kernel": "KernelId", "groupSet": "Groups"}.get(attribute, attribute[0].upper() + attribute[1:])

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Interfaces and addresses of an instance: what the launch answers, what a change shows, what a termination ends."""
+"""Interfaces and addresses of an instance: the answer to the launch, the effect of a change, and the termination."""
 
 from __future__ import annotations
 

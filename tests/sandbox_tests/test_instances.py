@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Instances against what is known of EC2: launched, stopped, started, terminated, and what is refused meanwhile."""
+"""Instances against the known facts of EC2: launched, stopped, started, terminated, and the refusals meanwhile."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_a_launch_is_refused_before_anything_is_made(world: World, sandbox: Sand
     assert ec2.describe_volumes()["Volumes"] == []
 
 
-def test_the_client_token_of_a_launch(world: World, sandbox: Sandbox) -> None:
+def test_repeated_launch_with_its_token_gives_the_same_instance(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -221,8 +221,8 @@ def test_the_client_token_of_a_launch(world: World, sandbox: Sandbox) -> None:
     assert len(found) == 1
 
 
-def test_the_client_token_of_a_launch_whose_instances_are_terminated(world: World, sandbox: Sandbox) -> None:
-    """Refused from the end of the last instance on, also when it is no longer shown."""
+def test_client_token_of_terminated_instances_is_refused(world: World, sandbox: Sandbox) -> None:
+    """EC2 refuses the token from the end of the last instance on, even when it no longer shows the instance."""
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -282,7 +282,7 @@ def test_a_launch_that_fails_or_never_gets_healthy(world: World, sandbox: Sandbo
     assert status() == {"instance": "impaired", "system": "ok"}
 
 
-def test_unhealthy_launches_and_a_failing_one_on_demand(world: World, sandbox: Sandbox) -> None:
+def test_launch_is_unhealthy_or_fails_on_demand(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -295,7 +295,7 @@ def test_unhealthy_launches_and_a_failing_one_on_demand(world: World, sandbox: S
     assert only(ec2, dead)["StateReason"]["Message"] == "Server.InternalError: No room"
 
 
-def test_a_launch_with_a_network_interface(world: World, sandbox: Sandbox) -> None:
+def test_launch_uses_the_network_interface_of_the_request(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -527,7 +527,7 @@ def test_status_includes_all_instances_on_request(world: World, sandbox: Sandbox
     assert rows[ids["off"]]["InstanceStatus"]["Status"] == "not-applicable"
 
 
-def test_delayed_visibility_of_a_launch(world: World, sandbox: Sandbox) -> None:
+def test_launch_is_shown_after_the_delay(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     world.config.update({"visibility_delay": {"instance": 100}})
@@ -540,7 +540,7 @@ def test_delayed_visibility_of_a_launch(world: World, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("service", ["elbv2"])
-def test_a_load_balancer_of_motos_knows_the_instance(world: World, sandbox: Sandbox, service: str) -> None:
+def test_load_balancer_of_moto_knows_the_instance(world: World, sandbox: Sandbox, service: str) -> None:
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web"}})
     balancer = sandbox.client(service)
@@ -581,7 +581,7 @@ def test_answers_have_all_fields_of_moto(world: World, sandbox: Sandbox) -> None
         "Monitoring",
     ):
         assert shown[name] == twin[name], name
-    # What moto names and we do not, and the other way round, is known.
+    # The fields that only one of the two answers has are known.
     assert set(twin) - set(shown) <= {
         "ElasticGpuAssociations",
         "ElasticInferenceAcceleratorAssociations",
@@ -593,6 +593,6 @@ def test_answers_have_all_fields_of_moto(world: World, sandbox: Sandbox) -> None
         "IamInstanceProfile",
         "Tags",
         "Ipv6Address",
-        # EC2 does not show it of an instance, other than as its attribute.
+        # EC2 shows it only as an attribute of the instance.
         "SriovNetSupport",
     }

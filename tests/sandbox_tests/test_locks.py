@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshot locks: modes, durations, changes, and what they keep from being deleted."""
+"""Snapshot locks: modes, durations, changes, and the deletions that they prevent."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_lock_expires_at_its_date(world: World, sandbox: Sandbox, made: str) -> 
     ec2.delete_snapshot(SnapshotId=made)
 
 
-def test_the_cooling_off_period(world: World, sandbox: Sandbox, made: str) -> None:
-    """In it everything can be changed; after it the lock can be extended, and nothing else."""
+def test_lock_after_the_cooling_off_period_is_only_extended(world: World, sandbox: Sandbox, made: str) -> None:
+    """In the cooling-off period everything can be changed. After it, the lock can only be extended."""
     ec2 = sandbox.client()
     answer = ec2.lock_snapshot(SnapshotId=made, LockMode="compliance", LockDuration=30, CoolOffPeriod=24)
     assert (answer["LockState"], answer["CoolOffPeriod"]) == ("compliance-cooloff", 24)
@@ -142,7 +142,7 @@ def test_foreign_snapshot_cannot_be_locked(world: World, sandbox: Sandbox, made:
     refused("IncorrectState", ec2.lock_snapshot, **{**lock, "SnapshotId": failed}, text="error")
 
 
-def test_the_duration_of_a_pending_one_starts_when_it_completes(world: World, sandbox: Sandbox) -> None:
+def test_lock_of_a_pending_snapshot_counts_from_its_completion(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data"}})
     ec2 = sandbox.client()
@@ -195,8 +195,8 @@ def test_locked_snapshots_are_listed_and_filtered(world: World, sandbox: Sandbox
     refused("InvalidParameterValue", ec2.describe_locked_snapshots, Filters=[{"Name": "tag:a", "Values": ["b"]}])
 
 
-def test_a_locked_one_can_be_used(world: World, sandbox: Sandbox, made: str) -> None:
-    """It can be shared, copied and archived like any other."""
+def test_locked_snapshot_is_shared_copied_and_archived(world: World, sandbox: Sandbox, made: str) -> None:
+    """The locked snapshot can be shared, copied and archived like any other."""
     ec2 = sandbox.client()
     ec2.lock_snapshot(SnapshotId=made, LockMode="compliance", LockDuration=1)
     ec2.create_volume(AvailabilityZone="us-east-1a", SnapshotId=made)

@@ -69,7 +69,7 @@ def test_pages_hold_every_row_once(world: World, key: Any) -> None:
     assert walk(world, [], 10, key=key) == [[]]
 
 
-def test_without_max_results_everything_comes_in_one_page(world: World) -> None:
+def test_list_without_max_results_comes_in_one_page(world: World) -> None:
     assert paged(request(world), list(range(5000))) == (list(range(5000)), None)
     page, token = paged(request(world), list(range(5000)), default=100)
     assert (len(page), token is None) == (100, False)
@@ -123,7 +123,7 @@ def test_owners_are_no_ids(world: World) -> None:
     )
 
 
-def test_a_token_belongs_to_its_action_and_region_and_is_not_made_up(world: World) -> None:
+def test_page_token_is_valid_only_for_its_action_and_region(world: World) -> None:
     _first, token = paged(request(world, MaxResults=5), list(range(10)))
     assert token is not None
     others: list[dict[str, Any]] = [
@@ -142,7 +142,7 @@ def test_a_token_belongs_to_its_action_and_region_and_is_not_made_up(world: Worl
 def test_rows_changing_between_pages_neither_repeat_nor_hide_others(world: World) -> None:
     rows = list(range(0, 40, 2))
     first, token = paged(request(world, MaxResults=5), rows, key=lambda row: row)
-    rows = [row for row in rows if row not in (2, 8)] + [40]  # one shown and the last one shown are gone
+    rows = [row for row in rows if row not in (2, 8)] + [40]  # the last row of the page, and another one, are gone
     rows.insert(0, -1)
     second, _rest = paged(request(world, MaxResults=5, NextToken=token), rows, key=lambda row: row)
     assert (list(first), list(second)) == ([0, 2, 4, 6, 8], [10, 12, 14, 16, 18])
@@ -349,7 +349,7 @@ def test_tag_on_a_missing_resource_changes_nothing(sandbox: Sandbox, volume: Vol
         (tag(**{f"k{number}": "" for number in range(50)}), "TagLimitExceeded", "50"),
     ],
 )
-def test_tags_that_ec2_does_not_take(
+def test_tags_that_ec2_does_not_take_are_refused(
     sandbox: Sandbox, world: World, volume: Volume, tags: list[dict[str, str]], code: str, text: str
 ) -> None:
     refused = code_of(lambda: sandbox.client().create_tags(Resources=[volume.id], Tags=tags))
@@ -414,7 +414,7 @@ def test_tags_ride_on_a_create(world: World) -> None:
         ([("image", tag(**{"aws:a": "1"}))], "reserved"),
     ],
 )
-def test_tag_specifications_that_ec2_does_not_take(world: World, kinds: Any, text: str) -> None:
+def test_tag_specifications_that_ec2_does_not_take_are_refused(world: World, kinds: Any, text: str) -> None:
     code, message = code_of(lambda: tag_specifications(specifications(world, *kinds), "image", "snapshot"))
     assert code == "InvalidParameterValue"
     assert text in message

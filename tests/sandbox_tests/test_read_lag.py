@@ -20,7 +20,7 @@ LAG = 100.0
 
 @pytest.fixture
 def late(world: World, sandbox: Sandbox) -> Any:
-    """A client as all the world has, with a lag so long that no test sees it end by itself."""
+    """An ordinary client, whose reads are late by a lag that ends in no test by itself."""
     make_instant(world)
     world.config.update({"read_lag": LAG})
     return sandbox.client(late=True)

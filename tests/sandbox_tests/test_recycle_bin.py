@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Recycle Bin: empty without a rule; with one, what is deleted can be listed and restored for a while."""
+"""The Recycle Bin: empty without a rule. With a rule, deleted resources can be listed and restored for a while."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_recycle_bin_without_a_rule_is_empty(world: World, sandbox: Sandbox) -> 
 
 
 def test_deleted_snapshot_is_restored_from_the_bin(world: World, sandbox: Sandbox) -> None:
-    """It cannot be used while it is there; restored, it is what it was, also shared with whom it was."""
+    """A snapshot in the bin cannot be used. Once restored, it is as before, with its sharing."""
     make_instant(world)
     sandbox.configure(options={"recycle_bin": [{"days": 7, "region": "us-*"}]})
     ids = sandbox.seed(

@@ -136,7 +136,7 @@ def test_repeated_call_with_its_token_begins_no_second_task(sandbox: Sandbox, we
     assert web.replace()["ReplaceRootVolumeTaskId"] != first
 
 
-def test_volume_or_snapshot_of_the_old_root_brings_it_back(sandbox: Sandbox, web: Web) -> None:
+def test_old_root_returns_as_a_volume_or_from_its_snapshot(sandbox: Sandbox, web: Web) -> None:
     web.replace()
     sandbox.move_clock(2 * LONG)
     web.replace(ImageId=None, VolumeId=web.root, DeleteReplacedRootVolume=True)
@@ -150,7 +150,7 @@ def test_volume_or_snapshot_of_the_old_root_brings_it_back(sandbox: Sandbox, web
     assert "later" in texts(sandbox.marks(web.new_root)["marks"])
 
 
-def test_what_ec2_refuses_is_refused(sandbox: Sandbox, web: Web) -> None:
+def test_invalid_root_volume_task_is_refused(sandbox: Sandbox, web: Web) -> None:
     other = web.ec2.create_volume(AvailabilityZone="us-east-1b", Size=8)["VolumeId"]
     foreign = web.ec2.create_snapshot(VolumeId=next(one for one in web.devices.values() if one != web.root))
     sandbox.move_clock(2 * LONG)

@@ -44,7 +44,7 @@ def test_the_shortest_specification_makes_a_whole_running_instance(sandbox: Sand
     assert sandbox.counts().get("RunInstances", 0) == 0
 
 
-def test_everything_that_an_instance_can_be(sandbox: Sandbox) -> None:
+def test_instance_is_seeded_with_all_its_options(sandbox: Sandbox) -> None:
     ids = sandbox.seed(
         {
             "image": {"name": "golden", "unhealthy": True, "facts": {"BootMode": "uefi", "TpmSupport": "v2.0"}},
@@ -95,7 +95,7 @@ def test_everything_that_an_instance_can_be(sandbox: Sandbox) -> None:
     assert {"Key": "aws:autoscaling:groupName", "Value": "web"} in only(ec2, ids["member"])["Tags"]
 
 
-def test_images_with_several_devices_and_billing_facts(sandbox: Sandbox) -> None:
+def test_images_are_seeded_with_several_devices_and_billing_facts(sandbox: Sandbox) -> None:
     ids = sandbox.seed(
         {
             "images": [
@@ -152,7 +152,7 @@ def test_single_snapshots_have_the_marks_of_their_volume(sandbox: Sandbox) -> No
     assert sandbox.marks(ids["old"])["marks"] == []
 
 
-def test_a_hundred_thousand_snapshots_in_seconds(world: World, sandbox: Sandbox) -> None:
+def test_hundred_thousand_snapshots_are_seeded_in_seconds(world: World, sandbox: Sandbox) -> None:
     tags = {f"tag-{number}": "{volume} {number}" for number in range(5)}
     before = time.process_time()
     found = seed(world, {"snapshots": {"count": 100_000, "volumes": 1000, "tags": {**tags, "aws:dlm:managed": "true"}}})
@@ -164,8 +164,8 @@ def test_a_hundred_thousand_snapshots_in_seconds(world: World, sandbox: Sandbox)
     assert {one["Key"]: one["Value"] for one in row["Tags"]}["tag-3"] == f"{row['VolumeId']} 7"
 
 
-def test_snapshots_in_any_state(world: World, sandbox: Sandbox) -> None:
-    """Tags of AWS's own, any time, state, tier, lock and sharing; also of volumes that are gone."""
+def test_snapshots_are_seeded_in_any_state(world: World, sandbox: Sandbox) -> None:
+    """Any tags (even of AWS), time, state, tier, lock and sharing; also of volumes that are gone."""
     world.config.update({"durations": {"snapshot_pending": 1000, "snapshot_copying": 1000}})
     day = 86400
     found = sandbox.seed(
@@ -217,7 +217,7 @@ def test_snapshots_in_any_state(world: World, sandbox: Sandbox) -> None:
     assert row["State"] == "completed"
 
 
-def test_bulk_snapshots_at_given_times(sandbox: Sandbox) -> None:
+def test_bulk_snapshots_are_seeded_at_given_times(sandbox: Sandbox) -> None:
     found = sandbox.seed(
         {
             "volumes": [{"name": "a"}, {"name": "b"}],

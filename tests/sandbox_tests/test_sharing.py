@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""With whom snapshots are shared, who finds them, and what blocks public access."""
+"""The sharing of snapshots, the accounts that find them, and the block of public access."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_restorable_by_lists_usable_snapshots(world: World, sandbox: Sandbox) ->
     assert [one["SnapshotId"] for one in third.describe_snapshots()["Snapshots"]] == [found["public"]]
 
 
-def test_changes_that_are_refused(world: World, sandbox: Sandbox, made: str) -> None:
+def test_invalid_changes_are_refused(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     modify = ec2.modify_snapshot_attribute
     both = {"Add": [{"UserId": OTHER}], "Remove": [{"UserId": THIRD}]}
@@ -145,7 +145,7 @@ def test_blocked_public_access_hides_public_snapshots(world: World, sandbox: San
     assert not visible()
     assert restorable(ec2, "all") == []
     assert only(other, second)["SnapshotId"] == second  # private sharing is not touched
-    assert permissions(ec2, made) == [{"Group": "all"}]  # nor what the attribute says
+    assert permissions(ec2, made) == [{"Group": "all"}]  # nor is the attribute
     refused("InvalidSnapshot.NotFound", other.create_volume, AvailabilityZone="us-east-1a", SnapshotId=made)
     copy = other.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=made)["SnapshotId"]
     assert only(other, copy)["StateMessage"] == "Source snapshot is not found"

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies of snapshots: between regions and accounts, in their order, by their keys, and with what can go wrong."""
+"""Copies of snapshots: between regions and accounts, in their order, by their keys, and with their failures."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_copy_shows_its_source_size_and_key(world: World, sandbox: Sandbox) -> N
     assert [one["SnapshotId"] for one in found] == [timed["SnapshotId"]]
 
 
-def test_a_region_that_does_not_exist(world: World, sandbox: Sandbox) -> None:
+def test_copy_from_an_unknown_region_is_refused(world: World, sandbox: Sandbox) -> None:
     (source,) = seeded(sandbox)
     for region in ("us-moon-1", ""):
         refused(
@@ -67,7 +67,7 @@ def test_a_region_that_does_not_exist(world: World, sandbox: Sandbox) -> None:
         )
 
 
-def test_copy_is_made_where_it_is_asked_for(world: World) -> None:
+def test_copy_is_made_in_the_requested_place(world: World) -> None:
     """botocore sets DestinationRegion itself, so the handler is asked directly. DryRun does not look."""
 
     def copy(**more: Any) -> Any:
@@ -96,7 +96,7 @@ def test_the_limit_can_be_set(world: World, sandbox: Sandbox) -> None:
     assert refused("ResourceLimitExceeded", copied, west, source) == text
     copied(east, source)
     other = sandbox.client(account=OTHER, region="us-west-2")
-    copied(other, source)  # per account; that it cannot be read shows later
+    copied(other, source)  # per account; the failed read shows later
 
 
 def test_copies_of_a_lineage_wait_for_each_other(world: World, sandbox: Sandbox) -> None:
@@ -150,7 +150,7 @@ def test_an_image_whose_copy_loses_its_source_fails(world: World, sandbox: Sandb
 
 
 def test_a_copy_is_incremental_while_the_latest_one_exists(world: World, sandbox: Sandbox) -> None:
-    """EC2 says it in an event only, so it is looked up behind its back."""
+    """EC2 tells this only in an event, so the test looks into the sandbox."""
     make_instant(world)
     sources = seeded(sandbox, 6)
     west = sandbox.client(region="us-west-2")
@@ -169,7 +169,7 @@ def test_a_copy_is_incremental_while_the_latest_one_exists(world: World, sandbox
 
 
 def test_copy_between_accounts_needs_sharing(world: World, sandbox: Sandbox) -> None:
-    """Called in the account that shall have it; what is not shared with it cannot be read."""
+    """The account of the copy makes the call, and cannot read a snapshot that is not shared with it."""
     make_instant(world)
     (source,) = seeded(sandbox)
     ec2, other = sandbox.client(), sandbox.client(account=OTHER, region="eu-west-1")
@@ -200,7 +200,7 @@ def test_an_encrypted_source_needs_its_key(world: World, sandbox: Sandbox, princ
     (source,) = seeded(sandbox, Encrypted=True, KmsKeyId=key)
     ec2, other = sandbox.client(), sandbox.client(account=OTHER)
     ec2.modify_snapshot_attribute(SnapshotId=source, CreateVolumePermission={"Add": [{"UserId": OTHER}]})
-    assert only(other, source)["KmsKeyId"] == key  # seen, whatever the key allows
+    assert only(other, source)["KmsKeyId"] == key  # the copy is shown, whatever the key allows
     row = only(other, copied(other, source))
     volume = other.create_volume(AvailabilityZone="us-east-1a", SnapshotId=source)["VolumeId"]
     found = other.describe_volumes(Filters=[{"Name": "volume-id", "Values": [volume]}])["Volumes"]
@@ -214,8 +214,8 @@ def test_an_encrypted_source_needs_its_key(world: World, sandbox: Sandbox, princ
         assert found == []  # EBS cannot use the key: the volume vanishes
 
 
-def test_the_keys_of_copies(world: World, sandbox: Sandbox) -> None:
-    """The default key of the region, also in the region of the source, or the one that is given."""
+def test_copy_has_the_given_or_the_default_key(world: World, sandbox: Sandbox) -> None:
+    """A copy has the given key, or the default key of its region, even in the region of the source."""
     make_instant(world)
     key = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
     (source,) = seeded(sandbox, Encrypted=True, KmsKeyId=key)
@@ -232,8 +232,8 @@ def test_the_keys_of_copies(world: World, sandbox: Sandbox) -> None:
     assert (failed["State"], failed["StateMessage"]) == ("error", "Given key ID is not accessible")
 
 
-def test_a_pending_copy_that_is_deleted(world: World, sandbox: Sandbox) -> None:
-    """The delete takes effect when it completes; until then it has its place among those under way."""
+def test_deleted_pending_copy_ends_with_its_completion(world: World, sandbox: Sandbox) -> None:
+    """The deletion takes effect when the copy completes. Until then the copy counts as under way."""
     make_slow(world)
     (source,) = seeded(sandbox)
     sandbox.configure(options={"copies_per_region": 1})

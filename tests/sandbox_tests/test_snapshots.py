@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots against what is known of EBS: making, sets, copies, reading, sharing, deleting."""
+"""Snapshots against the known facts of EBS: making, sets, copies, reading, sharing, deleting."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_create_answers_pending_and_describe_shows_progress(world: World, sandbo
     assert row["CompletionTime"] > row["StartTime"]
 
 
-def test_two_identical_requests_make_two(world: World, sandbox: Sandbox) -> None:
+def test_identical_requests_make_two_snapshots(world: World, sandbox: Sandbox) -> None:
     """No ClientToken, not idempotent."""
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data"}})
@@ -64,7 +64,7 @@ def test_invalid_snapshots_are_refused(world: World, sandbox: Sandbox) -> None:
     assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
 
-def test_the_rate_per_volume(world: World, sandbox: Sandbox) -> None:
+def test_snapshots_beyond_the_rate_per_volume_are_refused(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     world.config.update({"durations": {"snapshot_rate_window": 15}})
     ids = sandbox.seed({"volumes": [{"name": "a"}, {"name": "b"}]})
@@ -77,7 +77,9 @@ def test_the_rate_per_volume(world: World, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("volume, most", [({"VolumeType": "gp3"}, 5), ({"VolumeType": "st1", "Size": 125}, 1)])
-def test_pending_snapshots_per_volume(world: World, sandbox: Sandbox, volume: dict[str, Any], most: int) -> None:
+def test_pending_snapshots_beyond_the_limit_are_refused(
+    world: World, sandbox: Sandbox, volume: dict[str, Any], most: int
+) -> None:
     """ "5 pending snapshots (1 for st1/sc1) -> ConcurrentSnapshotLimitExceeded"; deleted while pending still counts."""
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data", **volume}})
@@ -107,7 +109,7 @@ def test_a_snapshot_that_ends_in_error(world: World, sandbox: Sandbox) -> None:
 # --- sets -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_set_is_of_one_moment(world: World, sandbox: Sandbox) -> None:
+def test_snapshots_of_a_set_have_one_start_time(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web", "data_volumes": 2, "volume_tags": {"team": "ops"}}})
     ec2 = sandbox.client()
@@ -138,7 +140,10 @@ def test_a_set_is_of_one_moment(world: World, sandbox: Sandbox) -> None:
 
 
 def test_sets_count_against_the_same_limits(world: World, sandbox: Sandbox) -> None:
-    """The pending ones per volume and the rate per volume; a set that one volume refuses makes nothing."""
+    """Pending snapshots and the rate count per volume.
+
+    A set makes no snapshot if one of its volumes is beyond a limit.
+    """
     make_slow(world)
     ids = sandbox.seed({"instance": {"name": "web", "data_volumes": 1}})
     ec2 = sandbox.client()
@@ -211,7 +216,7 @@ def test_a_copy_of_a_bad_source_fails_later(world: World, sandbox: Sandbox) -> N
     )
 
 
-def test_twenty_copies_at_once(world: World, sandbox: Sandbox) -> None:
+def test_twenty_first_copy_at_once_is_refused(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data"}, "snapshots": [{"name": "s", "volume": "data"}]})
     west = sandbox.client(region="us-west-2")
@@ -243,7 +248,7 @@ def test_copies_are_encrypted_by_key_and_default(world: World, sandbox: Sandbox)
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_pages_filters_and_owners(world: World, sandbox: Sandbox) -> None:
+def test_snapshots_are_paged_filtered_and_selected_by_owner(world: World, sandbox: Sandbox) -> None:
     seeded = sandbox.seed({"snapshots": {"count": 23, "volumes": 2, "tags": {"policy": "p"}}})
     sandbox.seed({"snapshots": {"count": 4, "tags": {"policy": "q"}}})
     ec2 = sandbox.client()
@@ -303,7 +308,7 @@ def test_new_snapshot_is_shown_after_the_delay(world: World, sandbox: Sandbox) -
 # --- sharing and deleting ---------------------------------------------------------------------------------------------
 
 
-def test_sharing_with_another_account(world: World, sandbox: Sandbox) -> None:
+def test_shared_snapshot_is_visible_to_the_other_account(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data"}, "snapshots": [{"name": "s", "volume": "data"}]})
     ec2, other = sandbox.client(), sandbox.client(account="111122223333")
@@ -322,9 +327,7 @@ def test_sharing_with_another_account(world: World, sandbox: Sandbox) -> None:
     assert other.describe_snapshots(RestorableByUserIds=["self"])["Snapshots"] == []
 
 
-def test_encrypted_ones_cannot_be_public_and_those_of_the_default_key_not_shared(
-    world: World, sandbox: Sandbox
-) -> None:
+def test_encrypted_snapshot_is_never_public_and_with_the_default_key_not_shared(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     arn = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
     ids = sandbox.seed(
@@ -345,7 +348,10 @@ def test_encrypted_ones_cannot_be_public_and_those_of_the_default_key_not_shared
 
 
 def test_a_snapshot_of_any_image_is_in_use(world: World, sandbox: Sandbox) -> None:
-    """Data snapshots and disabled images too; DryRun does not see it; after DeregisterImage deletion works at once."""
+    """This includes data volumes and disabled images.
+
+    DryRun does not refuse it. After DeregisterImage, the deletion works at once.
+    """
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web", "state": "stopped", "data_volumes": 1}})
     ec2 = sandbox.client()

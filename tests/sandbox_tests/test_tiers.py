@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The archive tier: what can be moved there, what that ends, and the way back."""
+"""The archive tier: the snapshots that can be moved there, the effects of the move, and the way back."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_archival_takes_time_and_shows_in_both_describes(world: World, sandb
         assert [one["SnapshotId"] for one in found["Snapshots"]] == expected
 
 
-def test_nothing_is_made_from_an_archived_one(world: World, sandbox: Sandbox) -> None:
+def test_archived_snapshot_makes_no_volume_image_or_copy(world: World, sandbox: Sandbox) -> None:
     """CreateVolume and RegisterImage are refused; a copy fails, as with every source that cannot be read."""
     make_instant(world)
     made, ec2 = seeded(sandbox, archived=60), sandbox.client()
@@ -104,7 +104,7 @@ def test_unarchivable_snapshots_are_refused(world: World, sandbox: Sandbox) -> N
     refused("IncorrectState", ec2.modify_snapshot_tier, SnapshotId=made, StorageTier="archive", text="in-progress")
 
 
-def test_a_snapshot_of_an_image_only_while_that_is_disabled(world: World, sandbox: Sandbox) -> None:
+def test_snapshot_of_an_image_is_archived_only_while_the_image_is_disabled(world: World, sandbox: Sandbox) -> None:
     """ "You must first disable those associated AMIs"; to use them again, all their snapshots must be restored for
     good.
     """
@@ -183,7 +183,7 @@ def test_permanent_restore_returns_to_the_standard_tier(world: World, sandbox: S
 
 
 def test_a_temporary_restore_ends_by_itself(world: World, sandbox: Sandbox) -> None:
-    """StorageTier is `standard` for temporarily restored ones, with the time at which that ends."""
+    """StorageTier is `standard` for a temporarily restored snapshot, with the time of its end."""
     make_slow(world)
     made, ec2 = seeded(sandbox, archived=60), sandbox.client()
     answer = ec2.restore_snapshot_tier(SnapshotId=made, TemporaryRestoreDays=5)
@@ -204,7 +204,7 @@ def test_a_temporary_restore_ends_by_itself(world: World, sandbox: Sandbox) -> N
     refused("IncorrectState", ec2.create_volume, AvailabilityZone="us-east-1a", SnapshotId=made)
 
 
-def test_from_temporary_to_permanent(world: World, sandbox: Sandbox) -> None:
+def test_temporary_restore_becomes_permanent(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     made, ec2 = seeded(sandbox, archived=60, restored=5), sandbox.client()
     assert only(ec2, made)["StorageTier"] == "standard"
@@ -214,7 +214,7 @@ def test_from_temporary_to_permanent(world: World, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("days", [0, 181, -1])
-def test_days_of_a_restore(world: World, sandbox: Sandbox, days: int) -> None:
+def test_invalid_days_of_a_restore_are_refused(world: World, sandbox: Sandbox, days: int) -> None:
     make_instant(world)
     made, ec2 = seeded(sandbox, archived=60), sandbox.client()
     refused("InvalidParameterValue", ec2.restore_snapshot_tier, SnapshotId=made, TemporaryRestoreDays=days)
@@ -288,14 +288,14 @@ def test_archiving_ends_sharing(world: World, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("state", [{"archived": 60}, {"archived": 60, "restored": 5}])
-def test_an_archived_one_can_be_deleted(world: World, sandbox: Sandbox, state: dict[str, Any]) -> None:
+def test_archived_snapshot_can_be_deleted(world: World, sandbox: Sandbox, state: dict[str, Any]) -> None:
     make_instant(world)
     made, ec2 = seeded(sandbox, **state), sandbox.client()
     ec2.delete_snapshot(SnapshotId=made)
     assert ec2.describe_snapshot_tier_status()["SnapshotTierStatuses"] == []
 
 
-def test_pages_and_filters_of_the_status(world: World, sandbox: Sandbox) -> None:
+def test_tier_status_is_paged_and_filtered(world: World, sandbox: Sandbox) -> None:
     found = sandbox.seed(
         {
             "snapshots": [

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers of EBS that a kinder imitation would not give. Each test names its source."""
+"""Answers of EBS that a less strict sandbox would not give. Each test names its source."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_zone_name_and_id_are_one_for_a_client_token(
     [(1, 500, 3000), (1, 3000, 3000), (8, 2999, 3000), (1, 100, 3000), (8, 4000, 4000)],
 )
 def test_gp3_iops_that_are_accepted(size: int, iops: int, expected: int) -> None:
-    """Recorded: what is accepted below 3,000 becomes 3,000."""
+    """Recorded: an accepted value below 3,000 becomes 3,000."""
     assert performance("gp3", size, iops, None) == (expected, 125)
 
 
@@ -121,7 +121,7 @@ def test_multi_attach_of_io2_is_enabled_only_while_detached(world: World, sandbo
 
 
 def test_type_of_a_multi_attach_io2_is_not_changed(world: World, sandbox: Sandbox) -> None:
-    """EBS user guide. Its size can be."""
+    """EBS user guide. Its size can change."""
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "v", "VolumeType": "io2", "Iops": 100, "MultiAttachEnabled": True}})
     ec2 = sandbox.client()
@@ -153,8 +153,9 @@ def test_attaching_is_refused_while_modifying(world: World, sandbox: Sandbox) ->
 def test_attachment_limit_counts_further_interfaces_of_shared_nitro_only(
     world: World, sandbox: Sandbox, instance_type: str, interfaces: int, volumes: int
 ) -> None:
-    """Instance data and EC2 user guide: the limit leaves out the first interface and the NVMe disks; with a limit of
-    their own (m7i), and on Xen (t2), interfaces do not count.
+    """Instance data and EC2 user guide: the limit leaves out the first interface and the NVMe disks.
+
+    Interfaces do not count with a limit of their own (m7i), and on Xen (t2).
     """
     make_instant(world)
     ids = sandbox.seed(
@@ -185,7 +186,7 @@ def test_attachment_limit_counts_further_interfaces_of_shared_nitro_only(
         ("paravirtual", ("/dev/sdh1", "/dev/sdf15", "/dev/hdf", "/dev/hdf2", "/dev/sda1", "/dev/sdf")),
     ],
 )
-def test_device_names_of_a_virtualization_type(virtualization: str, names: tuple[str, ...]) -> None:
+def test_device_names_of_a_virtualization_type_are_accepted(virtualization: str, names: tuple[str, ...]) -> None:
     """EC2 user guide, device names for volumes."""
     for name in names:
         assert checked_device(name, virtualization) == name

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Volumes against what is known of EBS: limits, normalisation, states, attachments, modifications."""
+"""Volumes against the known facts of EBS: limits, normalisation, states, attachments, modifications."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ZONE = "us-east-1a"
         ("standard", 1, 1024),
     ],
 )
-def test_sizes_of_each_type(volume_type: str, least: int, most: int) -> None:
+def test_size_outside_the_range_of_its_type_is_refused(volume_type: str, least: int, most: int) -> None:
     checked_size(volume_type, least)
     checked_size(volume_type, most)
     for wrong in (least - 1, most + 1, -5):
@@ -100,7 +100,7 @@ def test_performance_is_normalised_as_ebs_does(
         ("standard", 1, None, 125, "InvalidParameterCombination", "throughput"),
     ],
 )
-def test_performance_that_a_type_does_not_take(
+def test_performance_that_a_type_does_not_take_is_refused(
     volume_type: str, size: int, iops: int | None, throughput: int | None, code: str, text: str
 ) -> None:
     with pytest.raises(Ec2Error) as caught:
@@ -288,7 +288,7 @@ def attachments(ec2: Any, volume_id: str) -> list[tuple[str, str, str]]:
     return [(one["InstanceId"], one["Device"], one["State"]) for one in row["Attachments"]]
 
 
-def test_volumes_that_are_being_made_from_a_snapshot(world: World, sandbox: Sandbox) -> None:
+def test_creating_volumes_are_found_by_their_snapshot(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     found = sandbox.seed({"snapshots": {"count": 2, "name": "all"}})
     ec2 = sandbox.client()
@@ -360,7 +360,7 @@ def test_invalid_attachments_are_refused(world: World, sandbox: Sandbox) -> None
     assert attach(VolumeId=ids["free"], InstanceId=ids["b"], Device="/dev/sdf")["State"] == "attaching"
 
 
-def test_the_attachment_limit_of_a_type(world: World, sandbox: Sandbox) -> None:
+def test_attachment_beyond_the_limit_of_the_type_is_refused(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web"}, "volumes": [{"name": f"v{i}", "Size": 1} for i in range(40)]})
     ec2 = sandbox.client()
@@ -448,7 +448,7 @@ def test_modification_passes_through_its_states(world: World, sandbox: Sandbox) 
     assert row["EndTime"] > row["StartTime"]
 
 
-def test_four_modifications_in_24_hours(world: World, sandbox: Sandbox) -> None:
+def test_fifth_modification_in_24_hours_is_refused(world: World, sandbox: Sandbox) -> None:
     """ "same-size request is accepted as a real modification and eats one of the four"; the fifth names the time."""
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data", "Size": 10}})

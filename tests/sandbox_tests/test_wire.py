@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wire layer against botocore itself: what either writes, the other reads."""
+"""The wire layer against botocore itself: each reads the requests and answers that the other writes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def operations() -> Iterator[OperationModel]:
 
 
 def without_empty_lists(value: Any) -> Any:
-    """An empty list leaves no trace in a query, so it is not there when it is read back."""
+    """Return the value without empty lists, since a query cannot carry one."""
     if isinstance(value, dict):
         return {name: without_empty_lists(item) for name, item in value.items() if item != []}
     if isinstance(value, list):

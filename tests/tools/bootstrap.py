@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sets up all that development needs inside the checkout: ``.venv``, amazon.aws, awx.awx and a home for ansible-test.
 
-Run it with the Python that shall be used. It needs the standard library and PyPI, and returns at once when what it
-made before is still right.
+Run it with the Python that shall be used. It needs the standard library and PyPI, and returns at once if its earlier
+result is still valid.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def fingerprint() -> str:
 
 
 def ready(wanted: str) -> bool:
-    """Whether the venv stands and was made from the same."""
+    """Return whether the venv exists and was made from the same files."""
     return (
         STAMP.is_file()
         and STAMP.read_text(encoding="utf-8") == wanted
@@ -73,8 +73,8 @@ def set_up(wanted: str) -> None:
         shutil.rmtree(VENV)
     run(sys.executable, "-m", "venv", VENV)
 
-    # uv installs all this in 10 s where pip takes 40 s. It does not read pip's configuration: where the way to an index
-    # is set there only, pip does it.
+    # uv installs all this in 10 s where pip takes 40 s. uv does not read pip's configuration: if only that names the
+    # index, pip installs the packages.
     print("Installing the packages of constraints.txt.", flush=True)
     packages = ("--require-hashes", "-r", ROOT / "constraints.txt")
     uv = ("--require-hashes", "-r", ROOT / "tests/tools/locks/uv.txt")

@@ -34,7 +34,7 @@ CORE_VARIABLE = "EC2OPS_TEST_CORE"
 AMAZON_VARIABLE = "EC2OPS_TEST_AMAZON_AWS"
 """The environment variable with the folder of another amazon.aws, which is found before the tree's, see cores.py."""
 
-# Nothing of the caller's configuration may decide what a test does: neither Ansible's settings nor AWS credentials (a
+# The caller's configuration must not decide the outcome of a test: neither Ansible's settings nor AWS credentials (a
 # test that forgets its endpoint must fail, not reach an account), and no git directory that a hook has set.
 _DROPPED = ("ANSIBLE_", "AWS_", "BOTO_", "GIT_", "MAKE", "MFLAGS", "MYPYPATH", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
 _KEPT = ("PYTHONUNBUFFERED",)
@@ -44,8 +44,8 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the environment variables to run with, made from `base` (default: this process's).
 
     Python and Ansible come from the checkout's venv, the collections from its tree, and what programs write into a home
-    goes to ``.work/home``. There are no AWS credentials, no region and no instance metadata in it: whoever talks to the
-    sandbox says so. Applying it twice gives the same.
+    goes to ``.work/home``. There are no AWS credentials, no region and no instance metadata in it, so a program that
+    talks to the sandbox must set them. Applying it twice gives the same.
     """
     base = os.environ if base is None else base
     env = {name: value for name, value in base.items() if name in _KEPT or not name.startswith(_DROPPED)}

@@ -63,7 +63,22 @@ def furnish(sandbox: Sandbox, account: str = DEFAULT_ACCOUNT) -> None:
         {"account": account, "region": "us-east-1", "instance": {"id": WEB, "name": "web", "state": "stopped"}}
     )
     sandbox.seed({"account": account, "region": "eu-west-1", "volume": {"name": "shop", "Size": 20, "tags": SHOP}})
+    launch_template(sandbox, account, "us-east-1")
+
+
+def launch_template(sandbox: Sandbox, account: str, region: str) -> None:
+    """Make the launch template ``web``."""
     data: Any = {"ImageId": IMAGE, "InstanceType": "t3.micro"}
-    sandbox.client("ec2", "us-east-1", account=account).create_launch_template(
+    sandbox.client("ec2", region, account=account).create_launch_template(
         LaunchTemplateName="web", LaunchTemplateData=data
     )
+
+
+def furnish_groups(sandbox: Sandbox, account: str) -> None:
+    """Make the Auto Scaling groups of the launch template ``web``, in both regions of a furnished account."""
+    launch_template(sandbox, account, REGION)
+    for region in (REGION, "us-east-1"):
+        ec2 = sandbox.client("ec2", region, account=account)
+        (template,) = ec2.describe_launch_templates()["LaunchTemplates"]
+        rows = [{"name": name, "template": template["LaunchTemplateId"], "instances": 3} for name in ("web", "worker")]
+        sandbox.seed({"account": account, "region": region, "auto_scaling_groups": rows})

@@ -23,7 +23,7 @@ LARGEST = 6144
 """Characters of a managed policy without white space (IAM, "IAM and AWS STS quotas")."""
 
 _READ = re.compile(r"\w+:(Describe|Get|List)")
-# What CreateTags may be part of: the operations that take TagSpecifications (EC2, "Grant permission to tag resources
+# The operations that may include CreateTags: those that take TagSpecifications (EC2, "Grant permission to tag resources
 # during creation").
 TAGGED_AT_CREATION = frozenset(
     f"ec2:{name}"

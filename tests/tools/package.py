@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds the collection, looks whether only what users need is in it, and imports it with Galaxy's own importer."""
+"""Builds the collection, checks that it has only files that users need, and imports it with Galaxy's own importer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def built(folder: Path, into: Path) -> Path:
 
 
 def examine(package: Path) -> set[str]:
-    """Returns the names of the package's files. Exits if it holds others than users need, or Galaxy would complain."""
+    """Returns the names of the package's files.
+
+    Exits if it holds files that users do not need, or that Galaxy would refuse.
+    """
     with tarfile.open(package) as archive:
         names = {member.name for member in archive.getmembers() if member.isfile()}
     strangers = sorted(
@@ -48,7 +51,7 @@ def examine(package: Path) -> set[str]:
     if strangers:
         sys.exit(f"In the package, but not for users (see build_ignore in galaxy.yml): {', '.join(strangers)}")
 
-    # The importer ends with 0 whatever it finds; what it logs is what Galaxy would show.
+    # The importer ends with 0 in any case; its log has the findings that Galaxy would show.
     command = [sys.executable, "-m", "galaxy_importer.main", package.name]
     imported = subprocess.run(command, cwd=package.parent, check=False, capture_output=True, text=True)
     log = imported.stdout + imported.stderr

@@ -4,7 +4,7 @@
 """A release of the collection in a copy of the checkout: version, changelog, package, and Galaxy's importer.
 
 ``release.py VERSION`` is the dry run. ``release.py VERSION --check-tag`` is for the workflow that publishes: it fails
-unless the checkout itself is what the tag says.
+unless the checkout has the version of the tag.
 """
 
 from __future__ import annotations

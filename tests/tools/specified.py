@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The variables that the specifications of roles and playbooks have.
 
-The lookup of the collection reads the same files. It cannot be imported in a test's process: with it comes Ansible's
-display, after which modules that run in this process keep their warnings out of their results.
+The lookup of the collection reads the same files. No test's process may import it, since it loads Ansible's display,
+after which modules in this process keep their warnings out of their results.
 """
 
 from __future__ import annotations

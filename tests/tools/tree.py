@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeps ``.work/tree/ansible_collections/ec2ops/storage`` equal to the checkout: the collection, placed as for users.
 
-The copy holds what git would commit. It is a copy because ansible-test does not accept a symbolic link there.
+The copy holds the files that git would commit. It is a copy because ansible-test does not accept a symbolic link there.
 """
 
 from __future__ import annotations
@@ -41,13 +41,16 @@ def same(left: Path, right: Path) -> bool:
 
 
 def update() -> None:
-    """Copies what has changed, removes what is gone. A file is replaced as a whole, for tests that run meanwhile."""
+    """Copies changed files, and removes files that are gone.
+
+    A file is replaced as a whole, for tests that run meanwhile.
+    """
     WORK.mkdir(exist_ok=True)
     with (WORK / "tree.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         COLLECTION.mkdir(parents=True, exist_ok=True)
-        # A repository of its own, with no commit in it: ansible-test and ansible-lint ask git for the files that there
-        # are, and to the checkout's git .work is nothing.
+        # An empty repository of its own: ansible-test and ansible-lint ask git for the files, and the checkout's git
+        # ignores .work.
         if not (TREE / ".git").is_dir():
             subprocess.run(["git", "init", "--quiet", str(TREE)], check=True, env=environment())
 
@@ -59,7 +62,7 @@ def update() -> None:
                     shutil.rmtree(target)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 fresh = target.with_name(f"{target.name}.copying")
-                # A file that is gone since the listing: an editor at work. The next run sees what came of it.
+                # A file that is gone since the listing: an editor at work. The next run sees the result.
                 with contextlib.suppress(FileNotFoundError):
                     shutil.copy2(source, fresh, follow_symlinks=False)
                     fresh.replace(target)

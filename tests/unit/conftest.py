@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures: the two worlds that the engine's cases run in. The mark `sandbox`, which make quick goes by."""
+"""Fixtures: the two worlds that the engine's cases run in. The mark `sandbox`, which make quick reads."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def quick_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(params=["fake", pytest.param("sandbox", marks=pytest.mark.sandbox)])
 def world(request: pytest.FixtureRequest) -> World:
-    """Either world; a case that takes this runs in both."""
+    """Either world; a case with this fixture runs in both."""
     return FakeWorld() if request.param == "fake" else SandboxWorld(request.getfixturevalue("sandbox"))
 
 
 @pytest.fixture
 def fake() -> FakeWorld:
-    """The world in memory alone, for what is about the engine and not about EC2."""
+    """The world in memory alone, for tests of the engine and not of EC2."""
     return FakeWorld()

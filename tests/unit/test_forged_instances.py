@@ -33,7 +33,7 @@ def row(one: Machine) -> dict[str, Any]:
 
 @dataclass
 class Scene:
-    """A web server, and an instance of somebody else's that runs from the same image."""
+    """A web server, and somebody else's instance that runs from the same image."""
 
     sandbox: Sandbox
     web: Machine
@@ -101,7 +101,7 @@ def test_replacement_continues_beside_a_stranger(scene: Scene) -> None:
     assert scene.stranger.state == "running"
     successor = ended.result["instance_id"]
 
-    # Its own successor takes over no claim that nothing proves, and stands for the web server.
+    # Its own successor takes over no unproven claim, and stands for the web server.
     tag(scene.web, replaces=scene.stranger.instance_id)
     assert scene.relaunch(image).result["instance_id"] == successor
 
@@ -123,7 +123,7 @@ def test_claim_on_an_older_id_is_not_followed_while_that_instance_is_shown(scene
 
 
 def test_serving_successor_that_is_marked_rejected_is_not_terminated(scene: Scene) -> None:
-    """The old one is off, so the successor is all that serves, whatever its tag says."""
+    """The predecessor is off, so only the successor serves, with any tag."""
     image = scene.bake().result["image_id"]
     successor = Machine(scene.sandbox, scene.relaunch(image).result["instance_id"], "")
     tag(successor, trial="rejected")
@@ -174,15 +174,15 @@ def test_instance_stopped_by_hand_is_not_started(
     assert not ended.failed
     assert db.state == "stopped"
     if value is before:
-        # It ran since, so the record is over whoever wrote it.
+        # The instance has run since then, so the hold is over.
         assert ended.actions == ["DeleteTags"]
         return
     assert ended.actions == []
     assert any(db.instance_id in text and HOLD in text for text in ended.warnings)
 
 
-def test_record_of_a_run_that_was_ended_is_renewed_before_the_stop(sandbox: Sandbox) -> None:
-    """The stop must lie within the record, or the next run could not tell that it belongs to it."""
+def test_hold_of_a_killed_run_is_renewed_before_the_stop(sandbox: Sandbox) -> None:
+    """The stop must lie within the hold, or the next run could not know that it belongs to the hold."""
     web = machine(sandbox)
     sandbox.move_clock(60)
     now = sandbox.now()
@@ -196,7 +196,7 @@ def test_record_of_a_run_that_was_ended_is_renewed_before_the_stop(sandbox: Sand
 
 
 def test_hold_with_a_copied_stop_time_is_honoured(sandbox: Sandbox) -> None:
-    """Nothing of EC2's tells such a record from one of a run: who may write tags may have that instance started."""
+    """No fact distinguishes such a hold from a run's own, so anybody who may write tags can have that instance started."""
     db = machine(sandbox, "db")
     sandbox.move_clock(60)
     stopped = sandbox.now()

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever tags of the collection somebody puts on whatever resource: the plans touch what they touched without."""
+"""Tags of the collection on any resource: the plans touch the same resources as without these tags."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ forged = st.fixed_dictionaries(
 
 
 def strangers(tags: Mapping[str, Mapping[str, str]]) -> list[Any]:
-    """Resources that nobody has made for anything of ours, with these tags by id."""
+    """Resources that no run of ours has made, with these tags by id."""
     facts = {**stopped_at(NOW - timedelta(days=300)), "ClientToken": "terraform"}
     return [
         Instance(STRANGER, "stopped", image_id=AMI, owner_id=OWNER, tags=tags[STRANGER], facts=facts),
@@ -75,7 +75,7 @@ def strangers(tags: Mapping[str, Mapping[str, str]]) -> list[Any]:
 def changes(
     feature: Feature, wanted: Any, resources: list[Any], *, ways_back: bool = True
 ) -> list[tuple[Any, ...]] | str:
-    """The plan's changes, also those of its ways back unless told; or the kind of its refusal."""
+    """The plan's changes, with those of its rollbacks by default, or the kind of its refusal."""
     try:
         made = feature.plan(wanted, world(*resources, IMAGE), NOW)
     except StorageError as error:
@@ -124,9 +124,12 @@ LOSING = ("TerminateInstances", "DeleteSnapshot", "DeregisterImage")
 def test_altered_tags_on_a_retired_pair_lose_nothing(
     old_tags: dict[str, str], new_tags: dict[str, str], gone: bool, image_id: str
 ) -> None:
-    """The old one is stopped, the new one serves: no plan ends the one that serves unless another takes its place.
+    """The predecessor is stopped, and the successor serves.
 
-    A hold whose times are copied from EC2's own makes the old one serve again; nothing tells it from an honest one.
+    No plan ends the successor unless another instance takes its place.
+
+    A hold with times from EC2's facts makes the predecessor serve again, since no fact distinguishes it from an honest
+    hold.
     """
     old = dataclasses.replace(plain(state="stopped"), tags=old_tags)
     assume(standing_hold(old) is None)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever tags somebody puts on a predecessor, its honest successor and a stranger: no plan acts against the facts.
+"""Any tags on a predecessor, its honest successor and a stranger: no plan acts against the facts.
 
 The successor has served for days. Its predecessor was stopped for it, before its launch or after, or runs again.
 """
@@ -87,7 +87,7 @@ def planned(feature: Feature, wanted: Any, found: list[Instance]) -> Plan | None
 
 
 def changes(made: Plan | None) -> list[Change]:
-    """All changes of the plan, also those of its ways back."""
+    """All changes of the plan and of its rollbacks."""
     stages = () if made is None else [*made.stages, *(back for stage in made.stages for back in stage.on_failure)]
     return [change for stage in stages for change in stage.changes]
 
@@ -106,7 +106,7 @@ def test_relaunch_terminates_no_instance_and_starts_only_proven_holds(
 ) -> None:
     old, new, _stranger = found
     made = planned(relaunch.FEATURE, relaunched(instance_id=name, image_id=image_id, old_instance=kept), found)
-    # A launch of this plan may fail, and is ended then.
+    # If a launch of this plan fails, its rollback terminates the new instance.
     launched = resources(made, "RunInstances")
     assert resources(made, "TerminateInstances") <= launched
     assert resources(made, "ModifyInstanceAttribute") <= launched
@@ -114,7 +114,7 @@ def test_relaunch_terminates_no_instance_and_starts_only_proven_holds(
     assert resources(made, "StartInstances") <= startable
     stopped = resources(made, "StopInstances")
     assert STRANGER not in stopped
-    # Who is stopped leaves somebody who runs: its successor, or the other one.
+    # A stopped instance leaves a running one: its successor, or the other one.
     if stopped and not launched:
         running = {item.instance_id for item in (old, new) if item.state == "running"}
         assert running - stopped

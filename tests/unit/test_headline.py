@@ -48,7 +48,7 @@ def test_every_operation_has_its_words() -> None:
     ("seconds", "text"),
     [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 d")],
 )
-def test_age_is_in_the_largest_unit_of_which_it_has_two(seconds: int, text: str) -> None:
+def test_age_is_in_the_largest_unit_with_at_least_two(seconds: int, text: str) -> None:
     assert age_text(seconds) == text
 
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which layer may import which, as docs/architecture.md says. The tests read every import."""
+"""The imports that each layer may have, as docs/architecture.md says. The tests read every import."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names that are kept as identities are text: what YAML has changed into something else is refused by the module."""
+"""Names that are identities are text: the module refuses a value that YAML has changed into another type."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def test_value_other_than_text_is_refused_before_any_call(
 
 
 @pytest.mark.parametrize("value", [2026.1, 83, False, ["db"]], ids=repr)
-def test_a_volume_named_by_no_text_is_refused(sandbox: Sandbox, value: Any) -> None:
+def test_volume_name_other_than_text_is_refused(sandbox: Sandbox, value: Any) -> None:
     refused = run(sandbox, instance_ids=[WEB], volumes=[{"name": "log", "size": 1}, {"name": value, "size": 1}])
     assert refused.failed.startswith(f"volumes[1].name: {value!r} is not text")

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tags whose text looks like a planned id, even like one of the very plan: they are carried as any other text."""
+"""Tags whose text looks like a planned id, even like an id of the same plan: a run carries them as any other text."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_other_text_is_neither_found_nor_replaced(written: Any) -> None:
     assert substitute(written, BINDINGS) == written
 
 
-def test_in_the_description_of_a_copy_only_the_end_is_the_plans_own() -> None:
+def test_only_the_end_of_a_copy_description_is_substituted() -> None:
     written = copy_description("p", MADE, MADE, MADE, "us-east-1", NOON)
     assert planned_in({"Description": written}) == {MADE}
     done = substitute({"Description": written}, BINDINGS)["Description"]
@@ -128,7 +128,7 @@ def test_start_time_of_a_planned_snapshot_comes_in_once_it_is_known(of: str) -> 
     }
 
 
-def test_filters_are_read_as_the_tags_that_they_name() -> None:
+def test_filters_on_tags_are_read_like_tags() -> None:
     own = (("volume-id", (MADE,)), ("tag:ec2ops:copy-of", (f"us-east-1/{MADE}",)))
     others = (("tag:note", (MADE,)), ("tag:ec2ops:volume", (MADE,)), ("status", ("pending",)))
     assert planned_in_filters(own) == {MADE}
@@ -229,7 +229,7 @@ def test_runs_carry_such_a_tag(sandbox: Sandbox) -> None:
     assert ended.result["volumes"][0]["tags"]["note"] == STRANGE
 
 
-def test_tag_that_a_user_declares_may_look_so(sandbox: Sandbox) -> None:
+def test_declared_tag_may_look_like_a_planned_id(sandbox: Sandbox) -> None:
     entry = {"name": "data", "size": 8, "tags": {"note": STRANGE}}
     ended = run(sandbox, instance_ids=[machine(sandbox).instance_id], volumes=[entry])
     assert (ended.failed, ended.result["volumes"][0]["tags"]["note"]) == ("", STRANGE)
@@ -251,7 +251,7 @@ def test_chain_with_such_an_id_ends_no_run(sandbox: Sandbox) -> None:
     assert pair.relaunch(image.result["image_id"], lose_writes=True).failed == ""
 
 
-def test_tags_with_ids_of_a_plan_are_the_collections_own() -> None:
+def test_tags_with_ids_of_a_plan_belong_to_the_collection() -> None:
     """A key that carries ids of the plan is never carried over from a resource."""
     keys = (tag_names.COPY_OF, tag_names.REPLACED_BY)
     assert tag_names.carried(dict.fromkeys(keys, MADE)) == {}

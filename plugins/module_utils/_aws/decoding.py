@@ -71,7 +71,8 @@ def _operator(answer: Answer) -> str | None:
 
 def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
     """Return the instance from ``Reservations[].Instances[]``. Its account is the reservation's ``OwnerId``."""
-    # "amazon" owns the address that EC2 lends to a running instance. An account owns each of its Elastic IPs.
+    # "amazon" owns the address that EC2 gives to a running instance until its stop. An account owns each of its Elastic
+    # IPs.
     associations = [interface.get("Association") or {} for interface in answer.get("NetworkInterfaces") or ()]
     return Instance(
         instance_id=answer["InstanceId"],
@@ -164,11 +165,12 @@ def decode_snapshot(answer: Answer) -> Snapshot:
         kms_key_id=text_of(answer, "KmsKeyId") or None,
         owner_id=text_of(answer, "OwnerId") or None,
         progress=text_of(answer, "Progress") or None,
-        # One that is restored from the archive for a time is usable, whatever tier EC2 names.
+        # A snapshot that is restored from the archive for a time is usable, in any tier that EC2 names.
         storage_tier="standard" if answer.get("RestoreExpiryTime") else text_of(answer, "StorageTier") or None,
         state_reason=answer.get("StateMessage") or None,
         description=text_of(answer, "Description"),
         tags=_tags(answer),
+        written_bytes=answer.get("FullSnapshotSizeInBytes"),
     )
 
 

@@ -257,7 +257,7 @@ class Ec2Gateway:
         """Make one call for *changes*, and return the id of each new resource. Raises CallError, see the port."""
         made = self._perform(changes, generation)
         first = changes[0]
-        # One call of several resources leaves no way to tell the time of the rest by the number of resources.
+        # With several resources in one call, their number does not show how long the rest takes.
         rate = self._pacer.rate(first.action, first.region) if first.operation.most == 1 else None
         self._progress.called(first.action, len(changes), rate)
         return made

@@ -9,7 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .._kernel.resources import Fact
@@ -46,6 +46,7 @@ def scaling_groups(query: Query, page: Answer) -> Iterable[Fact]:
             item.get("HealthCheckType") or "",
             bool(item.get("TargetGroupARNs") or item.get("LoadBalancerNames")),
             tuple(_member(one) for one in item.get("Instances") or ()),
+            tuple(_overrides(policy or {})),
         )
         yield SCALING_GROUP.fact(value.name, value)
 
@@ -99,6 +100,14 @@ def _member(item: Mapping[str, Any]) -> GroupMember:
 
 def _of_policy(policy: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return (policy.get("LaunchTemplate") or {}).get("LaunchTemplateSpecification")
+
+
+def _overrides(policy: Mapping[str, Any]) -> Iterator[TemplateReference]:
+    """Yield the launch templates that a mixed instances policy has for single instance types."""
+    for one in (policy.get("LaunchTemplate") or {}).get("Overrides") or ():
+        found = _template(one.get("LaunchTemplateSpecification"))
+        if found is not None:
+            yield found
 
 
 def _template(item: Mapping[str, Any] | None) -> TemplateReference | None:

@@ -97,7 +97,7 @@ def _ours(document: Any, operations: frozenset[str]) -> Any:
 
 @contextmanager
 def sessions(*initializers: Callable[[Any], None]) -> Iterator[None]:
-    """Call *initializers* with each botocore session that boto3 makes in this context, and let it use what `load` made.
+    """Call *initializers* with each botocore session that boto3 makes in this context, and let it use `load`'s model.
 
     Not for several threads at once, since these are settings of the process.
     """

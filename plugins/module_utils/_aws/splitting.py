@@ -5,8 +5,8 @@
 """Read a long listing of snapshots side by side, in parts by their start times.
 
 EC2 gives the pages of one listing one after the other, about a second each. A filter on ``start-time`` takes wildcards,
-and a start time never changes. So wildcards that cover all times, each time once, part the listing: also while
-snapshots come and go, and whether or not their volumes still exist.
+and a start time never changes. So wildcards that together match each time once divide the listing. This holds while
+snapshots come and go, and after the end of their volumes.
 
 Private to this collection.
 """
@@ -51,7 +51,7 @@ class _Read:
 
 
 def is_divisible(query: Query) -> bool:
-    """Return whether the listing can be parted by start times. One of given snapshots is short."""
+    """Return whether the listing can be parted by start times. A listing of given ids is short."""
     names = {name for name, _values in query.filters}
     arguments = {name for name, _value in query.arguments}
     return (
@@ -92,7 +92,7 @@ def _expected(times: Sequence[datetime], now: datetime) -> Iterator[datetime]:
     """Yield start times after those of a sample, up to *now*, as dense as the sample.
 
     An endpoint that lists the oldest snapshots first shows nothing of the others in its first pages. A wrong
-    expectation costs time only: a part that turns out long is parted again.
+    expectation only costs time, since a part that turns out to be long is divided again.
     """
     first, last = min(times, default=None), max(times, default=None)
     if first is None or last is None or first == last:

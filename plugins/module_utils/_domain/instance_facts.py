@@ -61,7 +61,7 @@ _NEW = "new with every instance"
 _NOW = "current state, not carried"
 
 
-# By dotted path. A path covers the paths below it. Only a CARRIED path needs a rule for each member below.
+# The rules by dotted path. A path covers the paths below it. Only a CARRIED path needs a rule for each member below.
 INSTANCE_RULES: Mapping[str, Rule] = {
     "AmiLaunchIndex": Rule(DERIVED, "0: one instance is launched"),
     "Architecture": Rule(DERIVED, "the image's, which must equal the predecessor's, or fit the new instance_type"),
@@ -266,7 +266,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "VpcId": Rule(DERIVED, "the subnet's"),
 }
 
-# By DescribeInstanceAttribute's name. The planner reads attributes that Instance has too from there.
+# The rules by DescribeInstanceAttribute's name. The planner reads attributes that Instance has too from there.
 ATTRIBUTE_RULES: Mapping[str, Rule] = {
     "blockDeviceMapping": Rule(DERIVED, "see BlockDeviceMappings"),
     "disableApiStop": Rule(CARRIED, "as DisableApiStop"),

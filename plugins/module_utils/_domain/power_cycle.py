@@ -41,7 +41,7 @@ MOST_ATTRIBUTE_READS = 20
 NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
 # EC2's code for a start while the instance still stops. A rollback does not wait for the stop, so it tries again.
 _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
-# EC2, "Burstable performance instances": these types have EBS volumes only, which spares a question.
+# EC2, "Burstable performance instances": these types have EBS volumes only, so no query is necessary.
 _EBS_ONLY = re.compile(r"t(2|3|3a|4g)\.")
 _SHOULD_STOP = "stop the {state} instance"
 
@@ -266,7 +266,7 @@ def _stop(instance: Instance, region: str, parameters: Mapping[str, bool], reaso
 
 def _start(instance: Instance, region: str, reason: str) -> Change:
     before, after = {"state": instance.state}, {"state": "running"}
-    # While EC2 has no capacity, another run may replace and retire the instance, and take the record away with it.
+    # While EC2 has no capacity, another run may replace and retire the instance, and remove the hold.
     only_while = _still_held(instance) if tag_names.RESTORE_STATE in instance.tags else None
     return Change("StartInstances", instance.instance_id, region, {}, reason, before, after, only_while=only_while)
 
@@ -322,7 +322,8 @@ def restore_stages(
         return ()
     starts = tuple(_restart(instance, region) for instance in stopped)
     waits = running_waits(stopped)
-    # The reason has no moment of the hold, unlike `forget`'s: the check run of this plan had another one.
+    # Unlike the reason of `forget`, this reason leaves out the time of the hold: in the check run of this plan, it was
+    # another one.
     records = tuple(dataclasses.replace(forget(instance, region, ""), reason="end the hold") for instance in stopped)
     return (Stage(starts, waits, patience=NO_CAPACITY | _STILL_STOPPING), Stage(records))
 

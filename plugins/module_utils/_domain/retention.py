@@ -46,7 +46,7 @@ def _iso_week(local: datetime) -> str:
     return f"{year:04}-W{week:02}"
 
 
-# An hour is one of the wall clock, so an hour that occurs twice is one bucket. Weeks are ISO weeks: day 1 of the
+# Hours are those of the wall clock, so an hour that occurs twice is one bucket. Weeks are ISO weeks: day 1 of the
 # calendar, 0001-01-01, was a Monday.
 _PERIODS: Mapping[str, _Period] = {
     "hourly": _Period(lambda at: at.toordinal() * 24 + at.hour, lambda at: f"{at:%Y-%m-%d %H}h"),
@@ -215,7 +215,7 @@ class _Group:
     def __init__(self, ordered: Sequence[Candidate], keep: Keep, now: datetime) -> None:
         self._ordered = ordered
         self._keep = keep
-        # The one conversion into the zone. Buckets and labels are read off these.
+        # Each moment is converted into the zone only here. Buckets and labels come from the result.
         self._local = [candidate.moment.astimezone(keep.zone) for candidate in ordered]
         self._newest_of: dict[str, Mapping[int, int]] = {}
         self._reference = min(ordered[0].moment, now) if keep.reference == "latest" else now
@@ -251,8 +251,8 @@ class _Group:
         period = name.removesuffix("_within")
         cutoff = span.before(self._reference, self._keep.zone)
         for place in self._buckets(period).values():
-            # Age is asked of a bucket's newest alone. With slots one that started later may be older, and were others
-            # asked in its place, a longer span would delete them.
+            # Only the age of a bucket's newest counts. With slots, the newest may have an earlier moment than others of
+            # the bucket. If one of those could take its place, a longer span would delete that one.
             if self._ordered[place].moment > cutoff:
                 yield place, f"{name} {span.text} {self._label(period, place)}"
         if self._ordered[-1].moment > cutoff:

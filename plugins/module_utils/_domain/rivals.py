@@ -94,7 +94,7 @@ def _rivals_query(old_id: str) -> Query:
 def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> list[Instance]:
     """Return the living instances that claim *old_id* and are neither rejected nor *known*, the earliest first."""
     shown = State("").with_resources(item for item in found if isinstance(item, Instance))
-    # Who was asked for lives, as far as the planner knows: only proven links count.
+    # The planner knows that the instance *old_id* exists, so only proven links count.
     shown = shown.with_resources(() if shown.instance(old_id) else (Instance(old_id),))
     claims = [
         item

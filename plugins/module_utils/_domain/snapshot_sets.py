@@ -184,7 +184,7 @@ def snapshot_sets_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots 
         start = snapshot.start_time or now
         instance = instance_of(snapshot)
         if instance:
-            # All of one call have one start time; a second call for the same slot made another set.
+            # All snapshots of one call have one start time. A second call for the same slot makes another set.
             by_call[instance, start].append(snapshot)
         else:
             group = source_of(snapshot) if is_planned(snapshot.snapshot_id) or not is_copy(snapshot) else ""

@@ -86,7 +86,7 @@ def require_no_rollback(state: State, successor: Instance, instance_id: str, opt
         return
     for older_id in (instance_id, *ancestors(state, successor)):
         older = state.instance(older_id)
-        # The given id may be of one that was to replace *successor*, and was rejected.
+        # The given id may be that of a rejected instance that was launched to replace *successor*.
         if older is None or successor.instance_id in ancestors(state, older):
             continue
         if older.state in ("running", "pending"):

@@ -72,6 +72,21 @@ def _raised(value: int | None, limits: tuple[int, int] | None, accepted: int) ->
     return value if value is None or limits is None or value < accepted else max(value, limits[0])
 
 
+_IO1_KNEE, _IO1_MOST, _IO2_MOST = 500, 1000, 4000
+_IO1_LARGE = 64
+
+
+def provisioned_throughput(volume_type: str, iops: int) -> int:
+    """Return the most MiB/s that an io1 or io2 volume of *iops* delivers.
+
+    User guide, "Provisioned IOPS SSD volumes": 256 KiB for each IOPS, up to 500 MiB/s for io1 and 4,000 MiB/s for io2.
+    io1 beyond 32,000 IOPS delivers 16 KiB for each, up to 1,000 MiB/s.
+    """
+    if volume_type == "io2":
+        return min(_IO2_MOST, int(iops * THROUGHPUT_PER_IOPS))
+    return min(_IO1_MOST, max(min(_IO1_KNEE, int(iops * THROUGHPUT_PER_IOPS)), iops // _IO1_LARGE))
+
+
 def kept_performance(size: int, iops: int | None) -> tuple[int, int]:
     """Return (iops, throughput) of a gp2 volume of *size* GiB and *iops* that becomes gp3 without values for them.
 

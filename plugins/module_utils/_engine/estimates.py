@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Estimate what a plan's volumes cost more a month, without a call.
+"""Estimate the monthly cost that a plan's volumes add, without a call.
 
 Private to this collection.
 """

@@ -145,7 +145,7 @@ class Once:
                         else self._matched(changes)
                     )
                 except CallError as trouble:
-                    # The user must learn of the resource that may exist, not that the look for it failed.
+                    # The error names the resource that may exist, and not the failed search for it.
                     raise error from trouble
                 if found is not None:
                     return found

@@ -61,7 +61,7 @@ class Program:
         self._examples = examples or {}
 
     def run(self, host: Host | None = None) -> None:
-        """Run the module on *host*, by default in a process of its own. Its end is a SystemExit."""
+        """Run the module on *host*, by default in a process of its own. It ends with SystemExit."""
         host = host or OwnProcess()
         with _told_with_examples(self._examples, host):
             module = AnsibleAWSModule(supports_check_mode=True, **module_arguments(*self._options))

@@ -314,7 +314,7 @@ def account_query(place: Place = HERE) -> Query:
 
 
 def default_encryption_queries(place: Place) -> tuple[Query, ...]:
-    """Return the queries for whether and with which key EC2 encrypts new volumes and copies in a place."""
+    """Return the queries that show whether, and with which key, EC2 encrypts new volumes and copies in a place."""
     return (dataclasses.replace(ENCRYPTION_QUERY, place=place), Query("GetEbsDefaultKmsKeyId", place=place))
 
 

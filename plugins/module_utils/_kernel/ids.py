@@ -93,8 +93,8 @@ def require_image_name(value: str, option: str = "image_name") -> str:
 
 # --- planned ids in plans and results ---------------------------------------------------------------------------------
 
-# Other people write tags, and a text of theirs may look like a planned id, even like one of the very plan. So planned
-# ids are replaced only where a plan writes them. All other text is carried as it is.
+# Other people write tags, and their text may look like a planned id, even like an id of the same plan. So planned
+# ids are replaced only where a plan writes them. All other text stays as it is.
 _TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.SPEC})
 _NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource", "Version", "version", "_ip_address")
 _SENTENCES = frozenset({"reason", "reasons", "notes"})
@@ -206,7 +206,7 @@ def _read(value: Any, reader: _Reader, name: str = "") -> Any:
             }
         return {key: _read(item, reader, key) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        # The texts in a list that has no sentences are ids.
+        # A list without sentences holds ids.
         inner = name if name in _SENTENCES else "Ids"
         return type(value)(_read(item, reader, inner) for item in value)
     return value
@@ -239,7 +239,7 @@ def _read_filters(filters: Filters, reader: _Reader) -> Filters:
 LONGEST_DESCRIPTION = 255
 """Characters that EC2 takes in the Description of a snapshot."""
 _LONGEST_POLICY = 128
-# As long as the values that replace planned ids.
+# The text has the length of the values that replace planned ids.
 _REAL_ID, _REAL_MOMENT = "snap-0123456789abcdef0", "2026-11-23T19:00:00.000Z"
 
 

@@ -34,8 +34,8 @@ _LAUNCHING = timedelta(minutes=1)
 # EC2's text for a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
 _TRANSITION = re.compile(r".*\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 
-# The reasons of a stop that somebody wanted (EC2 API reference, StateReason). All others of Client. and Server. are
-# EC2's own.
+# The reasons of a stop that somebody wanted (EC2 API reference, StateReason). All other codes with Client. or Server.
+# are EC2's own reasons.
 _WANTED_STOPS = ("Client.UserInitiatedShutdown", "Client.UserInitiatedHibernate", "Client.InstanceInitiatedShutdown")
 
 
@@ -229,7 +229,7 @@ def has_retired(successor: Instance, old: Instance, until: datetime) -> bool:
 def can_be_on_trial(successor: Instance, old: Instance, now: datetime) -> bool:
     """Return whether EC2's facts allow the claim that *successor* was launched to replace *old* and has never served.
 
-    A tag claims that, and no fact of EC2's can prove it. These facts refute it: *successor* is older than
+    A tag claims that, and no fact can prove it. These facts refute it: *successor* is older than
     `LONGEST_TRIAL`; it has an Elastic IP, a volume that came later, or was started again; *old* is gone, or ran when
     *successor* was launched and is off now. Return True for a planned successor, since this plan makes it.
     """

@@ -86,7 +86,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
     "CreateReplaceRootVolumeTask": Operation(creates=("ReplaceRootVolumeTask", "ReplaceRootVolumeTaskId"), token=True),
     "CreateVolume": Operation(creates=("VolumeId",), token=True),
-    # A repeated call gets this code, and so does a call that comes after another run's. The wait tells which.
+    # A repeated call gets this code, and so does a call that comes after another run's. The wait shows which of the two
+    # it was.
     "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"}), links=True, joins=True),
     "DetachVolume": Operation(
         "VolumeId", already=frozenset({"IncorrectState", "InvalidAttachment.NotFound"}), links=True
@@ -124,7 +125,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "PutParameter": Operation(service="ssm"),
     "CreateLaunchTemplateVersion": Operation(creates=("LaunchTemplateVersion", "VersionNumber"), token=True),
     "ModifyLaunchTemplate": Operation("LaunchTemplateId"),
-    # No client token, but a group takes one refresh at a time, and a second one skips what the first has replaced.
+    # No client token, but a group takes one refresh at a time, and a second one skips the instances that the first has
+    # replaced.
     "StartInstanceRefresh": Operation(
         "AutoScalingGroupName", already=frozenset({"InstanceRefreshInProgress"}), service="autoscaling"
     ),

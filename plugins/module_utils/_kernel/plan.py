@@ -218,7 +218,7 @@ class Recheck(Protocol):
         """Return the changes to leave out, by resource, with the reason."""
 
     def warning(self, withdrawn: Mapping[str, Withdrawal]) -> str:
-        """Return the sentence that tells the user about them."""
+        """Return the sentence that tells the user about the withdrawn changes."""
 
 
 ANY_FAILURE = frozenset({"refused", "failed", "mismatch", "timeout", "unclear"})
@@ -315,7 +315,7 @@ class Feature:
     ``bounded(spec, result)``: returns the part of the result that the task returns. ``result_file`` gets all of it.
     None: the task returns all of it, and there is no file.
     ``reads_prices``: `parse` gets the text of the file that EC2OPS_PRICES names, as ``prices_text``.
-    ``estimates``: the result has ``cost_estimate``, what the plan's volumes cost more a month.
+    ``estimates``: the result has ``cost_estimate``, the monthly cost that the plan's volumes add.
     """
 
     parse: Callable[[Mapping[str, Any], str], Any]

@@ -49,7 +49,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
             resources[key] = from_view(known.kind, after, known)
         elif is_planned(resource_id):
             made = new_from_view(resource_id, after)
-            # Others do not say where they are, and would count as the task's own.
+            # Resources of other classes do not name their place, and would count as those of the task's own.
             if made is not None and (here or everywhere or isinstance(made, (Image, Snapshot))):
                 resources[key] = made
                 # CreateImage and CopyImage take snapshots by themselves, so only their entries name them.

@@ -54,9 +54,15 @@ NAMES = frozenset(
     {*SHIPPED["us-east-1"], "io2.iops.above_32000", "io2.iops.above_64000"},
 )
 """The names of all prices."""
+_MOST = 1_000_000
+_GIB = 1 << 30
 FREE = {"gp3": (3000, 125)}
 """The IOPS and MiB/s that the price per GiB includes (EBS user guide, "General Purpose SSD volumes")."""
 _IO2_TIERS = ((32_000, "io2.iops"), (64_000, "io2.iops.above_32000"), (None, "io2.iops.above_64000"))
+
+
+STORAGE_ALONE = "storage, without I/O requests"
+"""The basis of the cost of a magnetic volume. AWS also bills its I/O requests, which EC2 does not show."""
 
 
 class NoPrice(Exception):
@@ -77,8 +83,8 @@ class Cost:
 
     @property
     def is_exact(self) -> bool:
-        """Both bounds are one."""
-        return self.least == self.most
+        """Both bounds are equal, and nothing else is billed."""
+        return self.least == self.most and self.basis != STORAGE_ALONE
 
     def view(self) -> dict[str, Any]:
         """Return the cost as plain data, in cents."""
@@ -95,7 +101,7 @@ def total(costs: Iterable[Cost | None]) -> Cost | None:
     known = [cost for cost in costs if cost is not None]
     if not known:
         return None
-    widest = max(known, key=lambda cost: cost.most - cost.least)
+    widest = max(known, key=lambda cost: (cost.most - cost.least, not cost.is_exact))
     return Cost(sum(cost.least for cost in known), sum(cost.most for cost in known), widest.basis)
 
 
@@ -126,7 +132,7 @@ class Prices:
             cost += more * self.of(f"{kind}.iops")
         if kind == "gp3" and (more := max(0, (mibps or 0) - free_mibps)):
             cost += more * self.of("gp3.mibps")
-        return Cost(cost, cost)
+        return Cost(cost, cost, STORAGE_ALONE) if kind == "standard" else Cost(cost, cost)
 
     def _tiered(self, iops: int) -> float:
         """Return the cost of io2's IOPS. Each tier has a price of its own (Amazon EBS pricing, "io2")."""
@@ -137,16 +143,18 @@ class Prices:
             begin = end or begin
         return cost
 
-    def snapshot(self, gib: int, *, archived: bool = False, stored_gib: float | None = None) -> Cost:
+    def snapshot(self, gib: int, *, archived: bool = False, written_bytes: int | None = None) -> Cost:
         """Return the monthly cost of a snapshot. Raises NoPrice.
 
-        EC2 does not show the stored size. Without *stored_gib*, the cost is at most that of *gib*, the size of the
-        volume: a snapshot stores the blocks that no older one stores, and an archived one all written blocks.
+        EC2 does not show the stored size. A snapshot stores the blocks that no older one stores, so the cost is at most
+        that of all written blocks, or of *gib*, the size of the volume. An archived snapshot stores all written blocks
+        (EBS user guide, "Archive Amazon EBS snapshots").
         """
         price = self.of("archive.gib" if archived else "snapshot.gib")
-        if stored_gib is not None:
-            return Cost(stored_gib * price, stored_gib * price, "changed blocks")
-        return Cost(0.0, gib * price, "archive" if archived else "full size")
+        if written_bytes is None:
+            return Cost(0.0, gib * price, "archive" if archived else "full size")
+        most = min(gib, written_bytes / _GIB) * price
+        return Cost(most, most, "archive") if archived else Cost(0.0, most, "written blocks")
 
     def view(self, missing: Iterable[str] = ()) -> dict[str, Any]:
         """Return the prices' origin as plain data, and the names of the *missing* ones."""
@@ -198,7 +206,8 @@ def _require_prices(values: Any, option: str) -> None:
     for name, price in values.items():
         if name not in NAMES:
             raise SpecError(f"{option}: {name!r} is not the name of a price. Use {', '.join(sorted(NAMES))}.")
-        if isinstance(price, bool) or not isinstance(price, (int, float)) or price < 0:
+        # Not a number and infinity fail the comparison.
+        if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price <= _MOST:
             raise SpecError(f"{option}.{name}: {price!r} is not a price. Use a number of {CURRENCY} a month.")
 
 

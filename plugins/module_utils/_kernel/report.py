@@ -41,6 +41,17 @@ class Rows:
         return Rows(self._items[:most], self._row)
 
 
+def risk_rank(*, is_attached: bool, age: float | None, target: float | None, is_late: bool) -> tuple[int, float]:
+    """Return the rank of a volume by its newest recovery point, the larger the more at risk. Level 0 is no risk.
+
+    *age* and *target* are seconds. Without a recovery point, *age* is None. Attached volumes rank before others, a
+    missing recovery point before a late one, and the latest one against its target first.
+    """
+    if age is None:
+        return (4 if is_attached else 2, 0.0)
+    return ((3 if is_attached else 1) if is_late else 0, age / target if target else 0.0)
+
+
 class _Change(Protocol):
     """The part of `plan.Change` that a report reads."""
 

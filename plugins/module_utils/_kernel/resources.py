@@ -155,7 +155,11 @@ class Image:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot. The ``volume_id`` of a copy is arbitrary. ``place``: see `state.Query`."""
+    """A snapshot. The ``volume_id`` of a copy is arbitrary. ``place``: see `state.Query`.
+
+    ``written_bytes``: the size of all blocks that were written to the volume, also of those that older snapshots store.
+    None if EC2 does not show it. It has no part in the `view`, since no plan depends on it.
+    """
 
     kind: ClassVar[str] = "snapshot"
     snapshot_id: str
@@ -172,6 +176,7 @@ class Snapshot:
     description: str = ""
     place: Place = HERE
     tags: Mapping[str, str] = field(default_factory=dict)
+    written_bytes: int | None = field(default=None, compare=False, repr=False)
 
     @property
     def resource_id(self) -> str:
@@ -273,7 +278,9 @@ def view(resource: Resource) -> dict[str, Any]:
     """
     plain: dict[str, Any] = {}
     for item in dataclasses.fields(resource):
-        if item.name == "facts" or (item.name == "place" and isinstance(resource, Image) and not resource.place):
+        if item.name in ("facts", "written_bytes") or (
+            item.name == "place" and isinstance(resource, Image) and not resource.place
+        ):
             continue
         value = getattr(resource, item.name)
         if isinstance(value, datetime):

@@ -67,8 +67,8 @@ class GroupMember:
 @dataclass(frozen=True)
 class ScalingGroup:
     """An Auto Scaling group. ``template``: None for a launch configuration. ``is_mixed``: the launch template stands
-    in a mixed instances policy. ``capacity``: the desired capacity. ``is_balanced``: it has target groups or Classic
-    Load Balancers.
+    in a mixed instances policy. ``overrides``: the launch templates that this policy has for single instance types.
+    ``capacity``: the desired capacity. ``is_balanced``: it has target groups or Classic Load Balancers.
     """
 
     name: str
@@ -78,6 +78,7 @@ class ScalingGroup:
     health_check: str = ""
     is_balanced: bool = False
     members: tuple[GroupMember, ...] = ()
+    overrides: tuple[TemplateReference, ...] = ()
 
 
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Baking"})

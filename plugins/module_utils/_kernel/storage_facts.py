@@ -353,8 +353,8 @@ class GroupTemplate:
 
 GROUP_TEMPLATES = PlaceFactKind[tuple[GroupTemplate, ...]]("groupTemplates")
 GROUP_TEMPLATES_QUERY = Query("DescribeAutoScalingGroups", service="autoscaling")
-# DescribeImageReferences looks at ten versions of a launch template unless told, and at 10,000 at most. Instances count
-# in all states unless told, also for the hour in which a terminated one is still listed.
+# By default, DescribeImageReferences looks at ten versions of a launch template, and at 10,000 at most. By default,
+# instances count in all states, also for the hour in which EC2 still lists a terminated one.
 _DEEPEST = "10000"
 _LIVING = ("pending", "running", "stopping", "stopped")
 _USERS_IDS = 10
@@ -391,7 +391,7 @@ IMAGES_AT_ONCE = 10
 def references_queries(image_ids: Iterable[str], resource_types: Iterable[str]) -> tuple[Query, ...]:
     """Return the queries for the resources of these types that name the images: one for ten images.
 
-    An instance counts until it is terminated, and of a launch template every version that EC2 can look at.
+    An instance counts until it is terminated, and a launch template with every version that EC2 can look at.
     """
     options = {
         "ec2:Instance": ("state-name", (*_LIVING, "shutting-down")),
@@ -463,6 +463,8 @@ class TemplateVersion:
 
 TEMPLATE_VERSIONS = FactKind[tuple[TemplateVersion, ...]]("launchTemplateVersions")
 """All versions of a launch template. The subject is the id or the name that was asked."""
+DEFAULT_TO = FactKind[str]("defaultTo")
+"""The version that a run makes the default of a launch template. A plan predicts it, and EC2 never shows it."""
 CURRENT_VERSIONS = PlaceFactKind[tuple[TemplateVersion, ...]]("currentLaunchTemplateVersions")
 """The default and the latest version of every launch template of a place."""
 CURRENT_VERSIONS_QUERY = Query("DescribeLaunchTemplateVersions", arguments=(("Versions", ("$Default", "$Latest")),))

@@ -87,6 +87,11 @@ def _healthy(resource: Resource | None, checks: StatusChecks | None, about: str)
     return Verdict(done=checks is not None and checks.are_passed, seen=f"running, status checks {seen}")
 
 
+def _off(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
+    """Done when the instance has stopped or ended, so that its volumes can go elsewhere."""
+    return _state(resource, ("stopped", "terminated"), ())
+
+
 def _root_replaced(resource: Resource | None, tasks: tuple[RootTask, ...] | None, task_id: str) -> Verdict:
     """Done when the task has replaced the root volume, and the instance shows it."""
     task = next((one for one in tasks or () if one.task_id == task_id), None)
@@ -260,15 +265,18 @@ def _group_in_service(_resource: Resource | None, group: ScalingGroup | None, ve
     """Return done when the group has its capacity in service and healthy, all of it of this version of its template.
 
     Instances that are protected from scale-in or in Standby may have another version, since a refresh may ignore them.
+    The overrides of a mixed instances policy have versions of their own.
     """
     if group is None:
         return Verdict(seen="not visible")
+    own = {one.template_id for one in group.overrides}
     there = [one for one in group.members if not one.is_leaving]
     serving = [one for one in there if one.is_serving]
     other = [
         one
         for one in there
-        if not (one.is_protected or one.is_standby) and (one.template is None or one.template.version != version)
+        if not (one.is_protected or one.is_standby)
+        and (one.template is None or (one.template.template_id not in own and one.template.version != version))
     ]
     seen = f"{len(serving)} of {group.capacity} in service and healthy"
     if other:
@@ -327,6 +335,7 @@ class Goal:
 GOALS: Mapping[str, Goal] = {
     # `running` right after StopInstances is an old answer. Only the end of the instance is a failure.
     "stopped": Goal(Instance.kind, _reaches("stopped", "shutting-down", "terminated")),
+    "off": Goal(Instance.kind, _off, wish="stopped or terminated"),
     "running": Goal(Instance.kind, _running),
     "healthy": Goal(Instance.kind, _healthy, fact=STATUS_CHECKS),
     "root_replaced": Goal(

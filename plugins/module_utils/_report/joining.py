@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._kernel.errors import SpecError
+from .._kernel.report import risk_rank
 
 DOCUMENT = "ec2ops.storage/report/1"
 """The schema of the documents that this wing reads."""
@@ -176,16 +177,13 @@ def _recovery(places: Sequence[Place]) -> dict[str, Any]:
 
 
 def risk(row: Mapping[str, Any]) -> tuple[int, float]:
-    """Return the rank of a row of ``recovery.volumes``, the larger the more at risk.
-
-    Attached volumes rank before others, a missing recovery point before a late one, and the latest one against its
-    target first.
-    """
-    newest, target, is_attached = row["newest"], row["target"], row["instance_id"] is not None
-    if newest is None:
-        return (4 if is_attached else 2, 0.0)
-    share = newest["age"] / target if target else 0.0
-    return ((3 if is_attached else 1) if row["late"] else 0, share)
+    """Return the rank of a row of ``recovery.volumes``, the larger the more at risk."""
+    return risk_rank(
+        is_attached=row["instance_id"] is not None,
+        age=row["newest"]["age"] if row["newest"] is not None else None,
+        target=row["target"],
+        is_late=bool(row["late"]),
+    )
 
 
 def _at_risk(places: Sequence[Place]) -> dict[str, Any] | None:

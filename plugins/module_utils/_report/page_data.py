@@ -155,7 +155,11 @@ def _snapshots(places: Sequence[Place], volumes: Mapping[str, int]) -> dict[str,
     sources: list[int | str] = []
     where: list[int] = []
     for (place, source), group in sorted(groups.items(), key=lambda item: volumes.get(item[0][1], len(volumes))):
-        kept = sorted(group, key=lambda row: (-row.moment, row.snapshot_id))[:most]
+        # If there are more groups than rows, the last ones are left out.
+        room = min(most, MOST_SNAPSHOTS - sum(counts))
+        kept = sorted(group, key=lambda row: (-row.moment, row.snapshot_id))[:room]
+        if not kept:
+            break
         columns.add(kept)
         counts.append(len(kept))
         sources.append(volumes.get(source, source))

@@ -34,7 +34,7 @@ def findings_csv(places: Sequence[Place]) -> str:
     writer.writerow(COLUMNS)
     for index, finding in all_findings(places):
         row = _csv_row(places[index], finding)
-        writer.writerow([_cell(row[column]) for column in COLUMNS])
+        writer.writerow([_cell(row[column], is_task=column == "task") for column in COLUMNS])
     return out.getvalue()
 
 
@@ -53,11 +53,15 @@ def _csv_row(place: Place, finding: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cell(value: Any) -> Any:
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The first characters of a formula, also in full width, as spreadsheets in Japanese and Chinese read them."""
+
+
+def _cell(value: Any, *, is_task: bool) -> Any:
     """Return *value* as a spreadsheet shows it, never as a formula: tags are text that other people wrote (OWASP)."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+    if isinstance(value, str) and (value[:1] in ("\t", "\r", "\n") or value.lstrip()[:1] in _FORMULA):
         # A task begins with a dash. YAML allows an empty line before it.
-        return f"\n{value}" if value.startswith("- name:") else f"'{value}"
+        return f"\n{value}" if is_task and value.startswith("- name:") else f"'{value}"
     return value
 
 

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the ec2ops.storage contributors
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The page, from top to bottom. What a person asks first is drawn first; the rest follows in the next frames.
+// The page, from top to bottom. The figures that a person needs first are drawn first; the rest follows in the next
+// frames.
 "use strict";
 
 const FIGURES = DATA.figures;

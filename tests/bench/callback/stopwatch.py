@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A callback that writes when every task began and ended, and what came of it, to a file: one JSON object a line."""
+"""A callback that writes the begin, the end and the outcome of every task to a file: one JSON object a line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A callback that writes every task's result to a file, one JSON object a line, beside what a user sees."""
+"""A callback that writes every task's result to a file, one JSON object a line, beside the usual output."""
 
 from __future__ import annotations
 

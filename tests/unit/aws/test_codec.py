@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests and answers in boto3's shapes, every one held against botocore's service model."""
+"""Requests and answers in boto3's shapes, each compared with botocore's service model."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ VOLUME: dict[str, Any] = {
 TYPE = {"InstanceType": "m5.large", "EbsInfo": {"EbsOptimizedSupport": "default"}}
 ATTRIBUTE = (("Attribute", "userData"), ("InstanceId", "i-1"))
 
-# (query, one page of the answer, what it decodes to; None where a test of its own looks at it)
+# (query, one page of the answer, the decoded facts; None if another test has them)
 CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
     (
         by_id("DescribeInstances", "instance-id", [INSTANCE["InstanceId"]])[0],
@@ -882,7 +882,7 @@ def test_a_view_reads_back_as_the_same_resource(resource: Instance | Image | Sna
     assert from_view(resource.kind, view(resource)) == resource
 
 
-def test_pages_are_joined_and_lists_that_are_one_fact_too() -> None:
+def test_pages_are_joined_even_if_they_are_one_fact() -> None:
     query = Query("DescribeTargetGroups", service="elbv2")
     pages = [{"TargetGroups": [{"TargetGroupArn": f"arn:{number}"}]} for number in (1, 2)]
     (fact,) = codec.decode(query, pages)
@@ -910,7 +910,7 @@ def test_parameters_of_ids_and_tokens_are_those_of_the_service(action: str) -> N
     members = shape.input_shape.members
     if operation.target:
         assert members[operation.target].type_name == ("list" if operation.most > 1 else "string")
-    # A token of ours stands for a purpose. A change that may be made, undone and made again has none.
+    # A token of this collection stands for a purpose. A change that may be made, undone and made again has no token.
     has_purpose = bool(operation.creates) or action == "CreateImageUsageReport"
     assert operation.token == ("ClientToken" in members and has_purpose)
     found = shape.output_shape
@@ -973,7 +973,7 @@ SPEC = {"ec2ops:spec": "web", "ec2ops:volume": "data"}
         ({"State": "available", "Tags": {**SPEC, "ec2ops:spec": "db"}}, "tags have changed"),
     ],
 )
-def test_a_token_may_bring_back_a_volume_that_is_not_the_one(answer: dict[str, Any], trouble: str) -> None:
+def test_spent_token_may_return_another_volume(answer: dict[str, Any], trouble: str) -> None:
     specification = {"ResourceType": "volume", "Tags": boto3_tags({**SPEC, "Name": "web"})}
     create = change("CreateVolume", "(new volume a)", {"TagSpecifications": [specification]}, token=("a",))
     tags = boto3_tags(answer.get("Tags", SPEC))

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The remedy that a message ends with fits what EC2 has said."""
+"""The remedy at the end of a message fits EC2's answer."""
 
 from __future__ import annotations
 

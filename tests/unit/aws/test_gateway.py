@@ -213,7 +213,7 @@ def test_a_passing_fault_of_a_read_is_repeated() -> None:
     assert made.calls == {"DescribeInstances": 4}
 
 
-def test_an_answer_that_is_not_ec2s_is_no_empty_one() -> None:
+def test_page_of_a_proxy_is_no_empty_answer() -> None:
     """The page of a proxy or of a hotel's network: botocore finds nothing in it."""
     page = {"ResponseMetadata": {"HTTPHeaders": {"date": DATE}, "HTTPStatusCode": 200}}
     made, _client, _clock = gateway(describe_instances=[page], create_snapshot=[page])
@@ -258,7 +258,7 @@ def test_a_silent_address_fails_after_one_timeout() -> None:
     assert len(client.asked) == 1
 
 
-def test_once_it_has_answered_a_lost_network_is_given_half_a_minute() -> None:
+def test_network_lost_after_an_answer_gets_half_a_minute() -> None:
     lost = botocore.EndpointConnectionError(endpoint_url="https://ec2")
     made, _client, clock = gateway(describe_instances=[answer(), lost])
     made.ask(ONE)
@@ -386,7 +386,7 @@ def test_message_and_remedy_are_two_sentences(message: str, hint: str, text: str
     assert str(CallError("A", "B", message, hint=hint)) == text
 
 
-def test_a_set_without_one_of_the_volumes_is_an_error_that_names_it() -> None:
+def test_incomplete_set_is_an_error_that_names_the_missing_volume() -> None:
     wanted = Change("CreateSnapshots", "(new snapshot a)", "us-east-1", {}, "", source="vol-00000009")
     made, _client, _clock = gateway(create_snapshots=[answer(Snapshots=[])])
     with pytest.raises(CallError, match="vol-00000009"):
@@ -497,9 +497,7 @@ def test_each_error_family_has_a_remedy(error: Exception, code: str, words: str)
         ("later", None),
     ],
 )
-def test_when_a_modification_is_taken_again_is_read_from_the_refusal(
-    time: str, moment: tuple[int, int, int] | None
-) -> None:
+def test_time_of_the_next_modification_is_read_from_the_refusal(time: str, moment: tuple[int, int, int] | None) -> None:
     expected = None if moment is None else datetime(2026, 11, 24, *moment, tzinfo=UTC)
     text = "You've reached the maximum modification rate per volume limit. Wait until"
     for message in (f"{text} {time} before you can issue the next modification request.", f"{text} {time}."):
@@ -549,7 +547,7 @@ def test_botocore_never_repeats_a_call(
     assert "ec2ops.storage" in client.meta.config.user_agent
 
 
-def test_times_are_read_quickly_and_only_by_the_clients_of_the_module(sandbox: Sandbox) -> None:
+def test_only_the_clients_of_the_module_read_times_quickly(sandbox: Sandbox) -> None:
     from ansible.module_utils.testing import patch_module_args
     from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
@@ -657,7 +655,8 @@ def test_calls_beyond_the_burst_are_sent_at_the_rate(operation: str, burst: int,
 )
 @pytest.mark.parametrize("slow", [1, 8])
 def test_no_call_is_refused_when_the_first_ones_come_late(operation: str, slow: int) -> None:
-    # So many threads open their connections. EC2's bucket begins to fill again when the first call arrives, not before.
+    # A pause in which so many threads open their connections. EC2's bucket begins to fill again when the first call
+    # arrives, not before.
     clock = Clock()
     pacer = Pacer(clock.monotonic, clock.sleep)
     arrivals = []
@@ -675,7 +674,7 @@ def test_no_call_is_refused_when_the_first_ones_come_late(operation: str, slow: 
         tokens -= 1
 
 
-def test_a_bucket_that_is_hardly_larger_than_its_rate_lets_calls_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bucket_hardly_larger_than_its_rate_lets_calls_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RATES, "RunInstances", Rate(1, 5))
     clock = Clock()
     pacer = Pacer(clock.monotonic, clock.sleep)
@@ -755,7 +754,7 @@ def test_the_first_poll_comes_early_and_the_pauses_grow_to_five_seconds() -> Non
     assert clock.slept[-1] == 5.0
 
 
-def test_many_resources_are_one_question_each_two_hundred() -> None:
+def test_resources_are_polled_two_hundred_in_a_query() -> None:
     states = Answers("completed")
     waited(states, Wait(tuple(f"snap-{number:08x}" for number in range(401)), "completed"))
     assert [len(query.filters[0][1]) for query in states.queries[0]] == [200, 200, 1]
@@ -783,7 +782,7 @@ def test_healthy_queries_the_status_of_running_instances_only() -> None:
 
 
 class Modifying:
-    """A volume that is being modified to 20 GiB: what each question is answered, in their order."""
+    """A volume that is being modified to 20 GiB: the answer to each query, in order."""
 
     def __init__(self, *states: str) -> None:
         self.states = list(states)
@@ -864,7 +863,7 @@ def test_throttling_is_not_success_and_not_the_end() -> None:
     assert seen["snap-00000001"].state == "completed"
 
 
-def test_a_wait_without_any_answer_is_given_up_with_its_cause() -> None:
+def test_wait_without_any_answer_fails_with_its_cause() -> None:
     clock = Clock()
     with pytest.raises(CallError, match="slow down"):
         wait_for(Answers("throttled"), [Wait(("snap-00000001",), "completed")], 3600, clock.monotonic, clock.sleep)
@@ -879,7 +878,7 @@ def test_failed_snapshot_ends_the_wait_for_the_others() -> None:
     assert len(states.queries) == 1
 
 
-def test_a_timeout_names_each_and_stops_in_time() -> None:
+def test_timeout_names_each_resource_and_stops_in_time() -> None:
     clock = Clock()
     with pytest.raises(WaitError) as failed:
         wait_for(
@@ -915,7 +914,7 @@ def test_only_differing_tags_are_reported() -> None:
     assert "Name" not in str(failed.value)
 
 
-def test_a_wait_of_a_thousand_names_ten() -> None:
+def test_wait_for_a_thousand_resources_names_ten() -> None:
     with pytest.raises(WaitError, match="and 990 more"):
         waited(Answers("pending"), Wait(tuple(f"snap-{number:08x}" for number in range(1000)), "completed"), limit=3)
 
@@ -923,12 +922,12 @@ def test_a_wait_of_a_thousand_names_ten() -> None:
 # --- on the sandbox ---
 
 
-def test_real_answers_have_a_date_that_is_the_sandboxs(sandbox: Sandbox) -> None:
+def test_answers_of_the_sandbox_have_its_date(sandbox: Sandbox) -> None:
     made = sandbox_gateway(sandbox)
     assert abs((made.now() - sandbox.now()).total_seconds()) < 60
 
 
-def test_a_closed_connection_is_unclear_and_repeated_only_where_that_is_safe(sandbox: Sandbox) -> None:
+def test_closed_connection_is_unclear_and_only_safe_calls_are_repeated(sandbox: Sandbox) -> None:
     made = sandbox_gateway(sandbox)
     made.ask(ONE)
     sandbox.add_fault("CreateSnapshot", kind="close", occurrence="every")
@@ -971,7 +970,7 @@ def test_modifications_keys_and_the_default_encryption_are_read(sandbox: Sandbox
     ]
 
 
-def test_other_regions_and_accounts_are_asked_written_to_and_waited_for(sandbox: Sandbox) -> None:
+def test_calls_and_waits_reach_other_regions_and_accounts(sandbox: Sandbox) -> None:
     made, ec2 = sandbox_gateway(sandbox), sandbox.client()
     volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
     wait_on(made, [Wait((volume,), "volume_available")], 60)

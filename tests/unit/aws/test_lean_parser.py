@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lean parser returns what botocore's parser returns, and raises what it raises.
+"""The lean parser returns the same as botocore's parser, and raises the same errors.
 
 `compared_answers` in conftest.py compares all answers of the sandbox, too.
 """
@@ -53,7 +53,7 @@ def answer(operation: str, content: str) -> dict[str, Any]:
 
 
 def both(operation: str, content: str) -> tuple[Any, Any]:
-    """What the lean parser makes of an answer, and what botocore does."""
+    """The results of the lean parser and of botocore for an answer."""
     parsers = (parser_factory(read_time).create_parser("ec2"), EC2QueryParser(timestamp_parser=read_time))
     assert isinstance(parsers[0], LeanParser)
     lean, plain = (parser.parse(answer(operation, content), shape_of(operation)) for parser in parsers)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The reports of the gateway: what EC2 shows at each poll, the calls that are done, and the pauses before a repeat."""
+"""The reports of the gateway: EC2's state at each poll, the calls that are done, and the pauses before a repeat."""
 
 from __future__ import annotations
 

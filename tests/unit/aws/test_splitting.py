@@ -42,7 +42,7 @@ def test_parts_have_about_the_same_share(days: int) -> None:
     assert len(shares) <= 4 * splitting.PARTS
 
 
-def test_one_moment_cannot_be_parted() -> None:
+def test_snapshots_of_one_moment_are_not_divided() -> None:
     shares = splitting.partition(["2026-11-24T02:0"], ["2026-11-24T02:00"] * 50)
     assert shares[0] == ("2026-11-24T02:00",)
     # The other minutes are covered all the same.
@@ -50,7 +50,7 @@ def test_one_moment_cannot_be_parted() -> None:
 
 
 def test_oldest_snapshots_first_show_where_the_others_are() -> None:
-    """The sandbox lists by age. What the first pages leave out is parted too, as dense as they are."""
+    """The sandbox lists by age. The times after the first pages are divided too, with the density of these pages."""
     now = datetime.now(UTC)
     times = [now - timedelta(days=50) + timedelta(minutes=number * 10) for number in range(1000)]
     expected = [*splitting._expected(times, now)]
@@ -153,7 +153,7 @@ def test_listing_is_right_while_snapshots_come_and_go(sandbox: Sandbox) -> None:
     found = [one.resource_id for one in sandbox_gateway(sandbox, REGION).ask([OWN])[OWN]]
     thread.join()
     assert len(found) == len(set(found))
-    # Those that were there all the time are in the answer, and nothing else but those that came and went.
+    # The answer has all snapshots that existed the whole time, and otherwise only those that came or went.
     assert before - set(going) <= set(found) <= before | unsplit(sandbox)
 
 

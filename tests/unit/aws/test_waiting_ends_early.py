@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A wait for a state that is not reached any more ends early, and says what to do."""
+"""A wait for a state that can no longer be reached ends early, and its message has a remedy."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_volume_that_vanishes_after_creation_names_the_key(seen_first: bool) -> 
         ("healthy", ""),
     ],
 )
-def test_resource_that_ec2_never_shows_is_not_waited_for_to_the_end(goal: str, about: str) -> None:
+def test_wait_for_a_resource_that_ec2_never_shows_ends_early(goal: str, about: str) -> None:
     assert "EC2 does not show it" in failed(Wait(("x-00000001",), goal, about=about), None, within=UNSEEN)
 
 
@@ -151,7 +151,7 @@ def test_resource_that_shows_late_is_waited_for(goal: str, shown: Resource, done
 
 
 class KeyGoes:
-    """A gateway that has a key disabled between the plan, for which KMS has confirmed it, and the first change."""
+    """A gateway that disables a key between the plan, in which KMS has confirmed the key, and the first change."""
 
     def __init__(self, sandbox: Sandbox, disable: Callable[[], Any]) -> None:
         self._gateway = sandbox_gateway(sandbox, REGION)
@@ -199,7 +199,7 @@ def test_mounted_disk_is_named_and_the_next_run_carries_on(sandbox: Sandbox) -> 
     again = run(sandbox, **wanted, wait_timeout=1800)
     assert "busy on" in again.failed
     assert "DetachVolume" not in again.actions
-    sandbox.move_clock(3600)  # it is unmounted
+    sandbox.move_clock(3600)  # the disk is unmounted
     last = run(sandbox, **wanted)
     assert last.failed == ""
     assert "/dev/sdf" not in web.attached()

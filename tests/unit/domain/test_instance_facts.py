@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of an instance's facts, against botocore's model and its documentation; and what the hold's tag says."""
+"""The table of an instance's facts, against botocore's model and its documentation; and the content of the hold's tag."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def leaves(shape: Any, path: str = "") -> Iterator[str]:
 
 
 def covering(path: str) -> str | None:
-    """The path of the rule that says what becomes of *path*: its own, or one above that does not divide further."""
+    """The path of the rule for *path*: its own, or one above that has no rules for its members."""
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
         candidate = ".".join(parts[:length])
@@ -65,7 +65,7 @@ def test_every_fact_of_an_instance_is_carried_derived_or_refused(path: str) -> N
     assert covering(path) is not None, f"{path} of botocore's Instance is not in the table"
 
 
-def test_the_table_has_no_fact_that_an_instance_has_not() -> None:
+def test_every_fact_of_the_table_exists() -> None:
     known = {".".join(path.split(".")[:length]) for path in LEAVES for length in range(1, path.count(".") + 2)}
     assert set(INSTANCE_RULES) <= known
 
@@ -228,7 +228,7 @@ def test_a_plain_instance_is_not_refused() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_an_instance_with_another_number_of_interfaces_than_one_is_refused(number: int) -> None:
+def test_instance_without_exactly_one_interface_is_refused(number: int) -> None:
     (line,) = refused_facts({**PLAIN, "NetworkInterfaces": [{}] * number})
     assert f"it has {number}" in line
 
@@ -263,7 +263,7 @@ def test_hold_reads_back_its_record() -> None:
     assert hold.until - hold.since == timedelta(minutes=30)
 
 
-def test_a_hold_says_whether_there_was_a_public_address() -> None:
+def test_hold_records_a_public_address() -> None:
     until = NOW + timedelta(minutes=30)
     value = Hold(NOW, until, public=True).value
     assert value == Hold(NOW, until).value + " public"

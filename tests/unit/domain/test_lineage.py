@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which instance an id stands for, after one replacement and after many."""
+"""The instance that an id stands for, after one replacement and after many."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_id_of_a_chain_stands_for_its_living_end(length: int, start: int) 
 
 
 @given(length=st.integers(1, 40))
-def test_the_first_id_is_never_given_up_also_when_all_between_are_gone(length: int) -> None:
+def test_first_id_is_kept_even_when_all_between_are_gone(length: int) -> None:
     world = chain(length)
     state, _questions = asked(name(0), [world[-1]])
     assert living(state, name(0), "instance_id").instance_id == name(length)

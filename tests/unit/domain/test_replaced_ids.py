@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ids of instances that a relaunch has replaced: what is refused names the successor."""
+"""Ids of instances that a relaunch has replaced: the refusal names the successor."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ OLD, NEW, VOLUME = "i-0000000000000000a", "i-0000000000000000b", "vol-0000000000
 
 
 def old(state: str = "running", stopped: datetime | None = None, held: bool = False, **fields: Any) -> Instance:
-    """The predecessor, launched yesterday. *stopped*: its last stop; a hold lies around that, where it is *held*."""
+    """The predecessor, launched yesterday. *stopped*: its last stop; *held*: a hold encloses that stop."""
     tags = {HOLD: Hold(stopped - MINUTE, stopped + HOUR).value} if held and stopped else {}
     facts = dict(stopped_at(stopped)) if stopped is not None else {}
     return Instance(OLD, state, launch_time=NOON - 24 * HOUR, tags=tags, facts=facts, **fields)
@@ -138,7 +138,7 @@ def test_facts_refute_that_a_successor_never_served(successor: Instance, predece
         pytest.param(new(state="terminated"), OFF, False, id="terminated"),
     ],
 )
-def test_last_transition_shows_who_ran_last(successor: Instance, predecessor: Instance, last: bool) -> None:
+def test_last_transition_shows_which_instance_ran_last(successor: Instance, predecessor: Instance, last: bool) -> None:
     assert instance_proofs.has_outlasted(successor, predecessor) is last
 
 

@@ -1,10 +1,10 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of ``keep``: worked cases of other tools' rules, as ours decide them, and what holds for all decisions.
+"""The rules of ``keep``: worked cases of other tools' rules, as ours decide them, and invariants of all decisions.
 
-The cases V1 to V50 are those that restic, borg, sanoid and DLM publish or whose rules give them. Where ours decide
-differently, the case's id says how the other one does.
+The cases V1 to V50 are those that restic, borg, sanoid and DLM publish or whose rules give them. If ours decide
+differently, the case's id shows the other tool's decision.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ MANUAL = [
         ({"daily_within": "7d", "oldest": True}, ["05-02T23", "05-01T11", "04-29T11", "04-28T11"]),
     ],
 )
-def test_the_example_of_restics_manual(options: dict[str, Any], days: list[str]) -> None:
+def test_example_of_restics_manual_is_decided_as_by_restic(options: dict[str, Any], days: list[str]) -> None:
     assert kept(snapshots(*MANUAL), **options) == [f"2025-{day}:00" for day in days]
 
 
@@ -280,7 +280,7 @@ def test_future_snapshot_does_not_count(options: dict[str, Any], reasons: dict[s
 
 
 def test_a_clock_may_be_off_by_a_minute() -> None:
-    """Up to then it is a snapshot like any other, and the reference is not later than now."""
+    """Up to a minute ahead it is a snapshot like any other, and the reference is not later than now."""
     now = at("2026-01-02T12:00:00")
     times = ["2026-01-01T12:00:30", "2026-01-02T12:01:00"]
     assert kept(snapshots(*times), now, within="1d") == times[::-1]
@@ -376,7 +376,7 @@ def test_oldest_is_kept_as_by_borg(count: int, expected: list[str]) -> None:
 
 
 def test_v34_quarters_are_calendar_quarters() -> None:
-    """borg's 3-monthly. Its 13-weekly keeps 2020-12-06, 2021-01-03, 03-28, 07-04, 10-03 and 2022-01-02."""
+    """borg's 3-monthly. The 13-weekly rule of borg keeps 2020-12-06, 2021-01-03, 03-28, 07-04, 10-03 and 2022-01-02."""
     times = [
         *("2020-12-06", "2021-01-03", "2021-03-28", "2021-04-25", "2021-06-27", "2021-07-04", "2021-09-26"),
         *("2021-10-03", "2021-12-26", "2022-01-02"),
@@ -432,7 +432,7 @@ def test_v40_dense_snapshots_follow_the_rules() -> None:
 
 
 def test_v41_sparse_snapshots_follow_the_rules() -> None:
-    """As sanoid: a count is of what there is. Only a span lets them go for their age."""
+    """As in sanoid, a count applies to existing snapshots. Only a span deletes snapshots for their age."""
     times = ["2026-01-20", "2026-01-30", "2026-02-09", "2026-02-19", "2026-03-01"]
     assert kept(snapshots(*times), "2026-03-11", daily=3) == times[:1:-1]
     assert kept(snapshots(*times), "2026-03-11", daily_within="3d") == times[-1:]
@@ -458,7 +458,7 @@ def test_v50_the_newest_is_held_until_the_next() -> None:
 # --- Our own ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_reason_in_its_words() -> None:
+def test_every_reason_has_its_words() -> None:
     times = ["2026-10-01T10:00", "2026-11-23T15:10", "2026-11-23T15:40"]
     counts = {**dict.fromkeys(COUNTS, 7), "yearly": -1, "last": "unlimited"}
     spans = dict.fromkeys(SPANS, "24h")
@@ -481,7 +481,7 @@ def test_every_reason_in_its_words() -> None:
 
 
 def test_the_reference_may_be_now() -> None:
-    """A job that stopped does not eat its own history, unless that is asked for."""
+    """A stopped job does not delete its own history, unless the user asks for that."""
     times = ["2026-11-01", "2026-11-02", "2026-11-03"]
     assert kept(snapshots(*times), NOW, within="2d") == ["2026-11-03", "2026-11-02"]
     assert kept(snapshots(*times), NOW, within="2d", reference="now") == ["2026-11-03"]
@@ -511,7 +511,7 @@ def test_hours_are_those_of_the_wall_clock(zone: str, times: list[str], expected
 
 
 def test_the_place_of_a_snapshot_is_that_of_its_slot() -> None:
-    """Made late or not yet made: its slot's start is its bucket, age and reference, and StartTime decides the order."""
+    """A snapshot's slot gives its bucket, age and reference, however late it was taken, and StartTime gives the order."""
     late = Candidate("late", "vol", at("2026-11-22"), at("2026-11-23T00:05"))
     adopted = Candidate("adopted", "vol", at("2026-11-22T15:00"), at("2026-11-22T15:00"))
     today = Candidate("today", "vol", at("2026-11-23"), at("2026-11-23T18:59"))
@@ -526,7 +526,7 @@ def test_the_place_of_a_snapshot_is_that_of_its_slot() -> None:
 
 
 def test_the_newest_buckets_are_those_of_the_calendar() -> None:
-    """However late they were filled: of two hours it is the later one that counts."""
+    """Of two hours the later one counts, however late its snapshot was taken."""
     late = Candidate("late", "vol", at("2026-11-22T00:00"), at("2026-11-22T23:59"))
     adopted = Candidate("adopted", "vol", at("2026-11-22T15:00"), at("2026-11-22T15:00"))
     older = Candidate("older", "vol", at("2026-11-22T14:00"), at("2026-11-22T14:00"))
@@ -537,8 +537,8 @@ def test_the_newest_buckets_are_those_of_the_calendar() -> None:
     }
 
 
-def test_age_is_asked_of_the_newest_of_a_bucket() -> None:
-    """The last one of a day may stand for a slot that is too old, and no other is asked in its place."""
+def test_age_of_the_newest_of_a_bucket_decides() -> None:
+    """The last snapshot of a day may stand for a slot that is too old, and no other one takes its place."""
     times = ["2026-11-23T12:00", "2026-11-22T15:00"]
     late = Candidate("late", "vol", at("2026-11-22"), at("2026-11-22T23:59"))
     assert kept([*snapshots(*times), late], NOW, daily_within="24h") == times[:1]
@@ -565,11 +565,11 @@ def test_groups_are_decided_each_for_itself() -> None:
     assert kept([*old, *new], NOW, daily=2) == ["new-3", "new-2", "old-3", "old-2"]
 
 
-def test_nothing_is_decided_about_nothing() -> None:
+def test_no_candidates_give_no_decisions() -> None:
     assert decide([], parse_keep({"last": 1}), NOW) == {}
 
 
-def test_two_candidates_of_one_key_would_share_a_decision() -> None:
+def test_two_candidates_with_one_key_are_refused() -> None:
     one = Candidate("snap-1", "vol-1", NOW, NOW)
     with pytest.raises(ValueError, match="one key"):
         decide([one, dataclasses.replace(one, group="vol-2")], parse_keep({"last": 1}), NOW)
@@ -667,7 +667,7 @@ def kept_keys(candidates: Iterable[Candidate], options: Mapping[str, Any]) -> se
 
 @given(CANDIDATES, OPTIONS, st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_each_is_kept_or_deleted_whatever_the_order(
+def test_each_candidate_is_kept_or_deleted_in_any_order(
     candidates: list[Candidate], options: dict[str, Any], random: Any
 ) -> None:
     decisions = decide(candidates, parse_keep(options), NOW)
@@ -787,7 +787,7 @@ class CountingZone(tzinfo):
         return super().fromutc(dt)
 
 
-def test_a_hundred_thousand_are_converted_once_each() -> None:
+def test_hundred_thousand_snapshots_are_converted_once_each() -> None:
     """2000 volumes with a snapshot an hour for 50 hours, under all the rules there are."""
     zone = CountingZone()
     options = {**dict.fromkeys(COUNTS, 3), **dict.fromkeys(SPANS, "1d"), "last": 1, "within": "1h"}

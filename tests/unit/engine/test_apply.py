@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plans carried out, in memory and on the sandbox: each thing made once, whatever happens to the answers."""
+"""Plans carried out, in memory and on the sandbox: each resource is made once, even if answers get lost."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def done(outcome: Outcome) -> list[str]:
 # --- stages, groups, waits ---
 
 
-def test_one_call_stops_many_and_one_poll_loop_waits_for_all(world: World) -> None:
+def test_one_call_stops_many_instances_and_one_poll_loop_waits_for_all(world: World) -> None:
     ids = [world.instance().instance_id for _turn in range(3)]
     outcome = succeed(world, Stage(tuple(power("StopInstances", one) for one in ids), (Wait(tuple(ids), "stopped"),)))
     assert world.count("StopInstances") == 1
@@ -108,7 +108,7 @@ def test_ids_given_by_one_stage_are_used_by_the_next_and_in_its_waits(world: Wor
     assert made.state == "completed"
 
 
-def test_planned_id_inside_one_of_our_tags_is_replaced_and_a_users_tag_is_kept(world: World) -> None:
+def test_planned_id_is_replaced_in_a_tag_of_ours_and_kept_in_a_users_tag(world: World) -> None:
     instance = world.instance()
     make = snapshot(instance.block_devices[0].volume_id)
     values = {tag_names.COPY_OF: f"by {make.resource}", "made": f"by {make.resource}"}
@@ -153,8 +153,11 @@ def test_a_snapshot_that_ends_in_error_fails_at_once_with_the_reason(world: Worl
     assert done(outcome) == ["CreateSnapshot"]
 
 
-def test_a_snapshot_that_has_failed_at_once_is_not_looked_for(world: World) -> None:
-    """An instance may be held for it. Read again it is seen, and then once more, for the reason, by the wait."""
+def test_snapshot_that_fails_at_once_is_not_looked_for(world: World) -> None:
+    """An instance may be on hold meanwhile.
+
+    The snapshot is read once to see the failure, and once more by the wait, for its reason.
+    """
     world.see_at_once()
     make = snapshot(world.instance().block_devices[0].volume_id)
     world.fault("CreateSnapshot", kind="end", message="Client error: the key is disabled")
@@ -323,7 +326,7 @@ def test_token_that_the_plan_skipped_is_no_rival(world: World) -> None:
 
 
 def test_snapshot_of_another_volume_is_no_rival(world: World) -> None:
-    """As a copy of an earlier snapshot has."""
+    """A copy of an earlier snapshot has the same tags."""
     make, other = (snapshot(world.instance().block_devices[0].volume_id) for _each in range(2))
     strange = world.gateway.perform([other])[other.resource]
     world.pass_time(3)
@@ -368,7 +371,7 @@ def test_a_snapshot_with_other_tags_or_in_error_is_no_rival(world: World) -> Non
     assert outcome.notes == []
 
 
-def test_a_set_is_one_call_and_matched_by_volume(world: World) -> None:
+def test_set_is_one_call_and_matched_by_volume(world: World) -> None:
     instance = world.instance(3)
     changes = snapshots(instance)
     outcome = succeed(world, Stage(tuple(changes), (Wait(tuple(change.resource for change in changes), "completed"),)))
@@ -406,7 +409,7 @@ def test_a_lost_answer_registers_one_image(world: World, when: str) -> None:
     assert outcome.bindings == {register.resource: made.image_id}
 
 
-def test_an_image_of_that_name_that_is_ours_is_used(world: World) -> None:
+def test_own_image_of_that_name_is_used(world: World) -> None:
     register = image(completed(world))
     made = world.gateway.perform([register])[register.resource]
     outcome = succeed(world, Stage((register,)))
@@ -414,7 +417,7 @@ def test_an_image_of_that_name_that_is_ours_is_used(world: World) -> None:
     assert len(world.existing("image")) == 1
 
 
-def test_an_image_of_that_name_that_is_not_ours_is_named(world: World) -> None:
+def test_foreign_image_of_that_name_is_named(world: World) -> None:
     register = image(completed(world))
     theirs = image(register.parameters["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"], tags={"Name": "theirs"})
     holder = world.gateway.perform([theirs])[theirs.resource]
@@ -448,7 +451,7 @@ def test_a_token_whose_instance_is_gone_is_passed_over(world: World) -> None:
     assert third == second
 
 
-def test_a_token_whose_instance_is_going_is_passed_over(world: World) -> None:
+def test_token_of_a_terminating_instance_is_passed_over(world: World) -> None:
     """EC2 answers with it, without an error."""
     start = launch(own_image(world))
     going = succeed(world, Stage((start,))).bindings[start.resource]
@@ -458,7 +461,7 @@ def test_a_token_whose_instance_is_going_is_passed_over(world: World) -> None:
 
 
 @pytest.mark.parametrize("code", ["IdempotentInstanceTerminated", "IdempotentParameterMismatch"])
-def test_before_a_token_is_passed_over_the_living_one_is_looked_for(world: World, code: str) -> None:
+def test_living_instance_is_looked_for_before_its_token_is_passed_over(world: World, code: str) -> None:
     """A run before had passed over the token already."""
     start = launch(own_image(world))
     made = succeed(world, Stage((start,))).bindings
@@ -587,7 +590,7 @@ def ours(world: World) -> list[Volume]:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_volume_is_made_once_and_attached_once_whatever_gets_lost(world: World, when: str) -> None:
+def test_volume_is_made_and_attached_once_despite_lost_answers(world: World, when: str) -> None:
     create, instance = volume(), world.instance().instance_id
     for action in ("CreateVolume", "AttachVolume"):
         world.fault(action, kind="close", when=when)
@@ -600,7 +603,7 @@ def test_a_volume_is_made_once_and_attached_once_whatever_gets_lost(world: World
 
 
 def test_changes_replace_the_state_seen_before(world: World) -> None:
-    """Also of what was planned, and without the wait."""
+    """This also holds for planned resources, and without the wait."""
     create, instance = volume(), world.instance().instance_id
     link = {"instance_id": instance, "device_name": "/dev/sdp"}
     outcome = succeed(
@@ -632,7 +635,7 @@ def test_a_token_that_brings_back_another_volume_is_passed_over(
     new = made_volume(world)
     assert new != lost
     assert [one.volume_id for one in ours(world)] == [new]
-    # EC2 says what has become of the first; there is nothing to look for.
+    # EC2's answer shows the fate of the first one, so no look is necessary.
     assert world.gateway.monotonic() - began < 10 or not isinstance(world, FakeWorld)
     assert made_volume(world) == new
 
@@ -673,7 +676,7 @@ def test_deleted_resource_is_not_in_the_result(world: World) -> None:
     assert ours(world) == []
 
 
-def test_a_volume_that_another_instance_got_first_is_an_error_that_names_it(world: World) -> None:
+def test_volume_that_another_instance_got_first_is_named_in_the_error(world: World) -> None:
     mine, theirs = world.instance().instance_id, world.instance().instance_id
     made = made_volume(world)
     succeed(world, attach(made, theirs))
@@ -683,7 +686,7 @@ def test_a_volume_that_another_instance_got_first_is_an_error_that_names_it(worl
     assert f"{made} should become attached to {mine} but is attached to {theirs} as /dev/sdp" in str(outcome.error)
 
 
-def test_one_volume_is_attached_to_several_in_one_stage(world: World) -> None:
+def test_one_volume_is_attached_to_several_instances_in_one_stage(world: World) -> None:
     ids = [world.instance().instance_id for _turn in range(3)]
     made = made_volume(world, volume(size=4, VolumeType="io2", Iops=100, MultiAttachEnabled=True))
     succeed(world, attach(made, *ids))
@@ -692,7 +695,7 @@ def test_one_volume_is_attached_to_several_in_one_stage(world: World) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_lost_detach_is_repeated_and_a_second_one_is_fine(world: World, when: str) -> None:
+def test_lost_detach_is_repeated_and_a_second_one_succeeds(world: World, when: str) -> None:
     instance, made = world.instance().instance_id, made_volume(world)
     succeed(world, attach(made, instance))
     world.fault("DetachVolume", kind="close", when=when)
@@ -703,7 +706,7 @@ def test_a_lost_detach_is_repeated_and_a_second_one_is_fine(world: World, when: 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_lost_delete_is_repeated_and_a_second_one_is_fine(world: World, when: str) -> None:
+def test_lost_delete_is_repeated_and_a_second_one_succeeds(world: World, when: str) -> None:
     made = made_volume(world)
     with world.lasting("delete", 20.0):
         world.fault("DeleteVolume", kind="close", when=when)
@@ -723,7 +726,7 @@ def test_volume_is_deleted_while_it_is_creating(world: World) -> None:
     assert world.existing("volume") == []
 
 
-def test_a_volume_that_is_not_deleted_now_is_not_taken_for_deleted(world: World) -> None:
+def test_volume_with_a_refused_deletion_is_not_taken_for_deleted(world: World) -> None:
     made = made_volume(world)
     world.fault("DeleteVolume", code="IncorrectState", status=400)
     outcome = run(world, delete(made))
@@ -769,7 +772,7 @@ def device(world: World) -> str:
 @pytest.mark.parametrize("kind", ["close", "error"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_lost_modification_is_made_once(world: World, kind: str, when: str) -> None:
-    """Each would spend one of the volume's four of a day, and be refused while the first one is under way."""
+    """Each repeat would spend one of the volume's four modifications of a day."""
     target = device(world)
     world.fault("ModifyVolume", kind=kind, when=when)
     outcome = succeed(world, Stage((modify(target, 20),), (modified(target, 20),)))
@@ -779,7 +782,7 @@ def test_a_lost_modification_is_made_once(world: World, kind: str, when: str) ->
     assert seen.target.size == 20
 
 
-def test_a_lost_modification_is_not_taken_for_the_one_before(world: World) -> None:
+def test_lost_modification_is_not_taken_for_the_previous_one(world: World) -> None:
     target = device(world)
     succeed(world, Stage((modify(target, 20),), (modified(target, 20), Wait((target,), "modifiable"))))
     world.fault("ModifyVolume", kind="close", when="before")

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run judges by what EC2 has answered to its own calls where a read does not show it yet."""
+"""A run trusts EC2's answers to its own calls while reads do not show the change yet."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from worlds import SandboxWorld
 
 @pytest.fixture
 def late(sandbox: Sandbox) -> SandboxWorld:
-    """A world in which each case makes reads late once it has what it begins with."""
+    """A world in which each case makes reads late after its preparation."""
     return SandboxWorld(sandbox)
 
 
 def test_instance_that_ec2_calls_terminated_is_not_adopted(late: SandboxWorld) -> None:
-    """DescribeInstances may call it running for a second more."""
+    """DescribeInstances may show it as running for another second."""
     start = launch(own_image(late))
     going = succeed(late, Stage((start,))).bindings[start.resource]
     late.pass_time(60)
@@ -31,7 +31,7 @@ def test_instance_that_ec2_calls_terminated_is_not_adopted(late: SandboxWorld) -
         assert succeed(late, Stage((start,))).bindings[start.resource] != going
 
 
-def test_lost_delete_is_done_although_the_volume_still_shows_as_available(late: SandboxWorld) -> None:
+def test_lost_delete_is_done_although_reads_still_show_the_volume(late: SandboxWorld) -> None:
     made = made_volume(late)
     late.pass_time(60)
     late.sandbox.configure(read_lag=12.0)
@@ -42,7 +42,7 @@ def test_lost_delete_is_done_although_the_volume_still_shows_as_available(late: 
 
 
 def test_refused_delete_of_a_volume_that_does_not_show_yet_is_no_success(late: SandboxWorld) -> None:
-    """Also what EC2 shows of it later is not that it is deleted."""
+    """EC2's later answers do not show it as deleted either."""
     made = made_volume(late)
     late.sandbox.configure(read_lag=3600.0)
     late.fault("DeleteVolume", occurrence="every", code="IncorrectState", status=400)

@@ -91,6 +91,6 @@ def test_plain_tags_are_refused_with_an_example(
     assert failed(capsys, module, **given).startswith(f"{name}: ['a'] is not a mapping. Write it as in ")
 
 
-def test_list_that_is_written_as_text_is_taken_as_before(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_as_text_is_still_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     text = failed(capsys, ebs_volume_spec, instance_id="i-0123456789abcdef0", volumes="data")
     assert text == f"volumes[0]: 'data' is not a mapping. {ENTRY}"

@@ -136,7 +136,7 @@ def test_wait_false_returns_the_predicted_state(fake: FakeWorld) -> None:
     assert shell.result["snapshots"][0]["snapshot_id"] == fake.existing("snapshot")[0].snapshot_id
 
 
-# A volume of the instance that is to have a size, and EC2 that may say "not now".
+# A volume of the instance that must have a size, and EC2 that may answer "not now".
 
 
 def resizing(volume_id: str, size: int) -> Feature:
@@ -187,7 +187,7 @@ def test_deferred_change_is_neither_done_nor_failed(world: World) -> None:
     assert late.result["deferred"]["not_before"] is None
 
 
-def test_another_change_beside_a_deferred_one_is_a_change(fake: FakeWorld) -> None:
+def test_change_beside_a_deferred_one_counts_as_a_change(fake: FakeWorld) -> None:
     instance = fake.instance()
     volume = instance.block_devices[0].volume_id
     fake.fault("ModifyVolume", code="IncorrectModificationState", message="not now", status=400)
@@ -208,7 +208,7 @@ def test_refusal_with_a_time_reports_it(fake: FakeWorld) -> None:
     assert shell.result["error"]["not_before"].startswith("2026-11-24T12:00:0")
 
 
-def test_plans_of_earlier_tasks_are_laid_over_in_check_mode_only(fake: FakeWorld) -> None:
+def test_plans_of_earlier_tasks_apply_only_in_check_mode(fake: FakeWorld) -> None:
     instance = fake.instance()
     earlier = execute(fake, check=True, instance_id=instance.instance_id).result["plan"]
     for assume in ([earlier], [None, earlier], [{"skipped": True}, {"plan": earlier, "changed": True}], earlier):
@@ -273,7 +273,7 @@ SPEC = {"instance_id": {"type": "str", "required": True}, "snapshot": {"type": "
 
 
 def module(capsys: pytest.CaptureFixture[str], args: dict[str, Any]) -> dict[str, Any]:
-    """Runs the module in this process with these arguments and returns what it prints."""
+    """Runs the module in this process with these arguments and returns its output."""
     with patch_module_args(args), pytest.raises(SystemExit):
         runner.Program(FEATURE, SPEC, required_together=[("instance_id", "snapshot")]).run()
     printed: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -302,7 +302,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-def test_a_module_over_the_network(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_module_runs_over_the_network(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     instance = sandbox_instance(sandbox).instance_id
     args = {**connection(sandbox.url), "instance_id": instance}
     check = module(capsys, {**args, "_ansible_check_mode": True, "_ansible_diff": True})

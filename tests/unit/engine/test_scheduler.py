@@ -221,7 +221,7 @@ def checked(**conditions: Any) -> tuple[Stage, ...]:
     return apart([Stage(changes)])
 
 
-def test_query_that_aws_refuses_for_one_change_fails_that_one_alone() -> None:
+def test_refused_query_about_one_change_fails_that_change_alone() -> None:
     gateway = AskedGateway()
     gateway.refused, gateway.found = IDS[2], IDS[1]
     plan = checked(unless=lambda one: (asked_about(one),))
@@ -231,7 +231,7 @@ def test_query_that_aws_refuses_for_one_change_fails_that_one_alone() -> None:
     assert {change.resource for change in outcome.done} == {IDS[0], *IDS[3:]}
 
 
-def test_objection_to_one_change_fails_that_one_alone() -> None:
+def test_objection_to_one_change_fails_that_change_alone() -> None:
     gateway = AskedGateway()
     gateway.found = IDS[3]
     condition = {"objection": lambda answer, resource: f"{resource} is taken" if answer else ""}

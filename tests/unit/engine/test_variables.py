@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Variables of roles and playbooks: whose they are, and which are misspelt."""
+"""Variables of roles and playbooks: their owners, and misspelt names."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_nearest_known_name_is_suggested() -> None:
         (["restore"], ["restore_zon"], ["restore_zon"], []),
         (["restore"], ["restore_colour"], [], ["restore_colour"]),
         (["restore"], ["restore_plan", "restore_result", "restore_of_mine_result"], [], []),
-        # The variables of somebody else are looked at where he is used.
+        # The variables of another role are checked where that role is used.
         (["restore"], ["restore_power_hots", "restore_volumes_zon", "bake_and_relaunch_hld"], [], []),
         # A misspelt variable of the playbook has the role's prefix.
         (["restore", "restore_volumes"], ["restore_volume_zone"], ["restore_volume_zone"], []),

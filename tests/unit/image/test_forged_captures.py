@@ -80,14 +80,14 @@ def test_capture_of_another_version_is_neither_deleted_nor_used(line: Line, earl
 
 
 def test_removed_and_altered_tags_of_an_image_delete_no_snapshot_of_another(line: Line) -> None:
-    """Nor does a run fail since EC2 refuses to delete the snapshot of an image that is registered."""
+    """No run fails because EC2 refuses to delete the snapshot of a registered image."""
     first = line.bake("1", method="image")
     line.tag(captured(first), "2")
     ended = line.bake("2", method="image")
     assert (ended.failed, ended.actions) == ("", ["CreateImage"])
 
 
-def test_capture_with_a_description_of_the_tasks_is_used_by_the_next_run(line: Line) -> None:
+def test_capture_with_a_description_of_the_task_is_used_by_the_next_run(line: Line) -> None:
     given = {"description": "The web server " * 20}
     first = line.bake("2", state="captured", **given)
     names = captured(first)
@@ -107,7 +107,7 @@ def test_capture_with_a_description_of_the_tasks_is_used_by_the_next_run(line: L
 def test_versions_with_equal_plain_descriptions_are_distinguished(
     line: Line, name: str, version: str, other_name: str, other_version: str
 ) -> None:
-    """By image names of their own, as such names have to have."""
+    """Such versions need image names of their own."""
     kept = deregistered(line, version, name=name, image_name="one")
     line.tag(kept, other_version, other_name)
     before = set(snapshots(line.sandbox))
@@ -127,7 +127,10 @@ def test_capture_in_an_untagged_image_is_kept(line: Line) -> None:
 
 
 def test_image_of_an_earlier_version_of_the_collection_is_removed_without_its_snapshot(line: Line) -> None:
-    """It had the description of the task on the snapshot too, as it was. A snapshot of the user's may look the same."""
+    """Earlier versions gave the snapshot the task's description unchanged.
+
+    A snapshot of the user's may look the same.
+    """
     ec2 = line.web.ec2
     text = "The web server"
     snapshot = ec2.create_snapshot(VolumeId=line.web.root_volume_id, Description=text)["SnapshotId"]

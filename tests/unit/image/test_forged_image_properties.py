@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever becomes of the tags of images and captures: what was made for another version is not touched or used."""
+"""Any tags on images and captures: a run neither touches nor uses the resources of another version."""
 
 from __future__ import annotations
 

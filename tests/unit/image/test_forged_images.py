@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Forged tags on images and snapshots: `ami_bake` believes what EC2 recorded when they were made."""
+"""Forged tags on images and snapshots: `ami_bake` trusts the facts that EC2 recorded at their creation."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def scene(sandbox: Sandbox) -> Scene:
 
 
 @pytest.mark.parametrize("own_volume", [False, True])
-def test_image_of_something_else_does_not_pass_for_the_version(scene: Scene, own_volume: bool) -> None:
-    """Also not an image that the source's own volume was in at another time."""
+def test_image_of_another_source_does_not_pass_for_the_version(scene: Scene, own_volume: bool) -> None:
+    """Nor does an image that has the source's own volume from another time."""
     forged, snapshot = scene.image("database", scene.web.root_volume_id if own_volume else "")
     scene.tag(forged, snapshot)
     ended = scene.bake()
@@ -101,7 +101,7 @@ def test_image_with_the_name_of_the_version_must_be_of_the_source(scene: Scene) 
     assert ended.actions == []
 
 
-def test_snapshot_of_something_else_is_neither_used_nor_deleted(scene: Scene) -> None:
+def test_snapshot_of_another_source_is_neither_used_nor_deleted(scene: Scene) -> None:
     ec2 = scene.web.ec2
     strangers = [
         ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
@@ -179,7 +179,7 @@ def test_removed_tags_lose_nothing(scene: Scene) -> None:
 @pytest.mark.parametrize("keys", [["version"], ["image"], ["image", "version", "fingerprint"]], ids=",".join)
 @pytest.mark.parametrize("given", [{}, {"description": "The web server"}, {"method": "image"}], ids=str)
 def test_image_that_lost_its_tags_gets_them_back(scene: Scene, given: dict[str, Any], keys: list[str]) -> None:
-    """Its name, and its description or that of its snapshots, show which version it is."""
+    """The image's name, and its description or that of its snapshots, show its version."""
     made = scene.bake(**given).result["image_id"]
     scene.web.ec2.delete_tags(Resources=[made], Tags=[{"Key": f"ec2ops:{key}"} for key in keys])
     ended = scene.bake(**given)
@@ -230,7 +230,7 @@ def test_image_of_another_source_without_a_fingerprint_is_refused(scene: Scene) 
 
 
 def test_capture_without_a_fingerprint_is_not_deleted(scene: Scene) -> None:
-    """It may be of other devices."""
+    """The capture may be of other devices."""
     made = scene.bake(state="captured").result["snapshots"][0]["snapshot_id"]
     scene.sandbox.move_clock(600)
     scene.web.ec2.delete_tags(Resources=[made], Tags=[{"Key": "ec2ops:fingerprint"}])
@@ -271,9 +271,7 @@ def test_image_whose_description_is_of_another_version_is_not_deregistered(
 
 
 @pytest.mark.parametrize("name", ["web", "the web server"])
-def test_description_of_the_tasks_in_the_form_of_the_collection_keeps_an_image_of_its_version(
-    scene: Scene, name: str
-) -> None:
+def test_task_description_in_the_form_of_the_collection_keeps_the_version(scene: Scene, name: str) -> None:
     """The snapshots say for which version they were taken."""
     made = scene.bake(name=name, description=f"golden server from {scene.web.instance_id}")
     assert scene.bake(name=name, description="Another one").result["image_id"] == made.result["image_id"]

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner of `ami_bake`: what it asks, what it plans from every state of the world, and what it refuses."""
+"""The planner of `ami_bake`: its queries, its plan from every state of the world, and its refusals."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_snapshot_source_is_registered_as_an_image() -> None:
 
 
 @pytest.mark.parametrize("state, waits", [("pending", ["completed", "available"]), ("completed", ["available"])])
-def test_a_capture_that_is_there_is_used(state: str, waits: list[str]) -> None:
+def test_existing_capture_is_used(state: str, waits: list[str]) -> None:
     wanted = spec()
     planned = plan(wanted, instance(state="running"), snapshot(wanted, state=state))
     assert actions(planned) == ["RegisterImage"], "a running instance is no obstacle once the point in time is fixed"
@@ -287,7 +287,7 @@ def test_capture_of_another_source_is_not_deleted(method: str, fields: dict[str,
 
 @pytest.mark.parametrize("devices", ["root", "all"])
 @pytest.mark.parametrize("minute", [-1, 0, 1])
-def test_a_copy_of_a_capture_is_none(devices: str, minute: int) -> None:
+def test_copy_of_a_capture_is_no_capture(devices: str, minute: int) -> None:
     wanted = spec(devices=devices)
     copy = snapshot(wanted, SNAP3, "vol-ffffffff", minute=minute)
     own = (snapshot(wanted), *((snapshot(wanted, SNAP2, DATA),) if devices == "all" else ()))
@@ -367,7 +367,7 @@ def test_another_source_for_a_version_that_exists_is_refused(options: dict[str, 
         )
 
 
-def test_other_options_are_refused_also_for_an_instance_that_runs_from_the_image() -> None:
+def test_other_options_are_refused_even_for_an_instance_from_the_image() -> None:
     successor = instance(NEW, image_id=AMI, tags={"ec2ops:replaces": OLD})
     for options in ({"devices": "all"}, {"block_devices": [{"device_name": "/dev/xvda", "volume_size": 9}]}):
         with pytest.raises(SpecError, match=f"{AMI} already exists as web/1, but it was made with other devices"):
@@ -408,7 +408,7 @@ def test_unclear_serving_instance_is_not_baked(source: str, trial: str | None, o
     else:
         planned = plan(wanted, successor, instance(state=old_state), made(spec()))
         assert planned.changes[0].parameters["Description"].startswith(f"web 2 from {NEW}, ")
-    # The version that the successor runs from is there, whoever serves.
+    # The version that the successor runs from exists, whichever instance serves.
     assert plan(spec(source_instance_id=source), successor, instance(state=old_state), made(spec())).is_empty
 
 
@@ -508,7 +508,7 @@ def test_metadata_options_decide_imds_of_a_gone_image() -> None:
     assert given.warnings == ()
 
 
-def test_a_name_made_by_someone_else_is_named() -> None:
+def test_foreign_image_of_the_name_is_named() -> None:
     with pytest.raises(SpecError, match=f"'web-1' is the name of {AMI}"):
         plan(spec(), instance(), Image(image_id=AMI, name="web-1", owner_id=OWNER))
     public = Image(image_id=AMI, name="web-1", owner_id="999999999999")
@@ -568,7 +568,7 @@ def test_absent_leaves_a_copy_that_the_image_does_not_use() -> None:
     assert AMI in planned.warnings[0]
 
 
-def test_an_image_of_copied_snapshots_is_a_copy_unless_its_description_names_the_snapshot() -> None:
+def test_image_of_copied_snapshots_is_a_copy_unless_its_description_names_the_source() -> None:
     copy = snapshot(spec(), SNAP3, "vol-ffffffff", tags={})
     devices = (ImageDevice("/dev/xvda", SNAP3),)
     original = made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP),))
@@ -623,7 +623,7 @@ def test_run_without_changes_asks_four_queries() -> None:
     assert sorted(query.operation for query in queries) == expected
 
 
-def test_a_bake_asks_seven_a_capture_five() -> None:
+def test_bake_asks_seven_queries_and_a_capture_five() -> None:
     everything = [instance(state="running"), BASE_IMAGE, *VOLUMES]
     assert len(asked(spec(), everything)) == 7
     assert len(asked(spec(state="captured"), everything)) == 4
@@ -632,7 +632,7 @@ def test_a_bake_asks_seven_a_capture_five() -> None:
     assert len(asked(spec(), stopped)) == 8, "a source that is off may have a successor that has lost its tag"
 
 
-def test_an_id_that_is_known_to_be_the_living_one_saves_a_question() -> None:
+def test_id_of_a_known_living_instance_saves_a_query() -> None:
     literal = spec(follow_successor=False)
     assert [query.operation for query in asked(literal, [instance(), made(literal)])] == [
         "DescribeImages",

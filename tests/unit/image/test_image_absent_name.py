@@ -26,7 +26,7 @@ def test_version_whose_default_name_ec2_does_not_take_is_removed(sandbox: Sandbo
     assert made.result["image_id"] not in [image["ImageId"] for image in images]
 
 
-def test_version_that_is_made_needs_a_name_that_ec2_takes(sandbox: Sandbox) -> None:
+def test_new_version_needs_a_name_that_ec2_takes(sandbox: Sandbox) -> None:
     web = machine(sandbox)
     ended = run(sandbox, module=ami_bake, name="web", version="1*", source_instance_id=web.instance_id)
     assert "image_name: EC2 does not take 'web-1*'" in ended.failed

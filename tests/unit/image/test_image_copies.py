@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`ami_bake` with `copies` on the sandbox: one image in each place, whatever happened before."""
+"""`ami_bake` with `copies` on the sandbox: one image in each place, even after failed and killed runs."""
 
 from __future__ import annotations
 

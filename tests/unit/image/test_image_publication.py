@@ -52,7 +52,7 @@ def test_attributes_converge_on_an_existing_image_and_its_copy(line: Line) -> No
         assert abs(datetime.fromisoformat(text) - created - timedelta(days=90)) <= timedelta(minutes=1)
 
 
-def test_attributes_change_and_go(line: Line) -> None:
+def test_attributes_are_changed_and_removed(line: Line) -> None:
     line.bake(copies=COPIES, deprecate_after="90d", deregistration_protection="enabled")
     line.steps(copies=COPIES, deprecate_after="30d", deregistration_protection="with_cooldown")
     assert both(line, "DeregistrationProtection") == ["enabled-with-cooldown"] * 2
@@ -210,7 +210,7 @@ def test_earlier_version_becomes_the_default_again(line: Line) -> None:
     _check, done, *_again = line.steps(launch_template={"name": "web", "version": 1})
     assert (done.actions, default(line)) == (["ModifyLaunchTemplate"], 1)
     assert done.result["launch_template"]["former_version"] == "2"
-    # And forth: a repeated change of the default is no replay of the first one.
+    # And again: a repeated change of the default is no replay of the first one.
     assert line.bake(launch_template={"name": "web"}).actions == ["ModifyLaunchTemplate"]
     assert default(line) == 2
 

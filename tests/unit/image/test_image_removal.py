@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The removal of an image on the sandbox: who holds it, what keeps a snapshot, and what a copy is."""
+"""The removal of an image on the sandbox: users of the image, obstacles to the deletion of a snapshot, and copies."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_use_of_the_image_refuses_its_removal(line: Line, use: Callable[[Line], 
     assert (forced.failed, forced.actions) == ("", ["DeregisterImage", "DeleteSnapshot"])
 
 
-def test_shared_without_a_report_of_use_is_a_warning(line: Line) -> None:
+def test_shared_image_without_a_report_of_use_gives_a_warning(line: Line) -> None:
     share(line)
     removed = line.remove()
     assert (removed.failed, removed.actions) == ("", ["DeregisterImage", "DeleteSnapshot"])
@@ -125,7 +125,7 @@ def test_shared_without_a_report_of_use_is_a_warning(line: Line) -> None:
     assert OTHER in warning and "CreateImageUsageReport" in warning
 
 
-def test_use_by_an_account_that_has_no_access_any_more_holds_nothing(line: Line) -> None:
+def test_use_by_an_account_without_access_does_not_hold_the_image(line: Line) -> None:
     reported_account(line)
     line.ec2.modify_image_attribute(ImageId=line.image_id, LaunchPermission={"Remove": [{"UserId": OTHER}]})
     assert line.remove().failed == ""
@@ -231,7 +231,7 @@ def test_a_removal_of_nothing_asks_two_questions(line: Line) -> None:
     assert sorted(line.sandbox.counts()) == ["DescribeImages", "DescribeSnapshots"]
 
 
-def test_snapshot_that_ec2_keeps_does_not_keep_the_others_and_the_next_run_deletes_it(sandbox: Sandbox) -> None:
+def test_undeletable_snapshot_keeps_no_other_and_the_next_run_deletes_it(sandbox: Sandbox) -> None:
     web = machine(sandbox, data=2)
     given = {"name": "web", "version": "1", "module": ami_bake}
     baked = run(sandbox, source_instance_id=web.instance_id, require_stopped=False, devices="all", **given)

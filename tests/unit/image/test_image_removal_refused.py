@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""AWS refuses to tell who uses an image: the message names the permission, ``error`` holds what AWS has said."""
+"""AWS refuses to show the users of an image: the message names the permission, and ``error`` has AWS's own message."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A version that exists, as an image or a capture: tags converge, what is not applied is named, the source may be gone.
+"""A version that exists, as an image or a capture: tags converge, other options are named, the source may be gone.
 
 On the sandbox, through the real gateway.
 """
@@ -109,7 +109,7 @@ def test_the_tags_of_a_source_snapshot_are_left_alone(line: Line) -> None:
 
 
 def test_run_without_changes_reads_snapshots_once(line: Line) -> None:
-    """They prove which volumes the image was made from."""
+    """The snapshots prove the volumes of the image."""
     line.bake()
     line.sandbox.reset_log()
     line.bake()

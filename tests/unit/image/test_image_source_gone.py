@@ -118,7 +118,7 @@ def devices_of(web: Machine, image_id: str) -> dict[str, str]:
     }
 
 
-def test_devices_of_a_capture_whose_source_is_gone_are_those_of_its_description(sandbox: Sandbox) -> None:
+def test_description_gives_the_devices_of_a_capture_without_its_source(sandbox: Sandbox) -> None:
     web, names = orphan(sandbox, earlier=False, devices="all")
     exchange(web, names, "/dev/xvda+", "/dev/sdf-")
     refused = bake(web, devices="all")
@@ -131,13 +131,13 @@ def test_devices_of_a_capture_whose_source_is_gone_are_those_of_its_description(
     assert not [text for text in ended.warnings if "ec2ops:machine" in text]
 
 
-def test_one_altered_record_of_several_does_not_hide_the_machine(sandbox: Sandbox) -> None:
+def test_one_altered_record_does_not_hide_the_machine(sandbox: Sandbox) -> None:
     web, names = orphan(sandbox, earlier=False, devices="all")
     exchange(web, names[:1], "/dev/xvda+", "/dev/sdf-")
     assert bake(web, devices="all").actions == ["RegisterImage"]
 
 
-def test_machine_that_only_a_tag_records_is_noted_and_of_several_volumes_refused(sandbox: Sandbox) -> None:
+def test_machine_recorded_only_in_a_tag_is_noted_or_refused_for_several_volumes(sandbox: Sandbox) -> None:
     web, _names = orphan(sandbox, earlier=True)
     ended = bake(web)
     assert (ended.failed, ended.actions) == ("", ["RegisterImage"])

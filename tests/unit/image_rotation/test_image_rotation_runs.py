@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`image_rotate` on the sandbox: each action, each guard with what it asks, refusals, and copies in other places."""
+"""`image_rotate` on the sandbox: each action, each guard with its queries, refusals, and copies in other places."""
 
 from __future__ import annotations
 
@@ -277,6 +277,24 @@ def test_snapshot_of_another_image_stays(quick_sandbox: Sandbox) -> None:
     assert ended.failed == ""
     assert (ended.result["deregistered"], shelf.parts[1] in shelf.snapshots()) == (shelf.versions(1), True)
     assert f"{shelf.parts[1]} of {shelf.ids[1]} is kept, since {other} uses it." in ended.warnings
+
+
+def test_snapshot_of_two_leaving_versions_goes_with_the_last_one(quick_sandbox: Sandbox) -> None:
+    shelf = Shelf(quick_sandbox, number=2)
+    tags = [{"Key": "ec2ops:image", "Value": "web"}, {"Key": "ec2ops:version", "Value": "9"}]
+    shelf.ec2().register_image(
+        Name="web-9",
+        RootDeviceName="/dev/xvda",
+        BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": shelf.parts[1]}}],
+        VirtualizationType="hvm",
+        TagSpecifications=[{"ResourceType": "image", "Tags": tags}],
+    )
+    shelf.sandbox.move_clock(3600)
+    newest = str(shelf.sandbox.seed({"region": REGION, "images": [seeded(10, 60.0)]})["web-10/root"])
+    _check, done, *_again = shelf.steps(keep={"last": 1})
+    assert len(done.result["deregistered"]) == 3
+    assert done.warnings == []
+    assert shelf.snapshots() == {newest}
 
 
 def test_adopted_images_are_claimed_first_and_retained_then(quick_sandbox: Sandbox) -> None:

@@ -1,15 +1,16 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`retire_predecessors` on the sandbox, after a real bake and a real relaunch: what goes, and what keeps it."""
+"""`retire_predecessors` on the sandbox, after a real bake and a real relaunch: the terminated and the kept ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, image_rotate, instance_relaunch
 
 from image_rotation_runs import DAY, STEPS
@@ -72,6 +73,22 @@ def move(quick_sandbox: Sandbox) -> Move:
     sandbox.move_clock(8 * DAY)
     sandbox.reset_log()
     return made
+
+
+class MeddlingGateway:
+    """The gateway of a run during which somebody else acts, right after the first final snapshot has begun."""
+
+    def __init__(self, move: Move, act: Callable[[Move], None]) -> None:
+        self._gateway, self._move, self._act = sandbox_gateway(move.sandbox, REGION), move, [act]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gateway, name)
+
+    def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
+        answer: Mapping[str, str] = self._gateway.perform(changes, generation)
+        if changes[0].action == "CreateSnapshot" and self._act:
+            self._act.pop()(self._move)
+        return answer
 
 
 def reason(ended: Ended) -> str:
@@ -205,3 +222,40 @@ def test_killed_run_takes_no_second_final_snapshot(move: Move) -> None:
     move.sandbox.move_clock(60)
     assert move.rotate().actions == ["TerminateInstances"]
     assert sorted(len(move.snapshots_of(one)) - number for one, number in before.items()) == [0, 1, 1]
+
+
+def use_version(move: Move) -> None:
+    move.sandbox.client("ssm", REGION).put_parameter(Name="/web", Value=move.images["1"], Type="String")
+
+
+def test_guards_look_again_after_the_end_of_the_predecessors(move: Move) -> None:
+    move.bake("2")
+    move.relaunch("2")
+    move.sandbox.move_clock(8 * DAY)
+    ended = move.rotate(gateway=MeddlingGateway(move, use_version), alone=False)
+    assert (ended.failed, ended.result["deregistered"], len(ended.result["terminated"])) == ("", [], 2)
+    assert [text for text in ended.warnings if f"{move.images['1']} (parameter: in use by" in text]
+    (entry,) = ended.result["decisions"]
+    assert (entry["decision"], entry["guard"], entry["snapshot_ids"]) == ("keep", "parameter", [])
+    assert (ended.result["counts"]["changed"], ended.result["counts"]["kept"]) == (0, 2)
+    assert move.rotate().actions == []
+
+
+@pytest.mark.parametrize(
+    ("use", "text", "states"),
+    [
+        (start, "was started or changed during the run", ("running", "running")),
+        (stop_successor, "no longer runs in its place", ("stopped", "stopped")),
+    ],
+)
+def test_predecessor_in_use_while_the_run_waits_is_kept_with_its_version(
+    move: Move, use: Callable[[Move], None], text: str, states: tuple[str, str]
+) -> None:
+    move.bake("2")
+    move.relaunch("2")
+    move.sandbox.move_clock(8 * DAY)
+    ended = move.rotate(gateway=MeddlingGateway(move, use), alone=False)
+    assert text in ended.failed
+    assert ended.result["deregistered"] == []
+    assert move.old not in ended.result["terminated"]
+    assert (move.state(move.old), move.state(move.new)) == states

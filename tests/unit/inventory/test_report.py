@@ -66,7 +66,6 @@ def cost(document: dict[str, Any], number: int) -> dict[str, Any]:
         ({"volume_type": "io2", "iops": 32000, "size": 100}, 2092.5),  # 12.50 + 32000 x 0.065
         ({"volume_type": "st1", "size": 500}, 22.5),
         ({"volume_type": "sc1", "size": 500}, 7.5),
-        ({"volume_type": "standard", "size": 20}, 1.0),
     ],
     ids=str,
 )
@@ -87,6 +86,28 @@ def test_snapshot_has_the_bounds_of_its_full_size() -> None:
     views = {one["id"]: one["cost"] for one in document["snapshots"]}
     assert views[snap(1)] == {"least": 0.0, "most": 5.0, "exact": False, "basis": "full size"}
     assert views[snap(2)] == {"least": 0.0, "most": 1.25, "exact": False, "basis": "archive"}
+
+
+def test_written_blocks_bound_the_cost_of_a_snapshot() -> None:
+    gib = 1 << 30
+    document = report(
+        snapshot(1, written_bytes=40 * gib),
+        snapshot(2, storage_tier="archive", written_bytes=40 * gib),
+        # EC2 counts blocks, of which the last one may be beyond the end of the volume.
+        snapshot(3, written_bytes=100 * gib + 1),
+    )
+    views = {one["id"]: one["cost"] for one in document["snapshots"]}
+    assert views[snap(1)] == {"least": 0.0, "most": 2.0, "exact": False, "basis": "written blocks"}
+    assert views[snap(2)] == {"least": 0.5, "most": 0.5, "exact": True, "basis": "archive"}
+    assert views[snap(3)]["most"] == 5.0
+    assert {one["id"]: one["written_gib"] for one in document["snapshots"]}[snap(1)] == 40.0
+
+
+def test_each_tier_of_io2_has_its_own_price() -> None:
+    prices = {REGION: {"io2.gib": 0, "io2.iops": 1, "io2.iops.above_32000": 0.1, "io2.iops.above_64000": 0.01}}
+    for iops, monthly in ((32_000, 32_000), (32_001, 32_000.1), (64_000, 35_200), (64_100, 35_201)):
+        made = report(volume(1, volume_type="io2", iops=iops), prices=prices)
+        assert cost(made, 1)["most"] == monthly
 
 
 def test_region_without_a_price_has_amounts_and_no_costs() -> None:
@@ -124,6 +145,8 @@ def test_prices_of_the_task_precede_those_of_the_file() -> None:
     [
         ({"prices": {REGION: {"gp4.gib": 1}}}, "prices.us-east-1: 'gp4.gib' is not the name of a price"),
         ({"prices": {REGION: {"gp3.gib": "1"}}}, "prices.us-east-1.gp3.gib: '1' is not a price"),
+        ({"prices": {REGION: {"gp3.gib": float("nan")}}}, "prices.us-east-1.gp3.gib: nan is not a price"),
+        ({"prices": {REGION: {"gp3.gib": float("inf")}}}, "prices.us-east-1.gp3.gib: inf is not a price"),
         ({"prices_text": "{"}, "EC2OPS_PRICES: the file is not JSON"),
         ({"rpo_max": "1x"}, "rpo_max: '1x' is not a span"),
         ({"ignore": [{"reason": " ", "resource": "x"}]}, "ignore[0].reason: no reason is given"),
@@ -260,6 +283,15 @@ def test_task_returns_as_much_as_it_is_asked_for() -> None:
     assert "volumes" not in findings
     assert (len(everything["findings"]), len(everything["volumes"])) == (1202, 1202)
     assert summary["summary"] == everything["summary"]
+
+
+def test_summary_has_the_policies_with_the_most_snapshots() -> None:
+    few = [snapshot(number, number, policy=f"p{number:03}") for number in range(1, 121)]
+    state = state_of(*few, snapshot(200, 120, policy="p120"))
+    whole = planner.result(spec_of(), state)
+    kept = planner.bounded(spec_of(report="summary"), whole)["summary"]["snapshots"]["by_policy"]
+    assert (len(kept), kept["p120"]) == (100, 2)
+    assert len(planner.bounded(spec_of(report="all"), whole)["summary"]["snapshots"]["by_policy"]) == 120
 
 
 def test_file_has_the_whole_report_and_only_its_owner_reads_it(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Queries, states, and what holds for every plan."""
+"""Queries, states, and the invariants of every plan."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_entries_of_other_regions_and_of_unread_resources_are_skipped() -> None:
     assert overlay(state, entries).resources == {}
 
 
-def test_entries_of_a_place_that_the_task_reads_are_laid_over() -> None:
+def test_entries_of_a_place_that_the_task_reads_are_applied() -> None:
     place = Place("eu-west-1")
     there = Image("ami-00000001", place=place, facts={"Description": "a"})
     state = State(REGION).with_answers({Query("DescribeImages", place=place): [there]})
@@ -125,7 +125,7 @@ def test_entries_of_a_place_that_the_task_reads_are_laid_over() -> None:
     assert LAUNCH_PERMISSIONS.of(after, "ami-00000001", place) == ("1",)
     assert PARAMETER.of(after, "eu-west-1:/web", place) == "ami-00000001"
     assert after.image("(new image copy)", place) == Image("(new image copy)", name="web", place=place)
-    # A volume does not say where it is.
+    # A volume does not name its place.
     assert list(after.all(Volume)) == []
     assert after.here().resources == {}
 
@@ -152,7 +152,7 @@ def test_planned_ids_are_replaced_where_parameters_and_templates_name_them() -> 
     assert substitute({"Description": {"Value": "(new image a)"}}, ids) == {"Description": {"Value": "(new image a)"}}
 
 
-def test_planned_ids_become_ec2s_also_inside() -> None:
+def test_nested_planned_ids_become_ec2s() -> None:
     state = State(
         REGION,
         {
@@ -192,7 +192,7 @@ def test_ids_of_earlier_tasks_are_known() -> None:
     guard(Plan((Stage((register("(new snapshot a)"),)),)), {"(new snapshot a)"})
 
 
-def test_two_of_a_kind_to_one_resource_in_one_stage_are_refused() -> None:
+def test_two_changes_of_a_kind_to_one_resource_in_a_stage_are_refused() -> None:
     twice = (
         change("CreateTags", "i-00000001", {"Tags": []}, after={}),
         change("CreateTags", "i-00000001", {"Tags": [1]}, after={}),

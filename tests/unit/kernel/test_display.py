@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Other people's text cannot forge what a person approves by eye."""
+"""Other people's text cannot forge a plan that a person approves by eye."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the kinds of facts read a state, and what the names of their values mean."""
+"""The kinds of facts: their reading of a state, and the meaning of their values."""
 
 from __future__ import annotations
 

@@ -38,6 +38,7 @@ LOST = {"deleting", "deleted", "error"}
 IMAGE_STATES = ("pending", "available", "invalid", "deregistered", "transient", "failed", "error", "disabled")
 TABLE: dict[str, tuple[type[Any], tuple[str, ...], set[str], set[str]]] = {
     "stopped": (Instance, INSTANCE_STATES, {"stopped"}, {"shutting-down", "terminated"}),
+    "off": (Instance, INSTANCE_STATES, {"stopped", "terminated"}, set()),
     "running": (Instance, INSTANCE_STATES, {"running"}, {"shutting-down", "terminated"}),
     "terminated": (Instance, INSTANCE_STATES, {"terminated"}, set()),
     "completed": (Snapshot, SNAPSHOT_STATES, {"completed"}, {"error", "recoverable", "recovering"}),
@@ -65,7 +66,7 @@ def test_each_state_has_its_verdict(goal: str, state: str) -> None:
     cls, _states, done, failed = TABLE[goal]
     verdict = judge(goal, cls("x", state=state))
     assert (verdict.done, verdict.failed) == (state in done, state in failed)
-    # Whether a volume can be modified is told by its modification.
+    # The latest modification of a volume shows whether it can be modified.
     assert state in verdict.seen or "modified" in verdict.seen
 
 
@@ -92,7 +93,7 @@ def test_reason_is_in_the_shown_state() -> None:
     assert verdict.seen == "error (the key is disabled)"
 
 
-def test_a_start_that_ec2_gave_up_fails_and_an_old_answer_does_not() -> None:
+def test_reverted_start_fails_and_an_old_answer_does_not() -> None:
     gave_up = Instance("i-1", state="stopped", state_reason="Server.InternalError: it broke")
     before = Instance("i-1", state="stopped", state_reason="Client.UserInitiatedShutdown: User initiated shutdown")
     assert judge("running", gave_up).failed
@@ -109,7 +110,7 @@ def test_a_start_that_ec2_gave_up_fails_and_an_old_answer_does_not() -> None:
         (None, False),
     ],
 )
-def test_healthy_needs_both_checks_of_a_running_one(checks: StatusChecks | None, done: bool) -> None:
+def test_healthy_needs_both_checks_of_a_running_instance(checks: StatusChecks | None, done: bool) -> None:
     verdict = judge("healthy", Instance("i-1", state="running"), checks)
     assert (verdict.done, verdict.failed) == (done, False)
     assert not judge("healthy", Instance("i-1", state="pending"), PASSED).done
@@ -147,7 +148,7 @@ def test_root_is_replaced_once_its_task_has_succeeded_and_the_instance_shows_it(
         assert "Stop it, attach its former root volume (tag ec2ops:root-of) as /dev/xvda, and start it" in verdict.seen
 
 
-def test_captured_is_when_every_mapped_device_has_its_snapshot() -> None:
+def test_image_is_captured_once_every_mapped_device_has_its_snapshot() -> None:
     def captured(*devices: ImageDevice) -> bool:
         return judge("captured", Image("ami-1", state="pending", block_devices=devices)).done
 
@@ -189,7 +190,7 @@ def linked(*links: tuple[str, str], multi_attach: bool = False) -> Volume:
         ([(THERE, "detaching"), (HERE, "attached")], True, False),
     ],
 )
-def test_attached_is_about_one_instance_and_names_another(
+def test_goal_attached_is_for_one_instance_and_names_another(
     links: list[tuple[str, str]], done: bool, failed: bool
 ) -> None:
     verdict = judge("attached", linked(*links), about=HERE)
@@ -210,7 +211,9 @@ def test_attached_is_about_one_instance_and_names_another(
         ([(HERE, "detaching"), (THERE, "attached")], False, False),
     ],
 )
-def test_detached_is_about_one_instance_or_all(links: list[tuple[str, str]], from_here: bool, from_all: bool) -> None:
+def test_goal_detached_is_for_one_instance_or_all(
+    links: list[tuple[str, str]], from_here: bool, from_all: bool
+) -> None:
     here, everywhere = judge("detached", linked(*links), about=HERE), judge("detached", linked(*links))
     assert (here.done, here.failed) == (from_here, False)
     assert (everywhere.done, everywhere.failed) == (from_all, False)
@@ -248,7 +251,7 @@ def test_volume_deleted_meanwhile_is_not_attached() -> None:
         (("attached", "busy"), False),
     ],
 )
-def test_settled_is_when_no_attachment_is_on_its_way(states: tuple[str, ...], done: bool) -> None:
+def test_volume_is_settled_once_no_attachment_is_on_its_way(states: tuple[str, ...], done: bool) -> None:
     volume = linked(*((f"i-{number}", state) for number, state in enumerate(states)))
     assert judge("settled", volume).done is done
 

@@ -223,7 +223,7 @@ def test_rollback_is_about_the_resources_of_the_transaction_alone() -> None:
     assert [one.resources for one in stage.waits] == [(A,)]
 
 
-def test_snapshot_that_two_volumes_are_made_from_ties_them_to_no_transaction() -> None:
+def test_common_source_snapshot_ties_volumes_to_no_transaction() -> None:
     one, two, golden = planned("volume", "one"), planned("volume", "two"), "snap-0000000a"
     creations = [change("CreateVolume", name, SnapshotId=golden) for name in (one, two)]
     made = [Stage(tuple(creations), (wait(one, "volume_available"), wait(two, "volume_available")))]

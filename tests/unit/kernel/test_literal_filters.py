@@ -29,7 +29,7 @@ def test_every_builder_of_filters_escapes_its_values() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_unattached_volume_of_a_declaration_of_that_name_is_found_again(sandbox: Sandbox, name: str) -> None:
+def test_unattached_volume_of_a_declaration_with_wildcards_is_found_again(sandbox: Sandbox, name: str) -> None:
     ran = four(sandbox, availability_zone=ZONE, spec=name, volumes=[{"name": "spare", "size": 10}])
     assert ran.actions == ["CreateVolume"]
     assert len(volumes(sandbox)) == 1
@@ -42,6 +42,6 @@ def test_rebuilt_server_gets_its_disk_back(sandbox: Sandbox) -> None:
     (disk,) = old.attached().values()
     old.ec2.terminate_instances(InstanceIds=[old.instance_id])
     ran = four(sandbox, instance_ids=[new.instance_id], **wanted)
-    # Without the escape a new disk was asked for; only CreateVolume's client token led back to the old one.
+    # Without the escape, the run requested a new disk, and only CreateVolume's client token led back to the old one.
     assert ran.actions == ["AttachVolume"]
     assert list(new.attached().values()) == [disk]

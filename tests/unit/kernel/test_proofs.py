@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which facts of EC2's prove the claim of a tag, and which do not."""
+"""The facts of EC2 that prove the claim of a tag, and those that do not."""
 
 from __future__ import annotations
 

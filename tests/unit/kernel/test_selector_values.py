@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values of tags to select by: what YAML has made something else of is refused by name."""
+"""Values of tags to select by: a value that YAML has changed into another type is refused by name."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_snapshot_selector_refuses_values_other_than_text(value: Any) -> None:
 # --- protect by key ---------------------------------------------------------------------------------------------------
 
 
-def test_protect_by_key_keeps_whatever_the_value_is() -> None:
+def test_protect_by_key_keeps_a_snapshot_with_any_value() -> None:
     held = [snapshot(number * DAY, tags={"legal-hold": value}) for number, value in ((3, "yes"), (4, "case 7"))]
     others = days(2)
     plan = planned(Account.of(volume(1), held, others), protect={"tag_keys": ["legal-hold"]}, keep={"last": 1})

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values of tags that a module sets: what YAML has made something else of is refused by name."""
+"""Values of tags that a module sets: a value that YAML has changed into another type is refused by name."""
 
 from __future__ import annotations
 

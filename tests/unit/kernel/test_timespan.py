@@ -75,7 +75,7 @@ def at(text: str) -> datetime:
         pytest.param("1m", "2026-11-25T01:30Z", BERLIN, "2026-10-25T00:30Z", id="a time shown twice: the first"),
     ],
 )
-def test_a_span_before_a_moment(span: str, moment: str, zone: str, expected: str) -> None:
+def test_span_is_counted_back_from_a_moment(span: str, moment: str, zone: str, expected: str) -> None:
     assert parse_calendar_span(span, "within").before(at(moment), time_zone(zone, "timezone")) == at(expected)
 
 
@@ -83,7 +83,7 @@ def test_a_span_before_a_moment(span: str, moment: str, zone: str, expected: str
 @pytest.mark.parametrize(
     "span", ["9999y", "2026y", "2025y11m", "999999999999999999m", "999999999999999999w", "9999y9999y", "800000d"]
 )
-def test_a_span_longer_than_the_calendar_reaches_back_to_its_start(span: str, zone: str) -> None:
+def test_span_beyond_the_calendar_reaches_back_to_its_start(span: str, zone: str) -> None:
     cutoff = parse_calendar_span(span, "within").before(at("2026-11-23T12:00Z"), time_zone(zone, "timezone"))
     assert EARLIEST <= cutoff < at("0002-01-01")
 
@@ -105,7 +105,7 @@ def test_span_is_shown_as_written() -> None:
     assert parse_calendar_span(" 1y 2m\t3d ", "within").text == "1y2m3d"
 
 
-def test_the_spans_of_fixed_length_are_as_they_were() -> None:
+def test_spans_of_fixed_length_are_read() -> None:
     assert parse_span("1h 30min", "older_than") == timedelta(minutes=90)
     assert parse_span("90s", "older_than") == timedelta(seconds=90)
     with pytest.raises(SpecError, match="older_than: '1m'"):
@@ -168,12 +168,12 @@ def test_node_without_zone_data_accepts_utc_alone() -> None:
         ("1m", "2026-11-15T12:00Z", NEW_YORK, "2026-11-01T00:00-04:00"),
     ],
 )
-def test_the_slot_of_a_moment(every: str, moment: str, zone: str, expected: str) -> None:
+def test_moment_belongs_to_its_slot(every: str, moment: str, zone: str, expected: str) -> None:
     assert slot_value(slot_start(parse_every(every), at(moment), time_zone(zone, "timezone"))) == expected
 
 
 def starts(every: str, zone: str, first: str, last: str) -> list[str]:
-    """The values of the slots that a look at every full minute from *first* to *last* sees begin."""
+    """The values of the slots that begin from *first* to *last*, found by a look at every full minute."""
     moment, seen = at(first), list[str]()
     before = slot_value(slot_start(parse_every(every), moment - timedelta(minutes=1), ZoneInfo(zone)))
     while moment <= at(last):
@@ -245,7 +245,7 @@ def test_days_begin_at_midnight_also_where_the_clock_changes(zone: str, days: li
 @pytest.mark.parametrize("zone, change", CHANGES, ids=[f"{zone} {how}" for (zone, _at), how in CHANGES.items()])
 @pytest.mark.parametrize("every", EVERY.values(), ids=list(EVERY))
 def test_a_slot_begins_when_the_clock_first_shows_a_later_cut(every: Every, zone: str, change: str) -> None:
-    """The definition, read off the clock minute by minute: what is cut off it, and whether that was ever more."""
+    """The definition, minute by minute: a slot begins when the cut of the wall clock is later than ever before."""
 
     def cut(wall: datetime) -> datetime:
         if every.minutes is None:
@@ -265,7 +265,7 @@ def test_a_slot_begins_when_the_clock_first_shows_a_later_cut(every: Every, zone
 
 
 def test_slots_of_a_year_follow_the_clock() -> None:
-    """2017 in Vienna has 8760 hours, of which one was shown twice; sanoid makes 8760 hourly ones, with two in that."""
+    """2017 in Vienna has 8760 hours, and one was shown twice. sanoid makes 8760 hourly snapshots, two of them in it."""
     zone, first = ZoneInfo("Europe/Vienna"), at("2016-12-31T23:00Z")
     hours = [first + timedelta(hours=number) for number in range(8760)]
     for every, number in (("1h", 8759), ("24h", 365), ("1w", 53), ("1m", 12)):
@@ -328,14 +328,14 @@ def test_every_slot_contains_its_moment(every: str, place: tuple[str, datetime],
     zone, moment = ZoneInfo(place[0]), place[1]
     after = moment + timedelta(seconds=later)
     one, two = slot_start(EVERY[every], moment, zone), slot_start(EVERY[every], after, zone)
-    # It contains the moment, nothing between has another start, and it is the start of its own slot.
+    # The slot contains the moment, no moment between has another start, and the start belongs to its own slot.
     assert one <= moment
     assert slot_start(EVERY[every], one + (moment - one) / 2, zone) == one
     assert slot_start(EVERY[every], one, zone) == one
-    # It does not go back, and neither does its text.
+    # The start does not go back, and neither does its text.
     assert one <= two
     assert (one < two) == (slot_value(one) < slot_value(two))
-    # It comes back as the same instant in whatever zone it is read, and fits into a tag.
+    # The text is read as the same instant in any zone, and fits into a tag.
     value = slot_value(one)
     read = parse_slot(value)
     assert read is not None and read == one and read.astimezone(timezone(timedelta(hours=-7))) == one

@@ -29,7 +29,7 @@ BY_USER = "Client.UserInitiatedShutdown: User initiated shutdown"
 
 @pytest.fixture
 def web(sandbox: Sandbox) -> Machine:
-    """An instance that a run has stopped, with a record that it was running."""
+    """An instance that a run has stopped, with a hold."""
     web = machine(sandbox)
     run(sandbox, module=instance_power, instance_ids=[web.instance_id], state="stopped", remember=True)
     return web
@@ -60,7 +60,7 @@ def test_start_taken_back_by_ec2_fails_at_once_and_keeps_the_hold(
     assert sandbox.now() - begun < timedelta(seconds=120)
     assert (web.state, HOLD in web.tags) == ("stopped", True)
 
-    # As long as it is off, a run tries again, and the record stays.
+    # While the instance is off, a run tries again, and the hold stays.
     take_back(sandbox, code, "no luck")
     assert restore(sandbox, web).failed
     assert HOLD in web.tags
@@ -72,14 +72,14 @@ def test_start_taken_back_by_ec2_fails_at_once_and_keeps_the_hold(
 
 
 def test_started_again_after_an_earlier_failed_start_is_waited_for(sandbox: Sandbox, web: Machine) -> None:
-    """The first answers may be of before the start, and show the reason of the last one."""
+    """The first answers may be from before the start, and show the reason of the last one."""
     take_back(sandbox)
     assert restore(sandbox, web).failed
     assert not run(sandbox, module=instance_power, instance_ids=[web.instance_id], state="running").failed
 
 
 def test_pending_start_keeps_the_hold_until_it_runs(sandbox: Sandbox, web: Machine) -> None:
-    """Another run, or somebody, has started it a moment ago; EC2 takes that back."""
+    """Another run, or somebody, has started it a moment ago, and EC2 reverts that."""
     sandbox.move_clock(5)
     take_back(sandbox)
     web.ec2.start_instances(InstanceIds=[web.instance_id])
@@ -91,7 +91,7 @@ def test_pending_start_keeps_the_hold_until_it_runs(sandbox: Sandbox, web: Machi
 @pytest.mark.parametrize(
     ("reason", "spent"), [(TAKEN_BACK, False), ("Server.InternalError: no luck", False), (BY_USER, True)]
 )
-def test_hold_is_spent_by_a_start_that_stood(reason: str, spent: bool) -> None:
+def test_hold_is_spent_by_a_successful_start(reason: str, spent: bool) -> None:
     hold = Hold(NOW, NOW + timedelta(hours=1))
     code = reason.partition(":")[0]
     facts = {**stopped_at(NOW + timedelta(minutes=2)), "StateReason": {"Code": code, "Message": reason}}

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner of `instance_power`: what it asks, what it plans from every state of an instance, and what it refuses."""
+"""The planner of `instance_power`: its queries, its plan from every state of an instance, and its refusals."""
 
 from __future__ import annotations
 
@@ -253,15 +253,15 @@ def test_remember_writes_which_instance_had_a_public_address_of_its_own() -> Non
     [
         ("running", None, True),
         ("running", HELD, False),
-        # Started since: what the tag remembers is over.
+        # The instance was started since then, so the hold is over.
         ("running", Hold(NOW - timedelta(days=2), NOW - timedelta(days=1)).value, True),
-        # No run has written it: it begins tomorrow, and no stop of today would be proven by it.
+        # No run has written this hold: it begins tomorrow, and would prove no stop of today.
         ("running", Hold(NOW + timedelta(days=1), NOW + timedelta(days=2)).value, True),
         ("stopping", None, False),
         ("stopped", None, False),
     ],
 )
-def test_remember_never_writes_over_a_record_that_holds(state: str, tag: str | None, written: bool) -> None:
+def test_remember_keeps_a_lasting_hold(state: str, tag: str | None, written: bool) -> None:
     made = plan(spec("stopped", remember=True), instance(state=state, tag=tag))
     assert ("CreateTags" in [change.action for change in made.changes]) is written
 
@@ -597,13 +597,13 @@ FORGOTTEN = [(["DeleteTags 1"], [])]
 @pytest.mark.parametrize(
     ("state", "started", "trial", "expected"),
     [
-        # A run was ended after the launch: nobody serves, whether the successor is healthy or not.
+        # A run was interrupted after the launch: no instance serves, whether or not the successor is healthy.
         ("stopped", 24, "unproven", [*STARTED, *GIVEN_UP, *FORGOTTEN]),
         ("stopped", 24, "rejected", [*STARTED, *FORGOTTEN]),
-        # A way back was ended after the start.
+        # A rollback was interrupted after the start.
         ("running", 1, "unproven", [*GIVEN_UP, *FORGOTTEN]),
         ("running", 1, "rejected", FORGOTTEN),
-        # Started again before the successor was launched: the record was left behind.
+        # The predecessor was started again before the launch, so the hold is a leftover.
         ("running", 2.5, "unproven", FORGOTTEN),
         ("running", 24, "unproven", FORGOTTEN),
     ],
@@ -621,7 +621,7 @@ def test_predecessor_that_is_back_serves_and_its_successor_is_rejected(
         assert mark.parameters == {"Tags": [{"Key": "ec2ops:trial", "Value": "rejected"}]}
 
 
-def test_a_successor_that_serves_is_one() -> None:
+def test_serving_successor_stands_for_its_predecessor() -> None:
     old = instance(state="stopped", tag=OVER)
     with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {SUCCESSOR}"):
         plan(spec("restored"), old, on_trial("serving", hours=2))
@@ -684,7 +684,7 @@ def test_no_more_is_asked_than_the_plan_needs(
 
 
 @pytest.mark.parametrize(("count", "reads"), [(20, 20), (21, 0)])
-def test_stop_protection_is_read_for_up_to_twenty(count: int, reads: int) -> None:
+def test_stop_protection_is_read_for_up_to_twenty_instances(count: int, reads: int) -> None:
     ids = [f"i-{number:017x}" for number in range(count)]
     calls = operations(asked(spec("stopped", instance_ids=ids), *(instance(item) for item in ids)))
     assert calls.count("DescribeInstanceAttribute") == reads
@@ -770,7 +770,7 @@ def test_the_result_keeps_the_order_of_the_option() -> None:
     assert found[0]["tags"] == {"Name": "web"}
 
 
-def test_there_must_be_room_for_the_record() -> None:
+def test_hold_without_room_is_refused() -> None:
     full = {f"k{number}": "v" for number in range(49)}
     with pytest.raises(UnsafePlan, match=f"{ONE} has 50 tags, EC2's maximum.*Remove a tag"):
         plan(spec("stopped", remember=True), instance(tags=full))
@@ -789,7 +789,7 @@ def test_late_stop_is_rolled_back() -> None:
     assert stop.rollback_on == {"mismatch", "refused"}
     forgotten, start = (change for stage in stop.on_failure for change in stage.changes)
     assert (forgotten.action, start.action) == ("DeleteTags", "StartInstances")
-    # Which of the two it is, is asked right before.
+    # A query right before the change shows which of the two it is.
     assert [dict(query.filters)["instance-id"] for query in (*forgotten.unless, *start.unless)] == [(ONE,)] * 3
     assert plan(spec("stopped"), instance()).stages[-1].on_failure == (), "without a record there is nothing to compare"
 
@@ -829,7 +829,7 @@ def test_late_answer_leaves_no_instance_stopped_without_a_hold(world: World) -> 
 
 
 def partly_stopped(world: World) -> dict[str, Instance]:
-    """By name, two instances after the way back of a stop that EC2 has taken for the first one alone."""
+    """By name, two instances after the rollback of a stop that EC2 accepted only for the first one."""
     found = [world.instance(tags={"Name": name}) for name in ("web", "db")]
     record, stop = held_stop(found, world.gateway.region, world.gateway.now(), HOLD_TIME)
     first = dataclasses.replace(stop, changes=stop.changes[:1], waits=(), on_failure=())
@@ -867,7 +867,7 @@ HOLD_TIME = timedelta(minutes=30)
 
 
 def held_plan(*instances: Instance) -> Plan:
-    """Stopped and started again by one plan, as it is done around work on volumes."""
+    """Instances that one plan stops and starts again, as around work on volumes."""
     stop = held_stop(instances, REGION, NOW, HOLD_TIME, reason="it is {state} and its volumes come off")
     return guard(Plan((*stop, *restore_stages(instances, REGION, NOW, HOLD_TIME))))
 
@@ -878,7 +878,7 @@ def held_plan(*instances: Instance) -> Plan:
         ("running", None, ["CreateTags", "StopInstances", "StartInstances", "DeleteTags"]),
         ("pending", None, ["CreateTags", "StopInstances", "StartInstances", "DeleteTags"]),
         ("running", HELD, ["StopInstances", "StartInstances", "DeleteTags"]),
-        # A run before this one was ended while it held the instance.
+        # An earlier run was interrupted while it held the instance.
         ("stopping", HELD, ["StartInstances", "DeleteTags"]),
         ("stopped", HELD, ["StartInstances", "DeleteTags"]),
     ],
@@ -893,7 +893,7 @@ def test_held_instance_ends_running_without_a_hold(state: str, tag: str | None, 
 
 
 @pytest.mark.parametrize("tag", [None, HELD])
-def test_the_record_that_is_removed_is_the_one_that_was_written(tag: str | None) -> None:
+def test_removed_hold_is_the_written_one(tag: str | None) -> None:
     made = held_plan(instance(tag=tag))
     (stop,) = [stage for stage in made.stages if "StopInstances" in [change.action for change in stage.changes]]
     start, forgotten = made.changes[-2:]
@@ -911,7 +911,7 @@ def test_the_reason_for_a_stop_is_the_callers() -> None:
     assert stop.reason == "it is running and its volumes come off"
 
 
-def test_a_restart_outlasts_a_stop_that_is_under_way_but_not_the_instance() -> None:
+def test_restart_waits_for_a_stop_under_way_but_not_for_a_terminated_instance() -> None:
     start_stage, _forgotten = restore_stages([instance()], REGION, NOW, HOLD_TIME)
     assert start_stage.patience == NO_CAPACITY | {"IncorrectInstanceState"}
     (start,) = start_stage.changes
@@ -935,6 +935,6 @@ def test_rollback_of_a_stop_at_any_stage_ends_running(world: World, begun: str) 
     assert (after.state, after.tags) == ("running", {"Name": "web"})
 
 
-def test_nothing_to_hold_is_no_stage() -> None:
+def test_nothing_to_hold_makes_no_stage() -> None:
     assert held_plan().stages == ()
     assert held_stop([instance(state="stopped")], REGION, NOW, HOLD_TIME) == ()

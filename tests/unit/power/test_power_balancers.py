@@ -55,7 +55,7 @@ def test_other_stops_ask_no_load_balancer(sandbox: Sandbox, web: Machine, given:
     assert not any("shop" in warning for warning in ended.warnings)
 
 
-def test_instance_that_is_off_costs_no_question(sandbox: Sandbox, web: Machine) -> None:
+def test_instance_that_is_off_needs_no_query(sandbox: Sandbox, web: Machine) -> None:
     stop(sandbox, web)
     assert ASKED.isdisjoint(stop(sandbox, web, remember=True).result["api_calls"])
 

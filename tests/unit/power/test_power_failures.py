@@ -53,7 +53,7 @@ def shape(ec2: FakeEc2) -> dict[str, tuple[str, bool]]:
 
 def flow(state: str, tag: str | None = None, **given: Any) -> Flow:
     def protected(ec2: FakeEc2) -> None:
-        """No instance is off without the record that it is to run, unless EC2 has taken back a start before the run."""
+        """No instance is off without a hold, unless EC2 has reverted a start before the run."""
         for one in ec2.existing("instance"):
             was_on = STATES[one.instance_id] in ("running", "pending") and state != "restored"
             if (given.get("remember") and was_on) or tag is not None:

@@ -241,6 +241,12 @@ def test_plan_predicts_its_own_end() -> None:
         (group("7", member("1")), {}, "web names version 7 of web, which does not exist"),
         (group("1", member("1")), {"version": "9"}, "web: web has no version 9"),
         (group("$Default", member("1"), is_mixed=True), {"version": "3"}, "Set the version in the policy"),
+        (
+            group("1", member("1")),
+            {"version": "2", "launch_template_id": "lt-1"},
+            "web uses the launch template web, and the version is of lt-1",
+        ),
+        (group("1", member("1")), {"version": NEW, "launch_template_id": "lt-1"}, "the version is of lt-1"),
     ],
 )
 def test_group_that_cannot_be_refreshed_is_refused(
@@ -290,6 +296,8 @@ def test_refreshes_are_asked_before_the_groups() -> None:
         ({"groups": [" "]}, "groups: no group is named"),
         ({"version": "0"}, "version: '0' is no version of a launch template"),
         ({"version": "newest"}, "Give a number, $Default or $Latest, or leave it out"),
+        ({"versions": {"web": "old"}}, "versions.web: 'old' is no version of a launch template"),
+        ({"versions": {"wbe": "1"}}, "versions: wbe: not among groups"),
         ({"health_timeout": 0}, "health_timeout: 0 is less than 1 second"),
         ({"preferences": {"min_healthy_percentage": 101}}, "preferences.min_healthy_percentage: 101 is not between"),
         ({"preferences": {"max_healthy_percentage": 110}}, "needs min_healthy_percentage too"),
@@ -344,4 +352,62 @@ def test_load_balancer_without_its_health_checks_gives_a_warning() -> None:
     found = group("$Default", member("1"), is_balanced=True, health_check="EC2")
     made = planned_for(spec(), state(found))
     assert "web has a load balancer, but its health check type is EC2" in made.warnings[0]
+    assert planned_for(spec(), state(replace(found, health_check="EC2,EBS"))).warnings
     assert planned_for(spec(), state(replace(found, health_check="ELB"))).warnings == ()
+    assert planned_for(spec(), state(replace(found, health_check="EBS,ELB"))).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("versions", "own", "desired"),
+    [({"web": "1"}, "2", "1"), ({"web": "2"}, "2", None), ({"web": "$Default"}, "$Default", None), ({}, "1", "3")],
+)
+def test_version_of_a_single_group_comes_first(versions: dict[str, str], own: str, desired: str | None) -> None:
+    made = planned_for(spec(version="3", versions=versions), state(group(own, member("3"))))
+    assert calls(made) == [("StartInstanceRefresh", desired)]
+
+
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_check_run_knows_the_default_that_an_earlier_task_makes(is_mixed: bool) -> None:
+    known = state(group("$Default", member("2"), is_mixed=is_mixed))
+    after = overlay(
+        known, [{"resource": LT, "region": REGION, "after": {"default_version": "1", "facts": {"defaultTo": "1"}}}]
+    )
+    assert calls(planned_for(spec(version="1"), after)) == [("StartInstanceRefresh", None)]
+    # The refresh that is under way to the earlier default is another one.
+    active = state(group("$Default", member("1")), refresh("InProgress"))
+    entry = {"resource": LT, "region": REGION, "after": {"facts": {"defaultTo": "1"}}}
+    with pytest.raises(StorageError, match="to version 2, InProgress"):
+        planned_for(spec(version="1"), overlay(active, [entry]))
+
+
+def test_instances_of_an_override_run_their_own_template() -> None:
+    other = "lt-0fedcba9876543210"
+    facts = [TEMPLATE_VERSIONS.fact(other, (TemplateVersion(other, "arm", 5, True),))]
+    arm = replace(member("5"), template=TemplateReference(other, "arm", "5"))
+    found = group("$Default", member("2"), arm, is_mixed=True, overrides=(TemplateReference(other, "arm", "$Default"),))
+    assert planned_for(spec(), state(found).with_resources(facts)).stages == ()
+    old = replace(arm, template=TemplateReference(other, "arm", "4"))
+    stale = replace(found, members=(member("2"), old))
+    assert calls(planned_for(spec(), state(stale).with_resources(facts))) == [("StartInstanceRefresh", None)]
+
+
+@pytest.mark.parametrize(
+    ("active", "words"),
+    [
+        (refresh("InProgress", "2"), ""),
+        (refresh("InProgress", "3"), "is not the one of this task"),
+        (refresh("RollbackInProgress", "2"), "is RollbackInProgress already"),
+        (refresh("Cancelling", "2"), "is Cancelling already"),
+        (refresh("Cancelled", "2"), ""),
+    ],
+)
+@pytest.mark.parametrize("on_failure", ["rollback", "cancel"])
+def test_late_refresh_that_already_ends_goes_on_to_its_end(
+    on_failure: str, active: InstanceRefresh, words: str
+) -> None:
+    made = planned_for(spec(version="2", on_failure=on_failure), state(group("1", member("1"))))
+    (change,) = [one for stage in made.stages for back in stage.on_failure for one in back.changes]
+    assert change.provided is not None
+    found = change.provided.objection([INSTANCE_REFRESHES.fact("web", (active,))], "web")
+    assert words in found
+    assert bool(found) is bool(words)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Altered tags on a predecessor and its honest successor: the one that serves stays, and is what is captured."""
+"""Altered tags on a predecessor and its honest successor: the serving instance stays, and a bake captures it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_copied_hold_of_before_the_launch_ends_no_successor_that_served_for_days
     first = pair.relaunch()
     assert pair.new.state == "running"
     if word == "unproven":
-        # It is healthy, so it serves, and the hold goes.
+        # The successor is healthy, so it serves, and the hold is removed.
         assert (first.actions, pair.states) == (["CreateTags", "DeleteTags"], ("stopped", "running"))
         return
     assert (first.actions, pair.states) == (["StartInstances", "DeleteTags"], ("running", "running"))
@@ -235,7 +235,7 @@ def test_hold_on_a_running_predecessor_does_not_end_a_replacement(sandbox: Sandb
 
 
 def test_earlier_successor_that_served_is_no_loser(sandbox: Sandbox) -> None:
-    """Somebody went back to the predecessor, and replaced it again: what the first successor has written is there."""
+    """Somebody returned to the predecessor, and replaced it again. The first successor has writes of its own."""
     pair = replaced(sandbox)
     sandbox.move_clock(3600)
     pair.new.ec2.stop_instances(InstanceIds=[pair.new.instance_id])

@@ -81,7 +81,7 @@ def test_late_retirement_that_would_lose_writes_is_refused(sandbox: Sandbox, wor
 
 @pytest.mark.parametrize("old_instance", ["stop", "terminate"])
 def test_held_predecessor_is_retired_after_days_without_a_loss(sandbox: Sandbox, old_instance: str) -> None:
-    """It was stopped before the launch, so the image has all of its writes."""
+    """The predecessor was stopped before the launch, so the image has all of its writes."""
     pair = launched_only(sandbox, old_instance, held=True, lose_writes=False)
     sandbox.move_clock(3 * DAYS)
     ended = pair.relaunch(lose_writes=False)
@@ -205,7 +205,7 @@ def test_restored_starts_a_predecessor_whose_successor_lost_its_tag(sandbox: San
     assert ended.actions == ["StartInstances", "DeleteTags"]
     assert names_both(pair, ended.warnings)
     assert pair.states == ("running", "running")
-    # Nobody is ended then: both may have data.
+    # Then no instance is terminated, since both may have data.
     assert pair.relaunch().actions == []
     assert names_both(pair, pair.bake().warnings)
 

@@ -100,7 +100,7 @@ def test_honest_tags_lead_to_the_same_one_without_a_dispute(three: Three) -> Non
 
 
 def test_successor_launched_from_a_later_image_is_no_loser(sandbox: Sandbox) -> None:
-    """The first was given up, the predecessor was stopped for the next version, and that one serves: all in minutes."""
+    """The first one was given up, the predecessor was stopped for the next version, and that one serves."""
     pair = launched_only(sandbox, "stop")
     tag(pair.new, {TRIAL: "rejected"})
     pair.old.ec2.stop_instances(InstanceIds=[pair.old.instance_id])
@@ -122,7 +122,7 @@ def test_successor_launched_from_a_later_image_is_no_loser(sandbox: Sandbox) -> 
 
 @pytest.mark.parametrize("word", [None, "serving"])
 def test_successors_of_one_moment_refuse_their_own_start_alone(sandbox: Sandbox, word: str | None) -> None:
-    """Nothing tells who serves: `restored` names both, and starts the instances of others."""
+    """No fact shows which instance serves: `restored` names both, and starts all other instances."""
     pair = launched_only(sandbox, "stop")
     tag(pair.new, {TRIAL: "rejected"})
     ended = pair.relaunch(pair.bake("2").result["image_id"], on_failure="keep")
@@ -141,7 +141,7 @@ def test_successors_of_one_moment_refuse_their_own_start_alone(sandbox: Sandbox,
 
 @pytest.mark.parametrize("held", [False, True], ids=["ran", "held"])
 def test_successor_in_place_of_a_stopped_predecessor_yields_to_no_tag(sandbox: Sandbox, held: bool) -> None:
-    """It was launched while the predecessor was off already, so only its tag says that it has not served."""
+    """The launch came after the stop of the predecessor, so only a tag says that the successor has not served."""
     pair = launched_only(sandbox, "stop")
     tag(pair.new, {TRIAL: "rejected"})
     if held:

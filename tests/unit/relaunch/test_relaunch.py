@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner of `instance_relaunch`: what it asks, launches, retires and takes back, and what it refuses."""
+"""The planner of `instance_relaunch`: its queries, launches, retirements, rollbacks and refusals."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def goals(made: Plan) -> list[str]:
 
 
 def returning(made: Plan) -> list[Stage]:
-    """The stages with a way back to the old one; not those that only yield to another run's successor."""
+    """The stages whose rollback returns to the predecessor, without those that only yield to another run's successor."""
     return [stage for stage in made.stages if stage.on_failure and stage.rollback_on != {"superseded"}]
 
 
@@ -384,7 +384,7 @@ def test_more_tags_than_ec2_takes_are_refused() -> None:
         ({"facts": {"PublicIpAddress": "203.0.113.7"}, "elastic_ip": True}, None),
         ({"state": "stopped"}, None),
         ({"state": "stopped", "facts": {"PublicIpAddress": "203.0.113.7"}}, None),
-        # A held one has given its address back; the hold remembers it.
+        # A predecessor with a hold has released its address, which the hold records.
         ({"state": "stopped", "tags": {TAG: HELD_PUBLIC}}, True),
         ({"state": "stopping", "tags": {TAG: HELD_PUBLIC}}, True),
         ({"state": "stopped", "tags": {TAG: HELD}}, False),
@@ -431,7 +431,7 @@ def test_cpu_credits_are_carried_between_burstable_types(instance_type: str, cre
     info = {"InstanceStorageSupported": False}
     old = plain(instance_type=instance_type)
     made = launch(spec(), old, INSTANCE_TYPE.fact("t3.micro", info), CPU_CREDITS.fact(OLD, credit))
-    # EC2 tells credits for burstable types alone, and the question is asked for those alone.
+    # EC2 shows credits only for burstable types, so only these are asked for.
     assert made.parameters.get("CreditSpecification") == (expected if instance_type.startswith("t") else None)
 
 
@@ -814,7 +814,7 @@ def test_an_instance_that_is_not_there_is_refused(resources: tuple[Resource, ...
         (OLD, (successor(), plain(state="terminated"))),
         (OLD, (successor(), plain(state="terminated", tags={TAG: HELD}))),
         (OLD, (successor(),)),
-        # A predecessor further back is not ours to retire any more.
+        # This task does not retire an older predecessor.
         (OLDEST, (successor(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST, state="terminated"))),
     ],
 )
@@ -1013,7 +1013,7 @@ def test_late_retirement_names_the_kept_attachments(trial: str | None, image: Im
         ("stop", {}),
         ("stop", {"state": "pending"}),
         ("stop", {"tags": {TAG: "mine"}}),
-        # Somebody else's hold: they bring it back.
+        # Somebody else holds the instance, and will start it.
         ("stop", {"state": "stopped", "tags": {TAG: HELD_SINCE}}),
         ("terminate", {}),
         ("terminate", {"state": "stopped"}),
@@ -1029,7 +1029,7 @@ def test_predecessor_started_after_its_replacement_is_left_and_named(old_instanc
     (warning,) = made.warnings
     assert f"{OLD} was started again after {NEW} had replaced it" in warning
     assert f"Stop or terminate {OLD} yourself" in warning
-    # Nothing is asked about it either.
+    # No query is about it either.
     assert asked(spec(old_instance=old_instance), current, old) == ["DescribeInstances"] * 2
 
 

@@ -40,7 +40,7 @@ def relaunch(sandbox: Sandbox, web: Machine, image_id: str, **more: Any) -> Ende
 
 
 def foreseen(sandbox: Sandbox, web: Machine, baked: dict[str, Any], **more: Any) -> tuple[Ended, Ended]:
-    """The check run of a relaunch from an image that is only planned, and that from the image once it is there."""
+    """The check runs of two relaunches: from an image that is only planned, and from the existing image."""
     planned = bake(sandbox, web, check=True, **baked).result
     before = relaunch(sandbox, web, planned["image_id"], check=True, assume=[planned["plan"]], **more)
     after = relaunch(sandbox, web, bake(sandbox, web, **baked).result["image_id"], check=True, **more)

@@ -49,7 +49,7 @@ def predecessor(state: str = "running", tag: str | None = None) -> Instance:
 
 
 def successor(trial: str) -> Instance:
-    """What an interrupted run has launched."""
+    """The successor that an interrupted run has launched."""
     born = START - timedelta(minutes=5)
     facts = {**FACTS, "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"AttachTime": born}}]}
     made = dataclasses.replace(
@@ -75,7 +75,10 @@ def flow(*there: Resource, **given: Any) -> Flow:
         return ec2
 
     def protected(ec2: FakeEc2) -> None:
-        """One of them serves, or will by the hold, and the old one is gone only once the new one serves."""
+        """One of the two instances serves, or its hold will start it.
+
+        The predecessor is gone only once the successor serves.
+        """
         living = [one for one in ec2.existing("instance") if one.alive]
         serving = [one for one in living if one.tags.get(TRIAL) == "serving"]
         assert [one for one in living if one.state in ("pending", "running") or TAG in one.tags]

@@ -129,7 +129,7 @@ def test_plan_names_a_kept_root_volume() -> None:
 
 
 def test_check_of_a_group_predicts_the_encrypted_root() -> None:
-    """The planned image's devices tell neither encryption nor key; the run's plan has both."""
+    """The planned image's devices show neither encryption nor key, but the run's plan has both."""
     root = Volume(ROOT, size=8, encrypted=True, kms_key_id="key")
     device = IMAGE.block_devices[0]
     unknown, real = (image(block_devices=(dataclasses.replace(device, encrypted=told),)) for told in (None, True))

@@ -98,7 +98,7 @@ def test_failed_termination_is_not_reported_as_done_and_is_repeated(race: Race) 
 
 
 def test_unproven_loser_is_kept(race: Race) -> None:
-    """Its tags say that it was launched to replace the same instance. Its ClientToken does not prove that."""
+    """The loser's tags say that it was launched to replace the same instance. Its ClientToken does not prove that."""
     serving = race.relaunch(race.one).result["instance_id"]
     ec2 = race.web.ec2
     forged = ec2.run_instances(ImageId=race.two, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]

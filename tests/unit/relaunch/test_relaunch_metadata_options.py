@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The metadata options of a successor: carried over, overridden, and held against what the image asks for."""
+"""The metadata options of a successor: carried over, overridden, and compared with those of the image."""
 
 from __future__ import annotations
 

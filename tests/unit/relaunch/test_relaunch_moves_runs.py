@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 
 from in_process import REGION, Ended, Killed, KillingGateway, Machine, RefusingGateway, machine, run
@@ -162,6 +164,40 @@ def test_killed_rollback_is_finished_by_the_next_run(service: Service, nth: int)
     with pytest.raises(Killed):
         service.relaunch(gateway=KillingGateway(refusing, nth))
     assert service.relaunch().failed
+    assert service.places() == BEFORE
+
+
+def test_parts_return_from_a_successor_that_somebody_has_terminated(service: Service) -> None:
+    service.kill(6)
+    (new,) = [name for name, short in service.names.items() if short == "new"]
+    service.web.ec2.terminate_instances(InstanceIds=[new])
+    ended = service.relaunch()
+    assert "and never served in place of" in ended.failed
+    assert service.places() == BEFORE
+    assert not service.relaunch().failed
+    assert service.places() == MOVED
+
+
+class TerminatingGateway:
+    """Terminates the successor right before its start with the volumes."""
+
+    def __init__(self, inner: Any, service: Service) -> None:
+        self._inner, self._service = inner, service
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
+        first = changes[0]
+        if first.action == "StartInstances" and first.resource != self._service.web.instance_id:
+            self._service.web.ec2.terminate_instances(InstanceIds=[first.resource])
+        found: Mapping[str, str] = self._inner.perform(changes, generation)
+        return found
+
+
+def test_rollback_returns_the_parts_of_a_successor_that_ends_during_the_run(service: Service) -> None:
+    gateway = TerminatingGateway(sandbox_gateway(service.sandbox, REGION), service)
+    assert service.relaunch(gateway=gateway).failed
     assert service.places() == BEFORE
 
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A relaunch and the network of the old instance: an interface that outlives it, and what becomes of its Elastic IP."""
+"""A relaunch and the network of the predecessor: an interface that outlives it, and its Elastic IP."""
 
 from __future__ import annotations
 

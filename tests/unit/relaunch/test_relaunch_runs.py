@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Relaunches that are killed, refused or slow, and whatever comes later: one instance serves, and it is known which."""
+"""Relaunches that are killed, refused or slow, and the runs after them: one instance serves, and EC2 shows which."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Service:
             self.relaunch(gateway=KillingGateway(sandbox_gateway(self.sandbox, REGION), nth), **more)
 
     def instances(self) -> dict[str, tuple[str, dict[str, str]]]:
-        """State and tags of all that are not terminated, by id."""
+        """State and tags of all instances that are not terminated, by id."""
         found = self.web.ec2.describe_instances()["Reservations"]
         return {
             item["InstanceId"]: (item["State"]["Name"], {tag["Key"]: tag["Value"] for tag in item.get("Tags", [])})
@@ -59,13 +59,13 @@ class Service:
 
     @property
     def old(self) -> tuple[str, bool]:
-        """The state of the old one, and whether it has the record of a hold."""
+        """The state of the predecessor, and whether it has a hold."""
         state, tags = self.instances()[self.web.instance_id]
         return state, HOLD in tags
 
     @property
     def new(self) -> dict[str, str | None]:
-        """The records of all that were launched in its place, by id."""
+        """The records of all instances that were launched in its place, by id."""
         found = self.instances()
         return {name: tags.get(TRIAL) for name, (_state, tags) in found.items() if REPLACES in tags}
 
@@ -161,7 +161,7 @@ def test_interrupted_rollback_is_finished(service: Service, how: str, restored: 
         service.sandbox.refuse()
     assert service.old[0] in ("pending", "running")
     assert len(service.new) == 1
-    # It gets healthy after all, hours later.
+    # The successor gets healthy after all, hours later.
     unhealthy(service, False)
     service.sandbox.move_clock(HOURS)
     if restored:

@@ -91,7 +91,7 @@ def test_protected_successor_that_came_second_is_terminated(sandbox: Sandbox) ->
 
 
 def test_successor_rejected_while_unproven_is_terminated(sandbox: Sandbox) -> None:
-    """The old one was held, and restore_power has brought it back while the successor became healthy."""
+    """The predecessor was on hold, and restore_power has started it while the successor became healthy."""
     race = Race(sandbox, held=True)
 
     def restored() -> None:

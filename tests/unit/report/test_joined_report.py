@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining imp
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.texts import COLUMNS, findings_csv, markdown
 
+from inventory_world import instance, report
+from inventory_world import snapshot as inventory_snapshot
+from inventory_world import volume as inventory_volume
 from report_documents import DAY, bounds, document, exact, finding, large, small, snapshot, volume
 
 ASSETS = Path(__file__).resolve().parents[3] / "plugins" / "plugin_utils" / "report_page"
@@ -166,6 +170,14 @@ def test_rows_beyond_the_limits_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     assert {row[0] for row in data["findings"]["rows"]} == {"high"}
 
 
+def test_page_has_no_more_snapshots_than_its_limit_with_a_volume_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_data, "MOST_SNAPSHOTS", 25)
+    rows = [snapshot(number, f"vol-{number:017x}", DAY) for number in range(1, 41)]
+    columns = page_data.page_data([Place("a", document([], rows, []))])["snapshots"]
+    assert (len(columns["ids"].split()), sum(columns["counts"]), columns["left_out"]) == (25, 25, 15)
+    assert len(columns["counts"]) == len(columns["volumes"]) == len(columns["places"]) == 25
+
+
 def test_page_of_100000_snapshots_is_smaller_than_5_mb() -> None:
     text = page.html([Place("a", large(100_000))], FILES, "Storage")
     assert len(text.encode()) < 5_000_000
@@ -222,3 +234,27 @@ def test_markdown_of_an_empty_account_says_that_nothing_is_found() -> None:
     text = markdown([Place("a", document([], [], []))], "x")
     assert "No finding." in text
     assert "| cost a month | unknown |" in text
+
+
+@pytest.mark.parametrize("value", ["=1+1", " =1+1", "\n=1+1", "\t-1", "\uff1d1+1", "- name: A1", "+1", "@SUM(1)"])
+def test_no_cell_of_the_csv_begins_a_formula(value: str) -> None:
+    made = document([volume(1)], [], [finding("volume-unattached", "high", volume(1)["id"], name=value)])
+    (read,) = csv.DictReader(io.StringIO(findings_csv([Place("a", made)]), newline=""))
+    assert read["name"] == f"'{value}"
+
+
+def test_module_and_page_call_the_same_volume_most_at_risk() -> None:
+    world = [
+        instance(1, 1, 2, 3),
+        *(inventory_volume(number, on=1, size=100 * number) for number in (1, 2, 3)),
+        inventory_volume(4, size=900),
+        inventory_snapshot(1, 1, age=30 * timedelta(hours=1), policy="hourly"),
+        inventory_snapshot(2, 2, age=timedelta(days=20), policy="weekly"),
+        inventory_snapshot(3, 3, age=timedelta(hours=1)),
+    ]
+    policies = [{"policy": "hourly", "every": "1h"}, {"policy": "weekly", "every": "1w"}]
+    for count in range(1, len(world) + 1):
+        made = report(*world[:count], policies=policies)
+        page_says = figures([Place("a", made)])["at_risk"]
+        assert (page_says or {}).get("volume_id") == made["summary"]["at_risk"]
+    assert made["summary"]["at_risk"] == inventory_volume(1).volume_id

@@ -27,7 +27,7 @@ def tagged_volume(scene: Scene, tags: Mapping[str, str], snapshot: str | None = 
     return str(made["VolumeId"])
 
 
-def test_volumes_that_only_their_tags_call_restored_keep_nothing_from_being_restored(sandbox: Sandbox) -> None:
+def test_forged_restored_volumes_prevent_no_restore(sandbox: Sandbox) -> None:
     scene = begin(sandbox, data=2)
     source, other = scene.volume_ids
     taken = scene.capture()
@@ -79,7 +79,7 @@ def test_attached_volume_counts_before_its_tagged_copies(sandbox: Sandbox) -> No
     assert again.result["volumes"][0]["volume_id"] == made
 
 
-def test_drill_deletes_no_volume_that_only_its_tags_call_a_drills(sandbox: Sandbox) -> None:
+def test_drill_deletes_no_volume_with_forged_tags_of_a_drill(sandbox: Sandbox) -> None:
     scene = begin(sandbox, data=2)
     source, other = scene.volume_ids
     taken = scene.capture()
@@ -105,7 +105,7 @@ def test_drill_deletes_no_volume_that_only_its_tags_call_a_drills(sandbox: Sandb
         assert any(item in note and words in note for note in done.result["notes"]), done.result["notes"]
 
 
-def test_final_snapshot_of_another_volume_is_no_leftovers_own(sandbox: Sandbox) -> None:
+def test_final_snapshot_of_another_volume_is_not_the_leftovers(sandbox: Sandbox) -> None:
     scene = begin(sandbox)
     (source,) = scene.volume_ids
     taken = scene.capture()
@@ -162,7 +162,7 @@ def claim(scene: Scene, made: str, source: str, instance_id: str = "") -> None:
     scene.ec2.create_tags(Resources=[made], Tags=boto3_tags(tags))
 
 
-def test_hand_made_volume_of_an_old_snapshot_is_named_with_the_newest_one(sandbox: Sandbox) -> None:
+def test_hand_made_volume_of_an_old_snapshot_is_named_with_the_newest_snapshot(sandbox: Sandbox) -> None:
     scene = begin(sandbox)
     (source,) = scene.volume_ids
     made = tagged_volume(scene, {"Name": "a test of last year"}, scene.capture()[source])
@@ -197,7 +197,7 @@ def test_hand_made_volume_elsewhere_ends_no_restore(sandbox: Sandbox, place: str
     assert (again.failed, again.actions) == ("", [])
 
 
-def test_hand_made_volume_of_an_old_set_is_named_with_the_newest_one(sandbox: Sandbox) -> None:
+def test_hand_made_volume_of_an_old_set_is_named_with_the_newest_set(sandbox: Sandbox) -> None:
     """EC2 shows the same after an interrupted restore of the old set, which the next run completes."""
     scene = begin(sandbox, data=2)
     source = scene.volume_ids[0]

@@ -53,7 +53,7 @@ def chosen(found: Recovery) -> set[str]:
 # --- volumes that only their tags call restored -----------------------------------------------------------------------
 
 
-def test_volume_whose_snapshot_is_gone_keeps_no_instance_from_being_restored() -> None:
+def test_volume_with_a_gone_snapshot_prevents_no_restore_of_an_instance() -> None:
     newest = snapshot_set(DAY, 1, 1, 2)
     found = of_instance(newest, restored=(Restored(V1, GONE, NOW),))
     assert (chosen(found), found.ignored) == (ids(newest), (V1,))
@@ -61,7 +61,7 @@ def test_volume_whose_snapshot_is_gone_keeps_no_instance_from_being_restored() -
     assert "ec2ops:spec" in found.notes[0]
 
 
-def test_volume_whose_snapshot_is_gone_is_no_part_of_a_restore_that_was_begun() -> None:
+def test_volume_with_a_gone_snapshot_takes_no_part_in_an_unfinished_restore() -> None:
     newest = snapshot_set(DAY, 1, 1, 2, 3)
     begun = (Restored(V1, newest[0].snapshot_id, NOW), Restored(V2, GONE, NOW))
     found = of_instance(newest, restored=begun)
@@ -75,7 +75,7 @@ def test_restored_instance_without_its_set_is_left_alone() -> None:
     assert (of_instance([], restored=(Restored(V1, GONE, NOW),)).points) == ()
 
 
-def test_volume_whose_snapshot_is_gone_does_not_count_beside_a_proven_one() -> None:
+def test_volume_with_a_gone_snapshot_does_not_count_beside_a_proven_one() -> None:
     tags = {"ec2ops:spec": f"restore/{V1}", "ec2ops:volume": V1}
     known = snapshot(DAY)
     made, forged = (
@@ -109,7 +109,7 @@ def test_removed_origin_takes_no_snapshot_from_a_restore_without_sets() -> None:
     assert not [note for note in found.notes if "ec2ops:origin" in note]
 
 
-def test_forged_origin_adds_no_volume_of_which_the_description_names_another_instance() -> None:
+def test_forged_origin_adds_no_volume_of_another_instance() -> None:
     real, foreign = alone(DAY, V1, I1, I1), alone(HOUR, V2, I1, I2)
     moved = alone(HOUR, V1, I1, I2)
     assert chosen(of_instance([real, foreign, moved])) == {real.snapshot_id}
@@ -124,7 +124,7 @@ def test_origin_that_nothing_proves_is_noted() -> None:
     assert foreign.snapshot_id in note
 
 
-def test_volume_of_which_no_snapshot_names_an_instance_is_noted() -> None:
+def test_volume_without_an_instance_in_any_snapshot_is_noted() -> None:
     """A person who may tag can remove the tag from all of them, and the volume is left out."""
     real = [alone(number * DAY, V1, I1) for number in (1, 2)]
     silent = [alone(number * DAY, V2) for number in (1, 2)]
@@ -150,7 +150,7 @@ def test_copys_description_names_the_instance_of_its_volume() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"storage_tier": "archive"}, {"state": "error"}, {"state": "pending"}])
-def test_copy_without_a_record_does_not_stand_for_an_original_that_is_shown(fields: dict[str, Any]) -> None:
+def test_copy_without_a_record_does_not_stand_for_an_existing_original(fields: dict[str, Any]) -> None:
     good, newest = snapshot(3 * DAY), dataclasses.replace(snapshot(DAY), **fields)
     stranger = dataclasses.replace(copy_of(newest), description="the wiki", snapshot_id=GONE)
     found = recover([good, newest, stranger], Wanted(volume_ids=(V1,)))
@@ -191,7 +191,7 @@ def test_size_that_only_a_tag_claims_of_a_copied_set_is_noted() -> None:
     assert all(one.snapshot_id in note for one in sets[0])
 
 
-def test_two_copies_of_one_original_are_one_whatever_their_tags_say() -> None:
+def test_two_copies_of_one_original_are_one_with_any_tags() -> None:
     newest = [copy_of(one) for one in snapshot_set(DAY, 1, 1, 2)]
     second = tagged(dataclasses.replace(newest[0], snapshot_id=GONE), copy_of="us-east-1/snap-0123456789abcdef0")
     older = [copy_of(one) for one in snapshot_set(2 * DAY, 1, 1, 2)]

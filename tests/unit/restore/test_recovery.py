@@ -67,18 +67,18 @@ def test_a_copy_counts_by_its_tags() -> None:
     copy = snapshot(DAY, copy="snap-1")
     (point,) = of_volume(copy).points
     assert (point.source, point.moment, point.snapshot) == (V1, NOW - DAY, copy)
-    # Whenever EC2 has begun to copy.
+    # The time counts however late EC2 has begun to copy.
     late = dataclasses.replace(snapshot(3 * DAY, copy="snap-0"), start_time=NOW)
     assert chosen(of_volume(late, copy, before=NOW - DAY)) == {V1: late.snapshot_id}
     with pytest.raises(SpecError, match=rf"taken at 2026-11-21T12:00:00Z: {late.snapshot_id}"):
         of_volume(late, copy, before=NOW - 3 * DAY)
-    # One that does not say when counts as no older than it is itself.
+    # A copy without a time counts with its own start time.
     unknown = snapshot(2 * DAY, copy="snap-2", tags={"ec2ops:taken": None})
     begun = NOW - 2 * DAY + timedelta(hours=1)
     assert chosen(of_volume(unknown, before=begun + timedelta(seconds=1))) == {V1: unknown.snapshot_id}
     with pytest.raises(SpecError, match=unknown.snapshot_id):
         of_volume(unknown, before=begun)
-    # Without tags nothing says of what it is.
+    # Without tags, no fact shows the source of a copy.
     with pytest.raises(SpecError, match="and no other snapshot"):
         of_volume(snapshot(DAY, copy="snap-1", tags={"ec2ops:source": None}))
 
@@ -119,7 +119,7 @@ def test_restored_volume_is_not_chosen_again() -> None:
     found = of_volume(used, newer, restored=there)
     assert found.points == ()
     assert dict(found.moments) == {used.snapshot_id: NOW - 3 * DAY}
-    # Also when its snapshot is gone.
+    # This also holds when its snapshot is gone.
     assert of_volume(newer, restored=there).points == ()
 
 
@@ -139,7 +139,7 @@ def test_restored_volume_is_not_chosen_again() -> None:
         (None, (DEFAULT_TYPE, None, None)),
     ],
 )
-def test_type_and_performance_as_recorded(origin: str | None, wanted: tuple[Any, ...]) -> None:
+def test_type_and_performance_are_as_recorded(origin: str | None, wanted: tuple[Any, ...]) -> None:
     found = of_volume(snapshot(tags={"ec2ops:origin": origin}, volume_size=500))
     (point,) = found.points
     assert (point.volume_type, point.iops, point.throughput) == wanted
@@ -172,20 +172,20 @@ def test_newest_whole_set_is_restored() -> None:
     }
 
 
-def test_a_set_of_which_a_part_is_gone_is_not_whole() -> None:
+def test_set_without_a_part_is_not_whole() -> None:
     old, new = whole_set(3 * DAY, V1, V2), whole_set(2 * DAY, V1, V2)
     found = of_instance(*old, new[0])
     assert chosen(found) == {V1: old[0].snapshot_id, V2: old[1].snapshot_id}
     assert "1 of its 2 snapshots are gone" in found.notes[0]
-    # Also when there is no other, or only newer ones.
+    # This also holds without another point, or with only newer ones.
     for others in ([], whole_set(DAY, V1, V2)):
         with pytest.raises(SpecError, match=r"no whole set.*1 of its 2 snapshots are gone"):
             of_instance(new[1], *others, before=NOW - DAY)
-    # Since then the instance does without the volume.
+    # Since then the instance has been without the volume.
     assert chosen(of_instance(*old, new[0], *whole_set(DAY, V1))) != chosen(found)
 
 
-def test_copies_of_a_set_are_a_set_whenever_each_was_begun() -> None:
+def test_copies_of_a_set_are_a_set_with_any_start_times() -> None:
     originals = whole_set(DAY, V1, V2)
     parts = [
         dataclasses.replace(snapshot(DAY, of, copy=one.snapshot_id, tags=one.tags), start_time=NOW - number * DAY / 9)
@@ -207,7 +207,7 @@ def test_instance_without_sets_is_restored_from_each_volumes_newest() -> None:
     assert "taken one by one" in found.notes[0]
 
 
-def test_a_restore_that_was_begun_is_completed_from_its_own_moment() -> None:
+def test_unfinished_restore_is_completed_from_its_own_moment() -> None:
     old, new = whole_set(3 * DAY, V1, V2), whole_set(DAY, V1, V2)
     there = (Restored(V1, old[0].snapshot_id, NOW - 2 * DAY),)
     assert chosen(of_instance(*old, *new, restored=there)) == {V2: old[1].snapshot_id}
@@ -256,7 +256,7 @@ def attempt(snapshots: Sequence[Snapshot], wanted: Wanted) -> Recovery | str:
 
 @examples(150)
 @given(worlds(), st.integers(0, 1000))
-def test_nothing_newer_than_asked_for_and_sets_only_as_a_whole(
+def test_restore_takes_nothing_newer_and_only_whole_sets(
     world: tuple[list[Snapshot], datetime | None], seed: int
 ) -> None:
     snapshots, before = world

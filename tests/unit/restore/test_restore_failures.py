@@ -86,7 +86,7 @@ def shape(ec2: FakeEc2) -> list[Any]:
 
 def flow(*there: Resource, world_of: Mapping[str, Any] | None = None, **given: Any) -> Flow:
     def protected(ec2: FakeEc2) -> None:
-        """Nothing that was there before is gone, but for what a drill has left."""
+        """All earlier resources still exist, except the leftovers of drills."""
         found = ec2.resources
         assert set(SNAPSHOTS) <= found.keys()
         assert [one.resource_id for one in there if "drill" not in str(one) and one.resource_id not in found] == []
@@ -135,7 +135,7 @@ def restored(ec2: FakeEc2) -> set[str]:
 
 @pytest.mark.parametrize("kind", [REFUSED, BROKEN, HANGING])
 @pytest.mark.parametrize("number", range(len(SOURCES)))
-def test_volume_that_cannot_be_made_keeps_no_other_off_the_instance(number: int, kind: str) -> None:
+def test_failed_volume_keeps_no_other_off_the_instance(number: int, kind: str) -> None:
     case = FLOWS["to an instance"]
     of_source = (
         (step, how)
@@ -209,7 +209,7 @@ def test_source_that_cannot_be_planned_is_refused_and_the_others_are_restored(
     assert str(plan.refused).endswith("The task restores the other volumes")
 
 
-def test_named_declaration_of_which_nothing_can_be_planned_is_refused_whole() -> None:
+def test_named_declaration_without_a_possible_volume_is_refused_whole() -> None:
     unknown = "vol-0000000000000000f"
     case = flow(FORGED, name="mine", source_volume_ids=[SOURCES[1], unknown])
     with pytest.raises(Incomplete) as refused:

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which volumes with the tags of a restore, or of a drill, count, and what is said of the others."""
+"""The volumes with the tags of a restore or a drill that count, and the notes on the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shown(volume_id: str = SOURCE, start: datetime = NOON) -> Snapshot:
 
 
 def copy_of(source: str, *, recorded: bool = True) -> Snapshot:
-    """A copy whose description says of which volume it is, or only its tag."""
+    """A copy whose description names its volume, or only its tag does."""
     text = f"p: {source}, snap-0000000000000000b, from us-east-1" if recorded else "copy of the wiki"
     return dataclasses.replace(shown(COPIED_VOLUME), tags={"ec2ops:source": source}, description=text)
 
@@ -71,7 +71,7 @@ def test_snapshot_shows_the_restored_volume(
     assert counts or all(MADE in note and words in note for note in one.notes)
 
 
-def test_volume_from_a_copy_that_only_a_tag_calls_one_does_not_oust_another() -> None:
+def test_volume_from_an_unproven_copy_displaces_no_other() -> None:
     made, other = Volume(MADE, snapshot_id="snap-0f0f0f0f0f0f0f0f0"), Volume(OTHER, snapshot_id=SNAPSHOT)
     told = restored([Claim(made, SOURCE), Claim(other, SOURCE)], {SNAPSHOT: copy_of(SOURCE, recorded=False)})
     assert told.volume_ids == (MADE,)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan of `snapshot_restore` from what EC2 shows: tables without a network."""
+"""The plan of `snapshot_restore` from EC2's answers: tables without a network."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ def recording(device: str, number: int = 1, of: str = V1) -> Snapshot:
         ("/dev/sdh1", (), "/dev/sdf"),
     ],
 )
-def test_recorded_device_where_it_is_free(recorded: str, there: tuple[BlockDevice, ...], expected: str) -> None:
+def test_recorded_device_is_taken_where_it_is_free(
+    recorded: str, there: tuple[BlockDevice, ...], expected: str
+) -> None:
     target = instance(TARGET, *there, facts={"VirtualizationType": "hvm"})
     assert device_of(planned(recording(recorded), target, target_instance_id=TARGET)) == [expected]
 
@@ -248,7 +250,7 @@ def test_volume_that_is_being_attached_is_waited_for() -> None:
     assert [wait.goal for stage in plan.stages for wait in stage.waits] == ["attached"]
 
 
-def test_volumes_that_are_there_are_attached_before_others_are_available() -> None:
+def test_existing_volumes_are_attached_before_new_ones_are_available() -> None:
     there = (snapshot(1), snapshot(2, V2), restored(), instance())
     plan = planned(*there, source_volume_ids=[V1, V2], target_instance_id=TARGET)
     assert actions(plan) == ["AttachVolume", "CreateVolume", "AttachVolume"]
@@ -265,7 +267,7 @@ KINDS: dict[str, type[Any]] = {
 
 
 def rounds(resources: Iterable[Resource], **given: Any) -> list[list[Query]]:
-    """The queries of each round. Each is answered with all that there is of its kind."""
+    """The queries of each round. Each is answered with all resources of its kind."""
     several = list(resources)
     state, asked = State(REGION, open=True), []
     while True:
@@ -312,12 +314,12 @@ def test_restore_needs_few_rounds_of_queries(resources: list[Resource], given: d
             assert dict(query.arguments)["OwnerIds"] == ("self",)
 
 
-def test_second_run_asks_for_no_place() -> None:
+def test_second_run_queries_neither_zone_nor_target() -> None:
     asked = {query.operation for several in rounds([snapshot(), restored()]) for query in several}
     assert asked == {"DescribeVolumes", "DescribeSnapshots"}
 
 
-def test_forged_volume_whose_snapshot_is_gone_stops_no_restore_of_an_instance() -> None:
+def test_forged_volume_with_a_gone_snapshot_stops_no_restore_of_an_instance() -> None:
     forged = restored(made_from=9, attachments=(VolumeAttachment(SOURCE, "/dev/sdf"),), availability_zone="eu-west-1a")
     tags = {**forged.tags, "ec2ops:volume": f"{SOURCE}/{V1}"}
     plan = planned(*set_of(V1, V2), dataclasses.replace(forged, tags=tags), source_instance_id=SOURCE)

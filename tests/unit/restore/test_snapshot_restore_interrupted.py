@@ -17,7 +17,7 @@ from worlds import sandbox_gateway
 
 
 def assert_restored_once(scene: Scene, target_id: str, whole: dict[str, str]) -> None:
-    """Each volume of the set is there once, attached to the target."""
+    """Each volume of the set exists once, attached to the target."""
     found = [item for item in volumes(scene.sandbox).values() if "ec2ops:spec" in item["tags"]]
     assert sorted(item["SnapshotId"] for item in found) == sorted(whole.values())
     for item in found:

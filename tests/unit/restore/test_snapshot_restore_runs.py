@@ -57,7 +57,7 @@ def test_volume_is_restored_to_a_zone(sandbox: Sandbox) -> None:
     assert done.result["msg"].startswith("1 volume created; 1 volume of 20")
 
 
-def test_instance_is_restored_on_another_one_side_by_side(sandbox: Sandbox) -> None:
+def test_instance_is_restored_side_by_side_on_another_instance(sandbox: Sandbox) -> None:
     scene = begin(sandbox, data=3)
     target = machine(sandbox, "target", data=1)
     whole = scene.capture_set()
@@ -140,7 +140,7 @@ def test_named_volume_restored_elsewhere_is_refused_with_its_remedy(sandbox: San
 
 
 def test_volume_restored_to_another_instance_before_is_restored_once_more(sandbox: Sandbox) -> None:
-    """From the same snapshot in the same zone, so that only the client token tells the two calls apart."""
+    """Both calls have the same snapshot and zone, so only the client token distinguishes them."""
     scene = begin(sandbox)
     scene.capture()
     given = {"source_volume_ids": scene.volume_ids}
@@ -169,7 +169,7 @@ def test_detached_restored_volume_is_attached_again(sandbox: Sandbox) -> None:
     assert done.result["volumes"][0]["volume_id"] == made["volume_id"]
 
 
-def test_restored_volume_is_one_of_a_declaration(sandbox: Sandbox) -> None:
+def test_restored_volume_belongs_to_a_declaration(sandbox: Sandbox) -> None:
     scene = begin(sandbox)
     scene.capture()
     (source,) = scene.volume_ids
@@ -374,7 +374,7 @@ def test_wait_lasts_until_the_volume_exists(sandbox: Sandbox) -> None:
     assert (done.failed, done.result["volumes"][0]["seconds"]) == ("", None)
 
 
-def test_changing_calls_of_a_refused_restore_are_none(sandbox: Sandbox) -> None:
+def test_refused_restore_makes_no_changing_call(sandbox: Sandbox) -> None:
     scene = begin(sandbox)
     sandbox.reset_log()
     early = (sandbox.now() - timedelta(days=3)).isoformat()

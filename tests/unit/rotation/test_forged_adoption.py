@@ -71,8 +71,8 @@ def test_set_of_another_policy_is_adopted_by_name_alone() -> None:
     assert deleted(planned(world, **given)) == ids(sets[1])
 
 
-def test_description_of_another_tool_is_no_policys() -> None:
-    """Also where it has a colon: only a policy names the volume of the snapshot, and nothing after it."""
+def test_description_of_another_tool_names_no_policy() -> None:
+    """This includes a description with a colon: only a policy names the snapshot's volume and nothing after it."""
     texts = ["nightly", "backup: 2026-11-24", "from: vol-0000000000000000f", ""]
     foreign = [
         snapshot((2 + number) * DAY, policy=None, description=text, tags={"team": "a", "ec2ops:adopted-by": "p"})
@@ -102,7 +102,7 @@ def test_policies_with_equal_ascii_names_are_distinguished(name: str) -> None:
 
 
 def test_description_in_which_a_name_is_unreadable_proves_no_policy() -> None:
-    """As earlier versions wrote it. Who knows whose it is can say so."""
+    """Earlier versions wrote such a description. A user who knows its policy can name the policy."""
     old = [snapshot(number * DAY, policy="毎週", description=f"??: {V1}") for number in range(1, 4)]
     plan = planned(Account.of(volume(1), old), policy="毎週", create="never", keep={"last": 1})
     assert deleted(plan) == set()

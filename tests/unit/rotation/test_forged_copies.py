@@ -102,7 +102,7 @@ def test_altered_time_of_orphan_copies_deletes_none(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("made", [earlier, first])
-def test_orphan_copy_of_an_earlier_version_is_not_deleted_for_the_time_in_its_tag(made: Any) -> None:
+def test_orphan_copy_of_an_earlier_version_is_not_deleted_for_the_time_of_a_tag(made: Any) -> None:
     known, gone = [snapshot(number * DAY) for number in (1, 4, 5)], snapshot(2 * DAY)
     orphan = tagged(made(copy_of(gone)), taken="2020-01-01T00:00:00.000Z", period=None)
     world = world_of(volume(1), *known, *(copy_of(one) for one in known), orphan)
@@ -133,7 +133,7 @@ def test_orphan_copy_displaces_no_copy_and_hides_no_missing_one(made: Any) -> No
 
 @pytest.mark.parametrize("made", [None, earlier])
 def test_altered_slots_of_orphan_copies_delete_none(made: Any) -> None:
-    """Taken right after midnight, so that each could be late for the day before."""
+    """The snapshots were taken right after midnight, so that each could be late for the day before."""
     days = [snapshot(timedelta(hours=12, seconds=-5) + number * DAY) for number in range(6)]
     copies = [copy_of(one) for one in days]
     altered = [
@@ -146,7 +146,7 @@ def test_altered_slots_of_orphan_copies_delete_none(made: Any) -> None:
 
 
 def test_copy_has_the_facts_of_its_original() -> None:
-    """The number of volumes, the instance and the slot, which tags alone could say else."""
+    """The number of volumes, the instance and the slot, which a tag alone could falsify."""
     facts = f", 2 volumes, slot {TODAY}"
     parts = [replaced(one, facts) for one in snapshot_set(HOUR, 1, 1, 2)]
     alone = replaced(snapshot(HOUR, 3), f", attached to {I1}, slot {TODAY}")
@@ -168,7 +168,7 @@ def replaced(one: Snapshot, facts: str) -> Snapshot:
     return dataclasses.replace(one, description=f"{one.description}{facts}")
 
 
-def test_copy_of_the_first_versions_with_the_original_of_another_deletes_neither() -> None:
+def test_copy_of_the_first_versions_with_a_wrong_original_deletes_neither() -> None:
     known, gone = [snapshot(number * DAY) for number in (1, 4)], snapshot(2 * DAY)
     moved = tagged(first(copy_of(gone)), copy_of=f"us-east-1/{known[1].snapshot_id}")
     world = world_of(volume(1), *known, *(copy_of(one) for one in known), moved)
@@ -207,7 +207,7 @@ TO_VAULT: dict[str, Any] = {"region": "eu-west-1", "profile": "vault", "keep": {
 
 
 def in_vault(original: Snapshot, by: str, *, named: bool = False, claimed: str = "") -> Snapshot:
-    """The copy in the vault's account that the policy of the account *by* has made; *named*: as it describes it now.
+    """The vault's copy that the policy of the account *by* has made; *named*: its description names that account.
 
     *claimed*: the account that somebody has written into its tag.
     """
@@ -224,7 +224,7 @@ def to_vault(*resources: Any) -> Any:
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_copies_of_another_account_with_this_one_in_their_tag_are_kept(named: bool) -> None:
+def test_foreign_copies_with_this_account_in_their_tag_are_kept(named: bool) -> None:
     own = [snapshot(number * DAY, owner_id=OURS) for number in (1, 2)]
     theirs = [snapshot(number * DAY, 9, owner_id=THEIRS) for number in range(1, 6)]
     copies = [in_vault(one, THEIRS, named=named, claimed=OURS) for one in theirs]
@@ -244,7 +244,7 @@ def test_copies_in_the_own_account_without_originals_follow_the_rules(named: boo
     assert (deleted(plan), copies_in(plan)) == (ids(copies[2:]), [])
 
 
-def test_copies_without_an_account_of_a_volume_that_is_gone_are_kept() -> None:
+def test_copies_of_a_gone_volume_without_an_account_are_kept() -> None:
     own = [snapshot(DAY, owner_id=OURS)]
     gone = [snapshot(number * DAY, 9, owner_id=OURS) for number in range(1, 6)]
     unnamed, named = [in_vault(one, OURS) for one in gone], [in_vault(one, OURS, named=True) for one in gone]
@@ -255,7 +255,7 @@ def test_copies_without_an_account_of_a_volume_that_is_gone_are_kept() -> None:
     assert deleted(plan) == ids(named[2:])
 
 
-def test_copies_of_another_account_are_none_of_the_vaults_own() -> None:
+def test_vault_leaves_copies_of_another_account_alone() -> None:
     """The vault runs a policy of the same name, which copies to the same region of its own account."""
     theirs = [snapshot(number * DAY, 9, owner_id=THEIRS) for number in range(1, 6)]
     copies = [

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`snapshot_rotate`: no tag lifts somebody else's lock, ends their sharing, or has deleted what they share."""
+"""`snapshot_rotate`: no tag lifts a lock of others, ends their sharing, or makes a run delete their shared snapshot."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever becomes of the tags of originals, sets, copies, adopted, locked and shared snapshots: nothing is lost."""
+"""Any tags on originals, sets, copies, adopted, locked and shared snapshots: nothing is lost."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_altered_tags_delete_no_more_originals_or_copies(
 def test_altered_tags_on_earlier_copies_delete_only_by_facts(
     tags: list[dict[str, str | None]], keep: dict[str, Any], made: Any, gone: int
 ) -> None:
-    """An orphan goes only when so many proven copies are newer that no rule can need it."""
+    """An orphan is deleted only once so many proven copies are newer that no rule can need it."""
     originals, copies, given = copied(False, gone)
     given["copies"] = place(keep=keep)
     old = [made(one) for one in copies[5 - gone :]]

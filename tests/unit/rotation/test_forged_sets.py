@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets, copies and predecessors whose tags somebody has forged, altered or removed: what EC2 shows decides."""
+"""Sets, copies and predecessors with forged, altered or removed tags: EC2's facts decide."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_restore_takes_no_junk_set() -> None:
         recover([*junk, *copies], Wanted(instance_id=I1))
 
 
-def test_snapshot_that_no_policy_took_is_no_part_of_an_instance_without_sets() -> None:
+def test_snapshot_that_no_policy_took_takes_no_part_in_a_restore_without_sets() -> None:
     origin = f"gp3 8 3000 125 us-east-1a {I1} /dev/sdf"
     real = tagged(snapshot(DAY, 1), origin=origin)
     junk = tagged(snapshot(HOUR, 9, policy=None, description=""), policy="p", origin=origin)
@@ -115,12 +115,15 @@ def test_late_claim_displaces_no_snapshot_of_its_slot() -> None:
 
 
 def at_midnight(number: int, **fields: Any) -> Snapshot:
-    """Taken five seconds after midnight, so many days ago."""
+    """Snapshots that were taken five seconds after midnight, so many days ago."""
     return snapshot(NOW - (NOW.replace(hour=0, second=5) - number * DAY), **fields)
 
 
-def test_late_claim_to_a_slot_that_was_missed_deletes_nothing_of_its_week() -> None:
-    """Sunday has no snapshot. Monday's, from right after midnight, claims it: Saturday's is still the week's last."""
+def test_late_claim_to_a_missed_slot_deletes_nothing_of_its_week() -> None:
+    """Sunday has no snapshot.
+
+    Monday's snapshot, from right after midnight, claims Sunday: Saturday's is still the week's last.
+    """
     monday, saturday, friday = at_midnight(1), at_midnight(3), at_midnight(4)
     forged = tagged(monday, period="2026-11-22T00:00+00:00")
     for first in (monday, forged, tagged(monday, period=None)):
@@ -146,14 +149,14 @@ def test_slot_in_the_description_counts_against_the_tag(period: str | None) -> N
     assert [decision(plan, one)["reasons"][0] for one in (late, today)] == ["daily 2026-11-23", "daily 2026-11-24"]
 
 
-def test_slot_in_the_description_fills_it_without_the_tag() -> None:
+def test_slot_in_the_description_is_filled_without_the_tag() -> None:
     made = tagged(snapshot(HOUR, description=f"p: {V1}, slot {TODAY}"), period=None)
     assert planned(Account.of(volume(1), made), keep={"last": 1}).is_empty
 
 
 @pytest.mark.parametrize("value", [f"{TODAY[:10]}T00:00+00:00", "2026-11-23T00:00+00:00"])
-def test_one_slot_on_the_snapshots_of_many_deletes_none(value: str) -> None:
-    """As after a policy has begun to take fewer: what it took each hour is not the second of a day's slot."""
+def test_one_slot_on_many_snapshots_deletes_none(value: str) -> None:
+    """A policy has changed to fewer snapshots: its hourly ones are not second snapshots of a day's slot."""
     hourly = [tagged(snapshot(number * HOUR), period=value) for number in range(1, 20)]
     plan = planned(Account.of(volume(1), hourly), keep={"last": 48}, create="never")
     assert deleted(plan) == set()
@@ -162,7 +165,7 @@ def test_one_slot_on_the_snapshots_of_many_deletes_none(value: str) -> None:
 # --- copies -----------------------------------------------------------------------------------------------------------
 
 
-def test_copy_of_another_snapshot_with_a_forged_tag_does_not_stand_for_the_newest() -> None:
+def test_forged_copy_of_another_snapshot_does_not_stand_for_the_newest() -> None:
     old, new = snapshot(2 * DAY), snapshot(DAY)
     forged = tagged(copy_of(old, start_time=NOW), copy_of=f"us-east-1/{new.snapshot_id}")
     plan = planned_with_copies(world_of(volume(1), old, new, forged), copies=place(), create="never")

@@ -91,7 +91,7 @@ def test_period_of_another_slot_moves_no_snapshot(sandbox: Sandbox, days: int) -
     assert (len(ran.result["created"]), deletes(sandbox)) == (1, [])
 
 
-def test_period_of_today_on_an_old_snapshot_does_not_fill_the_slot(sandbox: Sandbox) -> None:
+def test_old_snapshot_with_todays_period_does_not_fill_the_slot(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 2, "data")
     sandbox.client("ec2", REGION).create_tags(
         Resources=[scene.past[0]], Tags=[{"Key": "ec2ops:period", "Value": today(sandbox)}]
@@ -119,7 +119,7 @@ def test_absurd_values_on_honest_snapshots_end_no_run_and_lose_nothing(sandbox: 
 
 
 def forged_copies(scene: Scene, **tags: str) -> list[str]:
-    """In the other region, copies of something else that claim to be those of the policy's snapshots."""
+    """In the other region, copies of other snapshots that claim to be copies of the policy's."""
     rows = [
         {
             "name": f"forged {number}",
@@ -164,7 +164,7 @@ def test_absurd_value_on_a_copy_ends_no_run(sandbox: Sandbox, key: str, value: s
     sandbox.move_clock(DAY)
     ran = ok(rotate(sandbox, **given))
     assert len(ran.result["created"]) == 1
-    # The originals are there, and say when they were taken: only yesterday's and today's stay.
+    # The originals exist and show their times, so only yesterday's and today's stay.
     originals = sorted(of_policy(sandbox).values(), key=lambda item: item["StartTime"], reverse=True)
     claims = {item["tags"]["ec2ops:copy-of"].rpartition("/")[2] for item in scene.copies().values()}
     assert claims == {item["SnapshotId"] for item in originals[:2]}

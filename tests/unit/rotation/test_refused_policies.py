@@ -41,8 +41,6 @@ def test_each_mistake_has_a_sentence(policies: list[dict[str, Any]], refused: li
         ({}, ["missing", "missing"]),
     ],
 )
-def test_a_policy_without_an_approved_plan_expects_one_that_is_missing(
-    plans: dict[str, Any], expected: list[str]
-) -> None:
+def test_policy_without_an_approved_plan_is_not_approved(plans: dict[str, Any], expected: list[str]) -> None:
     policies = [DAILY, {**DAILY, "policy": 7, "expected_plan": "e5f6"}]
     assert [policy["expected_plan"] for policy in approved_policies(policies, plans)] == expected

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner of `snapshot_rotate`: what it refuses, asks, makes, deletes and tells, in small worlds in memory."""
+"""The planner of `snapshot_rotate`: its refusals, queries, changes and messages, in small worlds in memory."""
 
 from __future__ import annotations
 
@@ -176,14 +176,14 @@ def test_missing_selected_resource_is_refused(
     assert [part for part in told if part not in str(refused.value)] == []
 
 
-def test_nothing_selected_passes_when_it_may_and_the_rest_is_retained() -> None:
+def test_accepted_empty_selection_still_retains() -> None:
     old = days(3, of=9)
     plan = planned(Account.of(old), select={"tags": {"a": "b"}}, allow_empty=True)
     assert deleted(plan) == ids(old[1:])
     assert created(plan) == []
 
 
-def test_all_that_any_selector_names_is_taken_once() -> None:
+def test_volume_of_several_selectors_is_captured_once() -> None:
     account = Account.of(volume(1, tags={"a": "b", "c": "d"}), machine(1, 2, 3), volume(4, tags={"a": "b"}), volume(5))
     select = {"volume_ids": [V1, V2], "instance_ids": [I1], "tags": {"a": "b", "c": "d"}}
     plan = planned(account, select=select)
@@ -200,7 +200,7 @@ def test_instances_are_found_by_tags_and_their_volumes_are_read() -> None:
 # --- what is due -----------------------------------------------------------------------------------------------------
 
 
-def test_one_is_due_when_the_slot_has_none_and_takes_its_place_in_the_rules() -> None:
+def test_capture_is_due_for_an_empty_slot_and_counts_in_the_rules() -> None:
     old = days(3)
     account = Account.of(volume(1), old)
     plan = planned(account, keep={"last": 3})
@@ -223,12 +223,12 @@ def test_one_is_due_when_the_slot_has_none_and_takes_its_place_in_the_rules() ->
     assert planned(afterwards(account, plan), keep={"last": 3}).is_empty
 
 
-def test_the_origin_says_where_it_was_attached() -> None:
+def test_origin_records_the_attachment() -> None:
     plan = planned(Account.of(volume(1, 7, volume_type="io2", iops=500, throughput=None)))
     assert request_tags(created(plan)[0])["ec2ops:origin"] == (f"io2 100 500 - us-east-1a {instance_id(7)} /dev/sdf")
 
 
-def test_none_is_due_when_the_slot_has_one() -> None:
+def test_no_capture_is_due_for_a_filled_slot() -> None:
     here = snapshot(timedelta(hours=11))
     plan = planned(Account.of(volume(1), here))
     assert plan.is_empty
@@ -241,14 +241,14 @@ def test_none_is_due_when_the_slot_has_one() -> None:
     }
 
 
-def test_an_adopted_one_or_one_of_another_policy_does_not_fill_the_slot() -> None:
+def test_adopted_or_foreign_snapshot_does_not_fill_the_slot() -> None:
     adopted = snapshot(timedelta(hours=1), policy=None, tags={"made-by": "cron", "ec2ops:period": TODAY})
     other = snapshot(timedelta(hours=1), policy="q")
     plan = planned(Account.of(volume(1), adopted, other), adopt={"tags": {"made-by": "cron"}}, keep={"last": 9})
     assert len(created(plan)) == 1
 
 
-def test_a_failed_one_of_the_slot_is_taken_again_and_deleted_after_that() -> None:
+def test_failed_snapshot_of_the_slot_is_replaced_and_then_deleted() -> None:
     failed = snapshot(timedelta(hours=2), state="error", state_reason="no space")
     account = Account.of(volume(1), failed, days(1))
     plan = planned(account, keep={"last": 2})
@@ -303,7 +303,7 @@ def test_pending_snapshot_of_an_earlier_slot_is_neither_awaited_nor_deleted() ->
 
 
 def test_snapshot_of_the_current_slot_is_kept_beside_a_newer_adopted_one() -> None:
-    """It would be due again at once, and the next run would make it again."""
+    """The snapshot would be due again at once, and the next run would make it again."""
     current = snapshot(timedelta(hours=11))
     adopted = snapshot(timedelta(hours=2), policy=None, tags={"made-by": "hand", "ec2ops:adopted-by": "p"})
     plan = planned(Account.of(volume(1), current, adopted), adopt={"tags": {"made-by": "hand"}}, report="all")
@@ -373,7 +373,7 @@ def test_description_in_ascii_keeps_the_policy_name() -> None:
 # --- whole instances -------------------------------------------------------------------------------------------------
 
 
-def test_a_set_is_one_call_with_the_tags_of_each_volume_after_it() -> None:
+def test_set_is_one_call_and_then_gets_the_tags_of_each_volume() -> None:
     account = Account.of(machine(1, 1, 2, 3), machine(2, 4))
     account.put(volume(2, 1, tags={"Name": "db", "team": "b", "aws:x": "y", "ec2ops:spec": "z"}))
     plan = planned(account, **WHOLE, exclude_boot_volume=True, tags={"team": "a"})
@@ -423,14 +423,14 @@ def test_volumes_are_left_out_of_a_set(
     assert [change.after["volume_id"] for change in created(plan) if change.after] == volumes
 
 
-def test_without_a_root_volume_none_is_left_out() -> None:
-    """As while it is detached from a stopped instance."""
+def test_set_of_an_instance_without_a_root_volume_leaves_none_out() -> None:
+    """A stopped instance may have its root volume detached."""
     account = Account.of(Instance(I1, state="stopped", root_device_name="/dev/xvda"), volume(2, 1))
     (change,) = created(planned(account, **WHOLE))
     assert change.parameters["InstanceSpecification"] == {"InstanceId": I1, "ExcludeBootVolume": False}
 
 
-def test_a_set_is_kept_or_deleted_as_one_and_its_instance_may_be_gone() -> None:
+def test_set_is_kept_or_deleted_as_one_even_if_its_instance_is_gone() -> None:
     new, old = snapshot_set(DAY, 9, 1, 2), snapshot_set(2 * DAY, 9, 1, 2)
     plan = planned(Account.of(new, old), create="never", select=None, report="all")
     assert deleted(plan) == ids(old)
@@ -447,7 +447,10 @@ def test_guard_on_one_snapshot_keeps_its_whole_set() -> None:
 
 
 def test_a_set_with_a_failed_part_has_failed_as_a_whole() -> None:
-    """It takes nobody's place, it is taken again in its slot, and goes when that is there."""
+    """A failed set replaces no other.
+
+    Its slot gets another set, and the failed one is deleted once that is completed.
+    """
     failed = snapshot_set(timedelta(hours=3), 1, 1, 2, states=["completed", "error"])
     good = snapshot_set(DAY, 1, 1, 2)
     account = Account.of(machine(1, 1, 2), failed, good)
@@ -479,7 +482,7 @@ def test_failed_set_is_deleted_once_its_replacement_is_completed() -> None:
     assert decision(plan, failed[0])["guard"] == "depends"
 
 
-def test_tags_that_a_killed_run_has_not_set_on_a_set_follow() -> None:
+def test_missing_tags_of_a_set_follow_after_a_kill() -> None:
     bare = [
         dataclasses.replace(one, tags={key: one.tags[key] for key in ("ec2ops:policy", "ec2ops:period", "ec2ops:set")})
         for one in snapshot_set(timedelta(hours=1), 1, 1, 2)
@@ -492,7 +495,10 @@ def test_tags_that_a_killed_run_has_not_set_on_a_set_follow() -> None:
 
 
 def test_volumes_that_a_set_of_this_slot_holds_are_not_due() -> None:
-    """As when `consistency` has been changed. What would be made for them could not be told from the set's part."""
+    """This happens after a change of `consistency`.
+
+    A new snapshot of such a volume would look like a part of the set.
+    """
     here = snapshot_set(timedelta(hours=1), 1, 1, 2)
     plan = planned(Account.of(machine(1, 1, 2), volume(3), here), select={"volume_ids": [V1, V2, V3]}, keep={"last": 9})
     assert [change.parameters["VolumeId"] for change in created(plan)] == [V3]
@@ -558,7 +564,7 @@ def test_second_snapshot_of_a_slot_displaces_none_and_is_deleted() -> None:
     older, given = snapshot(2 * DAY), {"keep": {"last": 2}}
     account = Account.of(volume(1), first, second, older)
     plan = planned(account, **given, create="never", report="all")
-    # It is the newest there is: the run that has made it may be about to delete it.
+    # This is the newest set, and the run that has made it may be about to delete it.
     assert deleted(plan) == set()
     assert decision(plan, second)["reasons"] == ["second snapshot of one slot"]
     plan = planned(account, **given)
@@ -567,7 +573,7 @@ def test_second_snapshot_of_a_slot_displaces_none_and_is_deleted() -> None:
         "delete the second snapshot of one slot"
     }
     assert planned(afterwards(account, plan), **given).is_empty
-    # It is kept while no run sees the newer one completed, and while the first is not completed.
+    # The snapshot is kept while no run sees the newer one completed, and while the first is not completed.
     assert deleted(planned(account, **given, wait=False)) == set()
     pending = dataclasses.replace(first, state="pending")
     assert deleted(planned(Account.of(volume(1), pending, second, older), **given)) == set()
@@ -596,7 +602,7 @@ def test_snapshots_of_unknown_source_are_reported_and_kept() -> None:
     assert plan.report.result["rpo"] == []
 
 
-def test_copy_of_which_only_a_tag_names_the_source_is_kept_and_named() -> None:
+def test_copy_with_a_source_only_in_its_tag_is_kept_and_named() -> None:
     copies = days(3, of="vol-ffffffff", tags={"ec2ops:source": V1})
     plan = planned(Account.of(copies), select=None, create="never")
     assert deleted(plan) == set()
@@ -625,7 +631,7 @@ def test_deleted_volumes_are_still_retained_separately() -> None:
     }
 
 
-def test_a_future_one_is_no_recovery_point() -> None:
+def test_future_snapshot_is_no_recovery_point() -> None:
     future, here = snapshot(-2 * DAY, period=None), snapshot(timedelta(hours=1))
     plan = planned(Account.of(volume(1), future, here))
     assert plan.report.result["rpo"][0]["snapshot_ids"] == [here.snapshot_id]
@@ -814,7 +820,7 @@ def test_deletion_with_a_guard_in_fail_mode_fails(name: str) -> None:
 
 
 def test_last_completed_snapshot_of_a_volume_is_kept_beside_foreign_ones() -> None:
-    """In a set the rules look at the instance; the volume that only the older set holds has this last one."""
+    """The rules decide sets by instance. The volume that only the older set has would lose its last snapshot."""
     old, new = snapshot_set(2 * DAY, 1, 1, 2), snapshot_set(DAY, 1, 1)
     given = {"select": None, "create": "never"}
     plan = planned(Account.of(old, new), **given)
@@ -871,7 +877,7 @@ def test_facts_are_queried_only_for_snapshots_to_delete() -> None:
 
 @pytest.mark.parametrize("keep", [{"last": 1}, {"within": "4d", "reference": "now"}], ids=str)
 def test_slot_that_begins_after_the_last_answer_is_left_to_the_next_run(keep: dict[str, Any]) -> None:
-    """A slot that begins, or a span that ends, between reading and planning: of what goes then, nothing was asked."""
+    """A slot begins, or a span ends, after the last answer: no query was about the snapshots that then go."""
     midnight = datetime(2026, 11, 25, tzinfo=UTC)
     here, used = snapshot(timedelta(0)), snapshot("2026-11-21T00:00:00")
     image = Image("ami-1", block_devices=(ImageDevice("/dev/sda", used.snapshot_id), ImageDevice("/dev/sdb", "snap-1")))
@@ -889,7 +895,7 @@ def test_slot_that_begins_after_the_last_answer_is_left_to_the_next_run(keep: di
 
 
 def held_back(plan: Plan, name: str) -> bool:
-    """The limit is named, nothing is deleted or said to be, and what is due is made all the same."""
+    """The plan names the limit, deletes nothing, reports no deletion, and still makes the due captures."""
     assert plan.refused is None or (deleted(plan) == set() and plan.report.result["deleted"] == [])
     assert plan.report.result["counts"]["deleted"] == len(plan.report.result["deleted"])
     assert len(created(plan)) == 1
@@ -920,7 +926,7 @@ def test_max_delete_percent_counts_from_ten(number: int, keep: int, percent: int
     assert held_back(plan, "max_delete_percent is") is held
 
 
-def test_min_keep_is_of_each_volume() -> None:
+def test_min_keep_counts_for_each_volume() -> None:
     account = Account.of(volume(1), days(5), days(3, of=2))
     assert held_back(planned(account, keep={"last": 2}, min_keep=2), "min_keep") is False
     plan = planned(account, keep={"last": 2}, min_keep=3)
@@ -929,7 +935,7 @@ def test_min_keep_is_of_each_volume() -> None:
     assert V2 in str(plan.refused)
 
 
-def test_an_approved_plan_passes_later_and_no_other_one_does() -> None:
+def test_only_the_approved_plan_passes_later() -> None:
     account = Account.of(volume(1), days(5))
     approved = str(planned(account, keep={"last": 2}).report.result["plan_hash"])
     later = planned(account, NOW + timedelta(hours=3), keep={"last": 2}, expected_plan=approved)
@@ -950,7 +956,7 @@ def test_all_limits_that_are_broken_are_named() -> None:
     )
 
 
-def test_parts_of_a_failed_set_that_hold_something_count_for_the_limits() -> None:
+def test_good_parts_of_a_failed_set_count_for_the_limits() -> None:
     failed = snapshot_set(3 * DAY, 1, 1, 2, 3, states=["completed", "completed", "error"])
     account = Account.of(machine(1, 1, 2, 3), failed, snapshot_set(timedelta(hours=1), 1, 1, 2, 3))
     assert deleted(planned(account, **WHOLE, max_delete=2)) == ids(failed)
@@ -1013,14 +1019,14 @@ def test_explanation_of_a_volume_with_a_deletion_lists_all_its_snapshots() -> No
 
 # --- what holds for all worlds ---------------------------------------------------------------------------------------
 
-# Never this very moment: then ids, which the plan does not know yet, decide which is the newer one.
+# No snapshot starts at this very moment: then ids, which the plan does not know yet, would decide the order.
 _AGES = st.integers(-3, 24 * 40).map(lambda hours: timedelta(hours=hours, minutes=30))
 _TAGS = st.sampled_from([{}, {}, {}, {}, DLM, BACKUP, {"keep": "yes"}, {"velero.io/backup": "b"}])
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> Account:
-    """Some volumes, an instance, and snapshots of all kinds: whose, how old, in which state, with what facts."""
+    """Some volumes, an instance, and snapshots of any policy, age and state, with any facts."""
     things: list[Resource] = [*machine(1, 1, 2), volume(3)]
     for _one in range(draw(st.integers(0, 14))):
         number = f"snap-{len(things):017x}"
@@ -1112,7 +1118,7 @@ def test_every_plan_meets_the_limits_and_guards(account: Account, given: dict[st
     assert going == deleted(plan) == set(plan.report.result["deleted"])
     assert plan.report.result["counts"]["kept"] + plan.report.result["counts"]["deleted"] == len(managed)
     assert all(entry["reasons"] for entry in entries if entry["decision"] == "keep")
-    # The newest completed unit of a group that counts never goes, nor does what was made for this slot.
+    # The newest completed set of a group that counts is never deleted, and neither is a set of the current slot.
     seen: set[str] = set()
     for entry in entries:
         parts = [account.resources[one] for one in entry["snapshot_ids"]]
@@ -1124,7 +1130,7 @@ def test_every_plan_meets_the_limits_and_guards(account: Account, given: dict[st
                 point["source"] == entry["source"] and point["due"] for point in plan.report.result["rpo"]
             )
             assert replaced or entry["decision"] == "keep" or _awaited(plan, account, entry["source"])
-    # No deletion names a snapshot that EC2 would not delete, or must not.
+    # No deletion names a snapshot that EC2 would not delete, or that the run must keep.
     for one in going:
         found = account.resources[one]
         assert isinstance(found, Snapshot)
@@ -1137,12 +1143,12 @@ def test_every_plan_meets_the_limits_and_guards(account: Account, given: dict[st
 
 
 def _excluded(entry: Mapping[str, Any]) -> bool:
-    """Whether it takes part in no rule, although it is completed."""
+    """Whether the set takes part in no rule, although it is completed."""
     return any(one == "future" or one.startswith(("managed: ", "backup: ", "protected: ")) for one in entry["reasons"])
 
 
 def _awaited(plan: Plan, account: Account, source: str) -> bool:
-    """Whether a pending one of this group is waited for in this run."""
+    """Whether this run waits for a pending snapshot of this group."""
     waited = [one for stage in plan.stages for wait in stage.waits for one in wait.resources]
     found = [account.resources[one] for one in waited if one in account.resources]
     return any(

@@ -67,7 +67,7 @@ def test_unknown_accounts_are_compared_by_profile_and_region() -> None:
     Accounts(spec_of((ELSEWHERE, "a"), (ELSEWHERE, "b")), told(own=OWN, a="", b="")).require_distinct()
 
 
-def test_owner_of_an_answer_is_the_account_and_nothing_is_asked() -> None:
+def test_account_is_taken_from_the_owner_in_an_answer() -> None:
     place = Place(ELSEWHERE, "a")
     ours, theirs = Snapshot("snap-1", owner_id=OWN), Snapshot("snap-2", owner_id=OTHER, place=place)
     state = State(REGION).with_answers({Query("DescribeSnapshots"): [ours], Query("X", place=place): [theirs]})
@@ -76,7 +76,7 @@ def test_owner_of_an_answer_is_the_account_and_nothing_is_asked() -> None:
     assert list(accounts.questions()) == []
 
 
-def test_one_question_is_asked_for_each_profile() -> None:
+def test_each_profile_needs_one_query() -> None:
     accounts = Accounts(
         spec_of((ELSEWHERE, "a"), ("eu-west-2", "a"), (ELSEWHERE, "b"), (ELSEWHERE, None)), State(REGION)
     )
@@ -96,7 +96,7 @@ def test_state_holds_one_id_of_two_places() -> None:
         assert (state.snapshot("snap-1"), state.snapshot("snap-1", place)) == (here, there)
 
 
-def test_fact_of_one_place_is_not_one_of_another() -> None:
+def test_facts_of_two_places_are_distinguished() -> None:
     place = Place(ELSEWHERE, "a")
     lock = LOCK.fact("snap-1", SnapshotLock("governance"))
     state = State(REGION).with_answers({Query("DescribeLockedSnapshots", place=place): [lock]})
@@ -127,7 +127,7 @@ def test_profile_of_the_own_account_and_region_is_refused_before_anything_is_mad
     assert deletes(sandbox) == []
 
 
-def test_profile_of_the_own_account_in_another_region_is_copied_to_without_sharing(sandbox: Sandbox) -> None:
+def test_own_account_by_a_profile_gets_copies_in_another_region_without_sharing(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 2, "data")
     place = {"region": ELSEWHERE, "profile": own_account(sandbox), "keep": {"daily": 2}, "wait": True}
     four(sandbox, **scene.options(place))
@@ -144,7 +144,7 @@ def test_account_is_queried_until_an_answer_shows_it(sandbox: Sandbox) -> None:
     assert "GetCallerIdentity" not in ok(rotate(sandbox, **given)).result["api_calls"]
 
 
-def test_unknown_account_holds_its_copies_back_and_the_capture_is_made(sandbox: Sandbox) -> None:
+def test_unknown_account_withholds_its_copies_and_no_capture(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 3, "data")
     given = scene.options(vault(), {"region": ELSEWHERE, "keep": {"daily": 1}, "wait": True}, keep={"daily": 1})
     with sandbox.fault(IDENTITY, occurrence="every", code="AccessDenied", status=403):

@@ -93,7 +93,7 @@ def test_only_claims_of_others_leave_nothing_to_do() -> None:
 
 
 def test_claimed_snapshot_keeps_no_other_from_being_the_newest() -> None:
-    """Another policy's newer one is not counted: ours of the same volume stays."""
+    """Another policy's newer snapshot does not count, so this policy keeps its own of the same volume."""
     mine, theirs = scripts(1, "p", first=5), scripts(3, "other")
     plan = planned(Account.of(volume(1), mine, theirs), **ADOPT, keep={"last": 1})
     assert deleted(plan) == set()
@@ -139,7 +139,7 @@ def test_full_snapshot_is_retained_unclaimed_with_a_warning() -> None:
     assert plan.report.result["counts"]["managed"] == 1
 
 
-def test_claim_and_declared_tags_of_made_ones_do_not_mix() -> None:
+def test_claims_and_declared_tags_do_not_mix() -> None:
     there, made = scripts(2), snapshot(3 * DAY)
     plan = planned(Account.of(volume(1), there, made), **ADOPT, keep={"last": 9}, tags={"team": "a"})
     tagged = {change.resource: [tag["Key"] for tag in change.parameters["Tags"]] for change in plan.changes}
@@ -187,7 +187,7 @@ def test_deleting_of_an_unselected_volume_that_exists_is_warned_of() -> None:
     assert "policy" in warning
 
 
-def test_deleting_of_a_volume_that_is_gone_is_not_warned_of() -> None:
+def test_deletion_for_a_gone_volume_gives_no_warning() -> None:
     account = Account.of(volume(1), snapshot(HOUR), days(4, 2))
     plan = planned(account, keep={"last": 2})
     assert len(deleted(plan)) == 2
@@ -202,7 +202,7 @@ def test_unselected_volumes_are_queried_only_for_deletions() -> None:
     assert not any(V2 in values for query in account.asked for _name, values in query.filters)
 
 
-def test_policy_that_selects_nothing_has_no_outside() -> None:
+def test_policy_without_a_selection_warns_of_no_unselected_volume() -> None:
     account = Account.of(volume(1), days(4))
     plan = planned(account, create="never", select=None, keep={"last": 2})
     assert len(deleted(plan)) == 2
@@ -225,7 +225,7 @@ def sandbox(quick_sandbox: Sandbox) -> Sandbox:
     return quick_sandbox
 
 
-def test_two_policies_adopting_the_same_snapshots_keep_each_others(sandbox: Sandbox) -> None:
+def test_two_policies_that_adopt_the_same_snapshots_keep_each_others_claims(sandbox: Sandbox) -> None:
     (volume_id,) = sandbox.seed({"volume": {"name": "data"}}).values()
     rows = [
         {"volume": volume_id, "age": (number + 1) * 86400, "tags": {"by": "cron"}, "name": f"day {number}"}

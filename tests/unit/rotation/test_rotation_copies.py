@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planning of copies, in small worlds of two regions in memory: what always holds, run after run."""
+"""The planning of copies, in small worlds of two regions in memory: the invariants of repeated runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rotation_world import DAY, NOW, REGION, V1, V2, decision, deleted, snapshot
 
 
 def carried_out(world: World, plan: Plan) -> World:
-    """The world after the plan, what it waited for completed."""
+    """The world after the plan, with the awaited snapshots completed."""
     state = overlay(State(REGION, world), plan.published(), everywhere=True)
     planned_ids = [one.resource_id for one in state.resources.values() if "(new" in one.resource_id]
     names = {name: f"snap-{sha256(name.encode()).hexdigest()[:17]}" for name in planned_ids}
@@ -53,7 +53,7 @@ def test_snapshots_that_rules_keep_are_copied_oldest_first() -> None:
     days = [snapshot(number * DAY) for number in range(1, 5)]
     plan = planned(world_of(volume(1), *days), keep={"last": 9}, copies=place(), create="never")
     assert copies_in(plan) == [days[1].snapshot_id, days[0].snapshot_id]
-    # One of a volume at a time.
+    # One copy of a volume at a time.
     assert [len(stage.changes) for stage in plan.stages if copies_in(Plan((stage,)))] == [1, 1]
 
 
@@ -87,7 +87,7 @@ def test_copies_of_others_are_left_alone(tags: dict[str, str]) -> None:
     assert (deleted(plan), copies_in(plan)) == (set(), [new.snapshot_id])
 
 
-def test_twenty_at_once_with_those_that_are_under_way() -> None:
+def test_at_most_twenty_copies_run_at_once_with_those_under_way() -> None:
     days = [snapshot(number * DAY) for number in range(1, 31)]
     under_way = [copy_of(one, "pending") for one in days[-5:]]
     given = {"keep": {"last": 99}, "create": "never"}
@@ -115,7 +115,7 @@ def test_archived_future_and_managed_snapshots_are_not_copied() -> None:
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_part_of_a_set_without_a_copy_is_copied(part: int) -> None:
-    """With the other part it is one: none of the place's rules takes it for two."""
+    """Together with the other part it is one set: no rule of the place counts it as two."""
     sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
     copies = [copy_of(one) for several in sets for one in several]
     del copies[part]
@@ -127,7 +127,7 @@ def test_part_of_a_set_without_a_copy_is_copied(part: int) -> None:
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_rest_of_a_set_of_copies_is_deleted_without_a_rule(part: int) -> None:
-    """Also while its original is there, as when the deletion of the set was refused half-way."""
+    """This also holds while its original exists, for example after a refused deletion of a part."""
     sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
     copies = [copy_of(one) for several in sets for one in several]
     rest = copies.pop(4 + part)
@@ -138,7 +138,7 @@ def test_rest_of_a_set_of_copies_is_deleted_without_a_rule(part: int) -> None:
     assert rest.snapshot_id not in deleted(plan)
 
 
-def test_a_copy_has_the_place_of_its_original_also_within_its_slot() -> None:
+def test_copy_counts_in_the_rules_with_the_times_of_its_original() -> None:
     """A snapshot that cron took at half past midnight is older than the policy's of one o'clock, of that day's slot."""
     cron = snapshot(timedelta(hours=11), policy=None, tags={"by": "cron"})
     own = snapshot(timedelta(hours=10))
@@ -159,7 +159,7 @@ def test_second_copy_of_one_original_displaces_none_and_is_deleted() -> None:
     assert "second snapshot of one slot" in decision(plan, twice)["reasons"]
 
 
-def test_for_declared_tags_that_find_no_place_there_is_a_warning() -> None:
+def test_declared_tags_without_room_give_a_warning() -> None:
     many = {f"tag {number:02}": "" for number in range(45)}
     one = snapshot(DAY, tags=many)
     given = {"create": "never", "keep": {"last": 9}, "tags": {f"more {number:02}": "" for number in range(9)}}
@@ -168,7 +168,7 @@ def test_for_declared_tags_that_find_no_place_there_is_a_warning() -> None:
     assert (change.action, change.resource) == ("CreateTags", one.snapshot_id)
     assert change.after is not None
     assert len(change.after["tags"]) == 50
-    # With the collection's own the copy has as many as EC2 takes already.
+    # With the collection's own tags, the copy already has EC2's maximum.
     assert [warning.partition(": ")[2] for warning in plan.warnings] == [
         ", ".join(f"more {number:02}" for number in range(first, 9)) for first in (3, 0)
     ]
@@ -181,7 +181,7 @@ KEEPS = ({"last": 1}, {"last": 3}, {"daily": 2}, {"weekly": 2}, {"within": "3d"}
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[World, dict[str, Any]]:
-    """Originals of two volumes in any state, or sets of both, copies of some of them, and what is kept of each."""
+    """Originals of two volumes in any state, or sets of both, copies of some of them, and the rules of each place."""
     whole = draw(st.booleans())
     found: list[Resource] = [] if whole else [volume(1), volume(2)]
     for number in range(draw(st.integers(0, 8))):

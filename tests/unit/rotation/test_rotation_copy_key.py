@@ -63,7 +63,7 @@ def test_refused_key_ends_the_run_with_resource_key_and_remedy(sandbox: Sandbox,
 
 
 def test_refused_key_leaves_the_other_copies_of_the_stage(sandbox: Sandbox) -> None:
-    """A place with a key of its own and one without: what does not need the key is copied."""
+    """One place has a key of its own, and another has none: copies that do not need the key are made."""
     scene = Scene(sandbox, 0, "data", "log")
     plain = {"region": "us-west-2", "keep": {"daily": 1}, "wait": True}
     keyed = {"region": ELSEWHERE, "keep": {"daily": 1}, "wait": True, "kms_key_id": KEY}

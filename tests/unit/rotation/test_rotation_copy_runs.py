@@ -28,7 +28,7 @@ def sandbox(quick_sandbox: Sandbox) -> Sandbox:
 
 
 def asked(sandbox: Sandbox) -> list[str]:
-    """The originals of which copies were asked for, in order, whatever came of it."""
+    """The originals of all requested copies, in order, whether or not EC2 made them."""
     return [entry["params"]["SourceSnapshotId"] for entry in sandbox.log(action="CopySnapshot")]
 
 
@@ -61,7 +61,7 @@ def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox) -> Non
     }
 
 
-def test_days_of_copies_that_later_runs_pick_up_end_as_the_rules_say(sandbox: Sandbox) -> None:
+def test_copies_that_later_runs_pick_up_follow_the_rules(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 3, "data")
     sandbox.configure(durations={"snapshot_copying": 600.0})
     given = scene.options({"region": ELSEWHERE, "keep": {"daily": 2}}, keep={"daily": 1})
@@ -257,7 +257,7 @@ def test_missing_key_stops_only_its_copies_and_the_deletions_of_their_originals(
     kms.create_alias(AliasName="alias/backup", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
     ok(rotate(sandbox, **given))
     assert len(scene.copies()) == 1
-    # No copy is missing, so nobody asks.
+    # No copy is missing, so no query is asked.
     kms.delete_alias(AliasName="alias/backup")
     sandbox.move_clock(600)
     ok(rotate(sandbox, **given))
@@ -299,8 +299,8 @@ def test_an_original_is_shared_for_the_time_of_its_copy(sandbox: Sandbox) -> Non
     assert ok(rotate(sandbox, **later)).result["plan"] == []
 
 
-def test_two_accounts_that_copy_to_one_leave_each_others_alone(sandbox: Sandbox) -> None:
-    """Under the same name, from the same region, with other rules and other tags."""
+def test_two_accounts_that_copy_to_one_leave_each_other_alone(sandbox: Sandbox) -> None:
+    """The policies have one name and one region, and different rules and tags."""
     mine = Scene(sandbox, 3, "data")
     theirs = "222222222222"
     (other,) = sandbox.seed({"account": theirs, "volume": {"name": "other"}}).values()
@@ -348,7 +348,7 @@ def test_shares_by_others_are_kept(sandbox: Sandbox) -> None:
     assert scene.shared() == {old: [VAULT]}
 
 
-def test_a_default_key_cannot_be_shared_and_all_else_is_done(sandbox: Sandbox) -> None:
+def test_snapshot_of_the_default_key_is_not_shared_and_all_else_is_done(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 1, "data")
     sealed = sandbox.client(region=REGION).create_volume(AvailabilityZone=f"{REGION}a", Size=1, Encrypted=True)
     scene.volumes = [sealed["VolumeId"]]
@@ -445,7 +445,7 @@ def test_copy_that_ends_during_the_rollback_keeps_the_record_of_its_sharing(sand
     scene.assert_returned()
 
 
-def test_two_at_once_end_with_one_copy_of_each(sandbox: Sandbox) -> None:
+def test_two_runs_at_once_make_one_copy_of_each(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 2)
     barrier = threading.Barrier(2)
     given = scene.options(create="never")

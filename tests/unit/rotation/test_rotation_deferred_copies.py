@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies that EC2 refuses for a quota are told as deferred and are not counted as copied."""
+"""Copies that EC2 refuses for a quota are reported as deferred, and are not counted as copied."""
 
 from __future__ import annotations
 

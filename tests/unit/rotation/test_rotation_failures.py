@@ -56,7 +56,7 @@ def test_failed_capture_stops_the_copies_and_deletions_of_its_volume_alone(kind:
     outcome, _gateway, _graph = carried_out(plan, {key: kind})
     copied = {str(change.parameters["SourceSnapshotId"]) for change in outcome.done if change.action == "CopySnapshot"}
     assert {name for name in copied if is_planned(name)} == {change.resource for change in others}
-    # The older of the two snapshots is deleted whether there is a newer one or not.
+    # The older of the two snapshots is deleted with or without a newer one.
     newest = next(one for one in made(plan, "DeleteSnapshot") if (one.before or {})["volume_id"] == first.source)
     kept = [change for change in outcome.not_tried if change.action == "DeleteSnapshot"]
     assert kept == [newest]

@@ -43,7 +43,7 @@ def test_policy_that_was_renamed_is_named_on_the_first_run(sandbox: Sandbox, che
     assert ended.result["deleted"] == []
 
 
-def test_later_runs_ask_no_query_about_it(sandbox: Sandbox) -> None:
+def test_later_runs_ask_no_query_about_a_renamed_policy(sandbox: Sandbox) -> None:
     volume_id = backed_up(sandbox, OLD)
     assert describes(rotated(sandbox, volume_id, check=True)) == 2
     rotated(sandbox, volume_id)

@@ -54,7 +54,7 @@ class InterferingGateway:
 
 
 class InterferingWatch:
-    """A poll loop that tells of the end of its last wait."""
+    """A poll loop that reports the end of its last wait."""
 
     def __init__(self, watch: Any, tell: Callable[[], None]) -> None:
         self._watch, self._tell = watch, tell
@@ -124,7 +124,7 @@ def test_snapshot_protected_during_the_wait_is_kept(sandbox: Sandbox, guard: str
     # Only the deletion of the newest of them depends on today's snapshot. The others do not wait.
     held, gone = old[1], {old[2], old[3]}
     given = options(volume)
-    if guard == "managed":  # what a policy made is another controller's only by AWS's own tags
+    if guard == "managed":  # only AWS's own tags show that another controller manages a policy's snapshot
         start = sandbox.now().replace(hour=3, minute=0, second=0, microsecond=0) - timedelta(days=2)
         row = {"volumes": [volume], "times": [start.isoformat()], "tags": {"by": "cron"}, "name": "a"}
         adopted = {"a": sandbox.seed({"snapshots": [row]})["a"][0]}
@@ -143,7 +143,7 @@ def test_snapshot_protected_during_the_wait_is_kept(sandbox: Sandbox, guard: str
     assert kept["reason"]
     (warning,) = [text for text in ran.warnings if held in text]
     assert kept["reason"] in warning
-    # The plan is the one that was approved; the result says what became of it.
+    # The plan is the approved one, and the result shows its outcome.
     assert entries(ran) == entries(checked)
     assert ran.result["plan_hash"] == checked.result["plan_hash"]
     assert ran.result["counts"]["deleted"] == len(gone)
@@ -154,7 +154,7 @@ def test_snapshot_protected_during_the_wait_is_kept(sandbox: Sandbox, guard: str
     assert (again.result["plan"], again.result["kept_late"]) == ([], [])
 
 
-def test_set_of_which_a_part_becomes_protected_is_kept_whole(sandbox: Sandbox) -> None:
+def test_set_with_a_part_that_becomes_protected_is_kept_whole(sandbox: Sandbox) -> None:
     names = sandbox.seed({"instance": {"name": "web", "data_volumes": 1}})
     instance, volumes = names["web"], [names["web/root"], names["web/data1"]]
     old = past(sandbox, volumes, 2, instance)
@@ -193,7 +193,7 @@ def test_guard_in_report_mode_permits_a_late_deletion(sandbox: Sandbox) -> None:
     assert ran.result["kept_late"] == []
 
 
-def test_guard_in_fail_mode_keeps_late_and_the_next_run_fails(sandbox: Sandbox) -> None:
+def test_guard_in_fail_mode_prevents_a_late_deletion_and_fails_the_next_run(sandbox: Sandbox) -> None:
     volume, old = policies_volume(sandbox, 4)
     given = options(volume, guards={"fast_restore": "fail"})
     ec2 = sandbox.client("ec2", REGION)

@@ -43,7 +43,7 @@ def taken(plan: Plan) -> list[str]:
 
 
 @pytest.mark.parametrize("state", ["deleting", "creating", "error", ""])
-def test_missing_volume_is_named_and_the_rest_is_taken_and_retained(state: str) -> None:
+def test_missing_volume_is_named_and_the_others_are_captured_and_retained(state: str) -> None:
     there = [volume(2)] if not state else [volume(2), volume(1, state=state)]
     old, others = days(3, of=1), days(3, of=2)
     plan = planned(Account.of(there, old, others), select={"volume_ids": [V1, V2]}, keep={"last": 2})
@@ -142,7 +142,7 @@ def test_volume_on_an_outpost_is_left_out_by_name() -> None:
     assert str(plan.refused).startswith(f"{V1} is on an Outpost")
 
 
-def test_selected_by_tag_too() -> None:
+def test_volume_on_an_outpost_selected_by_tag_is_left_out() -> None:
     there = [volume(1, outpost_arn=OUTPOST, tags={"a": "b"}), volume(2, tags={"a": "b"})]
     plan = planned(Account.of(there), select={"tags": {"a": "b"}})
     assert taken(plan) == [V2]

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`snapshot_rotate`: what a changed task leaves behind is named in a warning."""
+"""`snapshot_rotate`: a warning names the snapshots that a changed task leaves behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_snapshots_of_the_same_form_are_not_named() -> None:
     assert planned(Account.of(machine(1, 1, 2), days(2, 1), days(1, 2)), **BY_VOLUME).warnings == ()
 
 
-def test_snapshots_of_a_renamed_policy_without_own_ones_are_named() -> None:
+def test_first_snapshots_of_a_renamed_policy_are_named() -> None:
     tags = {"by": "cron"}
     old = [snapshot(number * DAY, policy="old", tags=tags) for number in (1, 2)]
     given = {"adopt": {"tags": tags}, "keep": {"last": 2}}
@@ -49,7 +49,7 @@ def test_snapshots_of_a_renamed_policy_without_own_ones_are_named() -> None:
     assert planned(Account.of(volume(2), old), **{**given, "select": {"volume_ids": [V2]}}).warnings == ()
 
 
-def test_account_that_no_entry_of_copies_names_any_more_is_named() -> None:
+def test_account_that_copies_no_longer_name_is_named() -> None:
     shared = snapshot(DAY, tags={"ec2ops:shared-with": "444455556666"})
     plan = planned(Account.of(volume(1), shared), keep={"last": 2})
     (warning,) = plan.warnings
@@ -69,7 +69,7 @@ COPIES: dict[str, Any] = {"copies": [{"region": "eu-west-1", "keep": {"last": 9}
         (",", []),
     ],
 )
-def test_place_that_no_entry_of_copies_names_any_more_is_named(value: str, named: list[str]) -> None:
+def test_place_that_copies_no_longer_name_is_named(value: str, named: list[str]) -> None:
     left = snapshot(DAY, tags={"ec2ops:copied-to": value})
     warnings = [text for text in planned(Account.of(volume(1), left), **COPIES).warnings if "any more" in text]
     assert len(warnings) == len(named)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Archive, lock and fast restore of what a policy keeps: what is refused, asked, done, and left alone."""
+"""Archive, lock and fast restore of kept snapshots: refusals, queries, changes, and snapshots that are left alone."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def options(**given_options: Any) -> Lifecycle:
 
 
 def snapshot(name: str, age: timedelta | int, *, policy: str | None = "p", **fields: Any) -> Snapshot:
-    """``v1-3``: the third of volume 1, whatever that means; *age* in days."""
+    """``v1-3``: snapshot 3 of volume 1; *age* in days."""
     start = NOW - (age if isinstance(age, timedelta) else age * DAY)
     tags = {**({"ec2ops:policy": policy} if policy else {}), **fields.pop("tags", {})}
     volume = name.partition("-")[0].replace("v", "vol-")
@@ -244,7 +244,7 @@ def test_new_snapshots_are_marked_to_be_locked_and_the_mark_is_read_back() -> No
 COSTS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("90d", {"monthly": 12}, "24h", []),
     ("90d", {"last": "unlimited"}, "24h", []),
-    ("30d", {"daily": 7, "monthly": 12}, "24h", []),  # the dailies go before they are old enough
+    ("30d", {"daily": 7, "monthly": 12}, "24h", []),  # the daily snapshots are deleted before they are old enough
     ("30d", {"daily": 35, "monthly": 12}, "24h", ["keep.daily: 35"]),
     ("30d", {"monthly": 3}, "24h", ["keep.monthly: 3"]),
     ("30d", {"monthly": 4}, "24h", []),
@@ -270,7 +270,7 @@ def test_rules_that_make_the_archive_dear_are_warned_of(
         text in warning and f"archive_after: {after}" in warning for text, warning in zip(named, found, strict=True)
     )
     assert options(keep=keep, every=every).warnings == ()
-    # They reach the user with the plan.
+    # The warnings reach the user with the plan.
     assert changes(options(archive_after=after, keep=keep, every=every), stock()).warnings == found
 
 
@@ -319,7 +319,7 @@ def test_months_are_counted_in_the_policys_zone() -> None:
 
 
 def test_awaited_new_snapshot_counts_as_the_newest() -> None:
-    """So the next run finds nothing to do; and where nobody waits, the old newest stays where it is."""
+    """So the next run finds nothing to do. Without a wait, the former newest snapshot stays in its tier."""
     of = snapshot("v1-1", 100)
     lifecycle = options(archive_after=OLD)
     assert archived(changes(lifecycle, stock(of, coming=[new("v1")]))) == ["v1-1"]
@@ -362,7 +362,7 @@ def test_snapshots_without_a_rule_or_with_a_guard_are_not_archived() -> None:
     assert waiting(found) == {"v1-3": "snap-v1-3: ami-1 (available) is made of it"}
 
 
-def test_the_newest_is_one_that_can_be_restored_from() -> None:
+def test_newest_is_a_snapshot_that_can_be_restored() -> None:
     """A snapshot in the archive, on its way, back for some days, or in the future is not the newest."""
     of = stock(
         snapshot("v1-0", -1),
@@ -388,12 +388,12 @@ def test_set_is_archived_whole_or_not_at_all() -> None:
     of = stock(*parts("i1-1", 1), *parts("i1-2", 100), *parts("i1-3", 200), *parts("i1-4", 300))
     held = {"snap-i1-2b": "public: anybody may use it"}
     found = changes(options(archive_after=OLD), of, tier("i1-4a", "archival-completed", "archive"), held=held)
-    # The rest follows of a set that an interrupted run has begun.
+    # A run archives the rest of a set that an interrupted run has begun.
     assert archived(found) == ["i1-3a", "i1-3b", "i1-4b"]
     assert waiting(found) == {"i1-2a": "snap-i1-2b: public: anybody may use it"}
 
 
-def test_a_set_of_which_a_part_is_away_is_not_the_newest() -> None:
+def test_set_with_a_part_in_the_archive_is_not_the_newest() -> None:
     of = stock(*parts("i1-1", 100), *parts("i1-2", 200), *parts("i1-3", 300))
     facts = [tier("i1-1a", "archival-in-progress")]
     found = changes(options(archive_after=OLD), of, *facts)
@@ -404,7 +404,7 @@ def test_a_set_of_which_a_part_is_away_is_not_the_newest() -> None:
     }
 
 
-def test_no_more_at_once_than_ebs_takes_and_the_oldest_first() -> None:
+def test_archival_keeps_to_the_quota_and_begins_with_the_oldest() -> None:
     of = [snapshot("v1-0", 1), *(snapshot(f"v1-{number}", 100 + number) for number in range(1, 31))]
     found = changes(options(archive_after=OLD), stock(*of))
     assert archived(found) == [f"v1-{number}" for number in range(6, 31)]
@@ -426,7 +426,7 @@ def test_archival_of_copies_leaves_the_quota_of_this_region_alone() -> None:
     assert len(archived(found)) == MOST_ARCHIVING
 
 
-def test_a_volume_with_many_in_the_archive_does_not_keep_the_others_waiting() -> None:
+def test_volume_with_many_archived_snapshots_delays_no_other() -> None:
     full = [snapshot(f"v1-{number}", 300 + number, storage_tier="archive") for number in range(100, 125)]
     refused = [snapshot(f"v1-{number}", 200 + number) for number in range(30)]
     of = [snapshot("v1-new", 1), *full, *refused, snapshot("v2-0", 1), snapshot("v2-1", 100)]
@@ -464,7 +464,7 @@ def test_new_snapshot_is_locked_once_completed() -> None:
         {"lock": "governance 30d"},
         "lock as declared",
     )
-    assert not change.deferrable  # that something is not locked must not pass in silence
+    assert not change.deferrable  # a missing lock must give a warning
 
 
 def test_cooling_off_period_is_sent_with_the_lock() -> None:
@@ -623,7 +623,7 @@ def test_newest_counts_only_existing_kept_snapshots() -> None:
         ended("v1-6", A),
         begun("v1-5", A),
     ]
-    # One that this run makes and waits for takes the place of the one before.
+    # A snapshot that this run makes and waits for takes the place of the previous newest.
     made = new("v1")
     found = changes(lifecycle, stock(*of, coming=[made]), fast("v1-3", A))
     assert zoned(found) == [ended("v1-3", A), begun(made.key, A)]
@@ -642,7 +642,7 @@ def test_ended_fast_restore_names_its_zones() -> None:
     assert "ResourceLimitExceeded" in on.deferrable
 
 
-def test_one_that_is_too_large_is_warned_of() -> None:
+def test_too_large_snapshot_gives_a_warning() -> None:
     of = stock(snapshot("v1-1", 1, volume_size=16385), snapshot("v2-1", 1, volume_size=16384))
     found = changes(options(fast_restore={"zones": [A]}), of)
     assert zoned(found) == [begun("v2-1", A)]
@@ -666,7 +666,7 @@ def asked(lifecycle: Lifecycle, of: Stock) -> set[Query]:
     return set(lifecycle_queries(lifecycle, of))
 
 
-def test_nothing_is_asked_that_is_not_needed() -> None:
+def test_unnecessary_queries_are_not_asked() -> None:
     young, old = snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100)
     assert asked(options(), stock(young, old)) == set()
     everything = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
@@ -685,7 +685,7 @@ def test_nothing_is_asked_that_is_not_needed() -> None:
     assert archive_candidates(options(lock=GOVERNANCE), stock(young, old)) == []
 
 
-def test_all_that_was_ever_moved_is_asked_for_by_ec2s_names() -> None:
+def test_query_for_moved_snapshots_uses_ec2s_names() -> None:
     ((name, values),) = TIERINGS_QUERY.filters
     assert name == "last-tiering-operation"
     assert {"archival-in-progress", "permanent-restore-completed", "temporary-restore-failed"} < set(values)
@@ -719,7 +719,7 @@ def test_guards_keep_snapshots_of_an_image() -> None:
 
 
 def test_released_snapshot_is_no_longer_guarded() -> None:
-    """So it is deleted in the same run, and the next one has nothing to do."""
+    """So the snapshot is deleted in the same run, and the next one has nothing to do."""
     world = state(lock("v1-2"), fast("v1-2", A, B), fast("v1-3", A), lock("v1-3"))
     old, older = snapshot("v1-2", 2, tags=LOCKED), snapshot("v1-3", 3)
     of = stock(snapshot("v1-1", 1), old, older, leaving=["v1-2", "v1-3"])
@@ -728,7 +728,7 @@ def test_released_snapshot_is_no_longer_guarded() -> None:
     before, after = guards(world), guards(released(world, found))
     assert [name for name, _reason in before.stops(old, "keep")] == ["locked", "fast_restore"]
     assert list(after.stops(old, "keep")) == []
-    assert [name for name, _reason in after.stops(older, "keep")] == ["locked"]  # not a lock of the policy's
+    assert [name for name, _reason in after.stops(older, "keep")] == ["locked"]  # a lock of somebody else
     assert released(world, LifecycleChanges()).resources == world.resources
 
 
@@ -781,7 +781,7 @@ TIERS = (None, "archival-in-progress", "archival-failed", "permanent-restore-com
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[Lifecycle, Stock, dict[str, Fact], frozenset[str]]:
-    """Options, what there is (of at most two volumes and an instance), EC2's facts, and what the guards hold."""
+    """Options, snapshots (of at most two volumes and an instance), EC2's facts, and the verdicts of the guards."""
     found: list[Snapshot] = []
     facts: dict[str, Fact] = {}
     ages = draw(st.lists(st.integers(0, 200), max_size=8))
@@ -809,7 +809,7 @@ def worlds(draw: st.DrawFn) -> tuple[Lifecycle, Stock, dict[str, Fact], frozense
     # A run waits only for snapshots of the current slot.
     recent = [a_set for a_set in sets if a_set.start_time > NOW - timedelta(days=1)]
     coming += [a_set for a_set in recent if a_set.state == "pending" and draw(st.booleans())]
-    # As the rules are: of each group the newest completed one stays.
+    # As in the rules, the newest completed set of each group stays.
     first = {a_set.group: a_set.key for a_set in reversed(sets) if a_set.state == "completed"}
     leaving = frozenset(a_set.key for a_set in sets if a_set.key not in first.values() and draw(st.booleans()))
     held = frozenset(item.snapshot_id for item in found if draw(st.sampled_from([True, False, False])))
@@ -895,7 +895,7 @@ def test_lifecycle_changes_keep_all_invariants(world: tuple[Lifecycle, Stock, di
     moved = {change.resource for change in found.archive}
     assert not moved & held
     assert not any(own[name].key in of.leaving for name in moved)
-    # Nothing is archived that is all there is to restore from.
+    # The only usable snapshot of a source is never archived.
     candidates = {item.snapshot_id for item in archive_candidates(lifecycle, of)}
     assert moved <= candidates
     after = state(*carried_out(found, facts).values())
@@ -955,8 +955,8 @@ def actions(found: Iterable[Change]) -> list[str]:
     return [change.action for change in found]
 
 
-def test_a_run_that_makes_and_keeps_everything_safe() -> None:
-    """All three at once: the new one is locked and restores fast, the old newest neither, the oldest goes away."""
+def test_one_run_secures_the_newest_and_archives_the_oldest() -> None:
+    """All at once: the new one gets a lock and fast restore, the former newest has neither, the oldest is archived."""
     lifecycle = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
     made = new("v1", **lifecycle.own_tags)
     of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100, tags=LOCKED), coming=[made])

@@ -29,12 +29,12 @@ def sandbox(quick_sandbox: Sandbox) -> Sandbox:
 
 
 def taken_in_part(sandbox: Sandbox, **given: Any) -> Ended:
-    """A run of whose plan EC2 does not take all, so that it cannot be compared with what was done."""
+    """A run whose plan EC2 accepts only in part, so that its calls cannot be compared with the plan."""
     return rotate(sandbox, alone=False, **given)
 
 
 class Scene:
-    """Two volumes, and what the policy made of them in the days before."""
+    """Two volumes, and the policy's snapshots of the days before."""
 
     def __init__(self, sandbox: Sandbox, days: int = 4) -> None:
         self.sandbox = sandbox

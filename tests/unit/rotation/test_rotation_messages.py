@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Messages of failures: the remedy that fits, a bounded length, and what was done before."""
+"""Messages of failures: the fitting remedy, a bounded length, and the finished changes."""
 
 from __future__ import annotations
 

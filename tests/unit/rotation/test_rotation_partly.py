@@ -75,7 +75,7 @@ KEYED = place(keep={"last": 2}, kms_key_id="alias/backup", wait=True)
 
 
 def keyless(ec2: Account) -> Account:
-    """The place's key is not there."""
+    """The place's key does not exist."""
     ec2.put(NO_KEY)
     return ec2
 
@@ -107,7 +107,7 @@ def test_account_that_sts_does_not_show_keeps_all_originals_and_no_copies_elsewh
     plan = plan_on(ec2, select={"volume_ids": [V1]}, copies=[*place(keep={"last": 1}, wait=True), vault])
     copied = [change.region for change in plan.changes if change.action == "CopySnapshot"]
     assert copied == [ELSEWHERE]
-    # The originals may be missing in the vault. The older copies of the other region are missed by nobody.
+    # The originals may be missing in the vault. Nothing needs the older copies of the other region.
     assert deleted(plan) == ids(there)
     assert told(plan).count("GetCallerIdentity failed") == 1
 
@@ -168,7 +168,7 @@ def test_guards_that_are_silent_in_one_place_after_the_wait_stop_no_deletion_els
     assert error.operation == "DescribeLockedSnapshots"
 
 
-def test_expected_plan_is_that_of_what_can_be_planned() -> None:
+def test_expected_plan_covers_only_planned_parts() -> None:
     old = past(3, 1)
     select = {"volume_ids": [V1, V2]}
     plan = plan_on(ec2_of(volume(1), old), select=select)

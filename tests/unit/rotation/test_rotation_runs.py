@@ -48,7 +48,7 @@ def sandbox(quick_sandbox: Sandbox) -> Sandbox:
 
 @dataclass(frozen=True)
 class Scene:
-    """A machine with a root and two data volumes, and what the policy made of them in the five days before."""
+    """A machine with a root and two data volumes, and the policy's snapshots of the five days before."""
 
     sandbox: Sandbox
     instance: str
@@ -98,7 +98,7 @@ def begin(sandbox: Sandbox, scenario: Scenario) -> Scene:
 
 
 def world(scene: Scene) -> list[str]:
-    """All that the policy has, sorted, without the ids and times that differ from run to run."""
+    """All snapshots of the policy, sorted, without the ids and times that differ from run to run."""
     names = {one: f"volume {number}" for number, one in enumerate(scene.volumes)} | {scene.instance: "web"}
     today = scene.sandbox.now().date()
 
@@ -118,7 +118,7 @@ def world(scene: Scene) -> list[str]:
 
 
 def recorded(row: Mapping[str, Any]) -> Origin:
-    """What a snapshot of EC2's says of its volume."""
+    """The record of its volume that a snapshot carries."""
     return origin_of(Snapshot(row["SnapshotId"], volume_id=row["VolumeId"], tags=row["tags"]))
 
 
@@ -227,7 +227,7 @@ def test_failed_snapshot_is_taken_again_before_dependent_deletions(sandbox: Sand
     with sandbox.fault("CreateSnapshot*", kind="end", message="no space"):
         failed = rotate(sandbox, **given)
     assert "no space" in failed.failed
-    # The oldest of each goes whether or not there is a new one. What has made room for that stays.
+    # The oldest of each is deleted with or without a new one. The snapshots that only the new one displaces stay.
     number = 2 if scenario.name == "volumes" else 0
     assert (len(deletes(sandbox)), len(failed.result["deleted"])) == (number, number)
     assert failed.result["not_tried"]
@@ -236,7 +236,7 @@ def test_failed_snapshot_is_taken_again_before_dependent_deletions(sandbox: Sand
     assert world(scene) == undisturbed
 
 
-def test_a_set_that_comes_too_soon_is_made_once_when_it_may_be(sandbox: Sandbox) -> None:
+def test_set_beyond_the_rate_is_made_once_later(sandbox: Sandbox) -> None:
     scene = begin(sandbox, SCENARIOS[1])
     with sandbox.fault("CreateSnapshots", occurrence=1, code="SnapshotCreationPerVolumeRateExceeded", status=400):
         ok(rotate(sandbox, **SCENARIOS[1].options(scene)))
@@ -244,7 +244,7 @@ def test_a_set_that_comes_too_soon_is_made_once_when_it_may_be(sandbox: Sandbox)
     assert_one_of_each_slot(sandbox)
 
 
-def test_a_volume_that_comes_too_soon_is_taken_when_it_may_be(sandbox: Sandbox) -> None:
+def test_snapshot_beyond_the_rate_is_taken_later(sandbox: Sandbox) -> None:
     undisturbed = expected(sandbox, SCENARIOS[0])
     scene = begin(sandbox, SCENARIOS[0])
     with sandbox.fault("CreateSnapshot", occurrence=1, code="SnapshotCreationPerVolumeRateExceeded", status=400):
@@ -255,7 +255,7 @@ def test_a_volume_that_comes_too_soon_is_taken_when_it_may_be(sandbox: Sandbox) 
 # --- tags, waits, captures --------------------------------------------------------------------------------------------
 
 
-def test_changed_tags_are_set_on_all_there_is_with_one_call(sandbox: Sandbox) -> None:
+def test_changed_tags_are_set_on_all_snapshots_with_one_call(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     made = past(sandbox, [volume], 30, team="b")
     given = {"select": None, "create": "never", "keep": {"last": 30}, "tags": {"team": "a", "env": "x"}}
@@ -296,7 +296,7 @@ def test_snapshot_replaced_by_a_new_one_is_deleted_later_without_a_wait(sandbox:
     held = [entry for entry in ran.result["decisions"] if entry["guard"] == "depends"]
     assert [entry["snapshot_ids"] for entry in held] == [[old[0]]]
     assert new in held[0]["reasons"][0]
-    # As long as it is not there, nothing that leans on it goes.
+    # While that snapshot is missing, no snapshot that depends on it is deleted.
     assert ok(rotate(sandbox, **given)).result["plan"] == []
     sandbox.move_clock(700)
     assert ok(rotate(sandbox, **given)).result["deleted"] == [old[0]]
@@ -331,7 +331,10 @@ def test_timed_out_wait_keeps_the_snapshots_that_depend_on_it(sandbox: Sandbox) 
 
 
 def test_last_completed_snapshot_is_kept_without_a_wait(sandbox: Sandbox) -> None:
-    """A volume that was away is in the new set again, and its only completed snapshot in the set of days ago."""
+    """A volume that was detached is in the new set again.
+
+    Its only completed snapshot is in the set of some days ago.
+    """
     names = sandbox.seed({"instance": {"name": "web", "data_volumes": [{"name": "data"}]}})
     root, data, instance = names["web/root"], names["web/data"], names["web"]
     whole = past(sandbox, [root, data], 1, instance)
@@ -357,8 +360,8 @@ def test_pending_snapshot_does_not_count_for_the_minimum_without_a_wait(sandbox:
     assert deletes(sandbox) == []
 
 
-def test_tags_are_compared_to_the_letter(sandbox: Sandbox) -> None:
-    """In a filter of EC2 a backslash takes the next character out of its meaning."""
+def test_tags_are_compared_literally(sandbox: Sandbox) -> None:
+    """In EC2's filters a backslash makes the next character literal."""
     (volume,) = sandbox.seed({"volume": {"name": "data", "tags": {"owner": "a\\b"}}}).values()
     rows = [{"volume": volume, "age": DAY, "tags": {"by": by}} for by in ("CORP\\cron", "CORPcron")]
     sandbox.seed({"snapshots": rows})
@@ -369,7 +372,7 @@ def test_tags_are_compared_to_the_letter(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
 def test_resource_shown_late_is_made_once(sandbox: Sandbox, scenario: Scenario) -> None:
-    """Lost answer, and for a while nothing to be seen of what was made."""
+    """The answer is lost, and for a while reads do not show the new snapshot."""
     undisturbed = expected(sandbox, scenario)
     scene = begin(sandbox, scenario)
     sandbox.configure(visibility_delay={"snapshot": 5})
@@ -446,7 +449,7 @@ def test_exceeded_limit_withholds_deletions_but_no_captures(
     assert set(of_policy(sandbox)) == {*old, *ran.result["created"]}
 
 
-def test_the_plan_that_was_approved_passes_and_then_an_empty_one(sandbox: Sandbox) -> None:
+def test_approved_plan_passes_and_then_an_empty_one(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     past(sandbox, [volume], 3)
     task = {"select": {"volume_ids": [volume]}, "keep": {"last": 2}}
@@ -492,7 +495,7 @@ def guarded_world(sandbox: Sandbox) -> dict[str, str]:
         made = {"volume": f"volume {name}", "description": "p: {volume}", "tags": tags}
         old = {"name": name, "age": 30 * DAY, **made, **row}
         pairs += [old, {"name": f"{name} new", "age": 2 * DAY, **made}]
-    # The rules look at the instance: its newest set is kept. The older one alone holds the volume that is gone.
+    # The rules look at the instance: its newest set is kept. Only the older set has the volume that is gone.
     for age, of in ((30, ["volume free", "volume last"]), (2, ["volume free"])):
         start = sandbox.now() - timedelta(days=age)
         own = {**tags, "ec2ops:set": f"i-0123456789abcdef0/{start:%Y-%m-%d}T00:00+00:00"}
@@ -582,7 +585,7 @@ def test_reported_snapshot_is_deleted_with_a_warning(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("name", ENFORCED)
 def test_undeletable_snapshots_are_kept(sandbox: Sandbox, name: str) -> None:
-    """The guards that cannot be reported are those that EC2 holds to itself."""
+    """The guards without a report mode are those that EC2 enforces itself."""
     ids = guarded_world(sandbox)
     with pytest.raises(Exception, match="DeleteSnapshot"):
         sandbox.client("ec2", REGION).delete_snapshot(SnapshotId=ids[name])

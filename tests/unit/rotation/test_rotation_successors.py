@@ -73,11 +73,11 @@ def volumes_of(*numbers: int) -> set[str]:
         (Account.of(successor()), {2}),
         (Account.of(old(), successor(None)), {2}),
         (Account.of(old("running"), successor("unproven")), {1}),
-        # Only the tag says so, and the successor is the one that runs.
+        # Only the tag claims it, and the successor is the one that runs.
         (Account.of(old("stopped"), successor("rejected")), {1, 2}),
-        # Nothing else is left to stand for it.
+        # No other instance is left that could stand for it.
         (Account.of(successor("unproven")), {2}),
-        # It is not retired (old_instance: keep), or somebody went back to it.
+        # The predecessor is not retired (old_instance: keep), or somebody returned to it.
         (Account.of(old("running"), successor(None)), {1, 2}),
         (Account.of(old("running"), successor(state="stopped")), {1, 2}),
         (Account.of(old(), successor(state="terminated")), {1}),
@@ -112,7 +112,7 @@ def test_two_claimants_are_both_captured_with_a_warning(given: dict[str, Any]) -
     assert all(name in warning for name in (I1, I2, I3))
 
 
-def test_claim_that_no_launch_proves_is_warned_of_and_not_captured() -> None:
+def test_unproven_claim_gives_a_warning_and_no_capture() -> None:
     forged = machine(2, 2, tags={REPLACES: I1, TRIAL: "serving"})
     plan = planned(Account.of(old("running"), forged), **VOLUMES)
     assert sources(plan) == volumes_of(1)
@@ -147,7 +147,7 @@ def test_data_volumes_that_are_selected_otherwise_are_captured() -> None:
     assert plan.warnings == ()
 
 
-def test_without_a_successor_one_question_more_is_asked() -> None:
+def test_instance_without_a_successor_costs_one_more_query() -> None:
     account = Account.of(old())
     planned(account, **VOLUMES)
     asked = [query.operation for query in account.asked]

@@ -43,7 +43,7 @@ GUARDS = {
 
 
 @pytest.mark.parametrize("operation", GUARDS)
-def test_guard_that_may_not_be_read_captures_deletes_nothing_and_fails(sandbox: Sandbox, operation: str) -> None:
+def test_unreadable_guard_permits_the_capture_deletes_nothing_and_fails(sandbox: Sandbox, operation: str) -> None:
     scene = Scene(sandbox, 3)
     sandbox.refuse(operation)
     given = {"select": {"tags": {"backup": "daily"}}, "keep": {"last": 2}}
@@ -88,9 +88,7 @@ def test_deletions_of_an_answering_place_continue(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("fault", [{"code": "AuthFailure", "status": 401}, {"code": "OptInRequired", "status": 401}])
-def test_place_of_copies_that_does_not_answer_keeps_nothing_from_being_captured(
-    sandbox: Sandbox, fault: Mapping[str, Any]
-) -> None:
+def test_silent_place_of_copies_prevents_no_capture(sandbox: Sandbox, fault: Mapping[str, Any]) -> None:
     scene = Scene(sandbox, 4)
     sandbox.add_fault("Describe*", region=ELSEWHERE, **fault)
     ended = both(sandbox, **scene.options())
@@ -119,7 +117,7 @@ def test_the_other_places_are_copied_to(sandbox: Sandbox) -> None:
 
 
 def test_originals_shared_with_a_silent_account_are_not_unshared(sandbox: Sandbox) -> None:
-    """Its copy may be under way, and nobody can say."""
+    """Its copy may be under way, and no answer shows it."""
     scene = Scene(sandbox, 1, "data")
     sandbox.configure(durations={"snapshot_copying": 3600})
     place = {"region": ELSEWHERE, "profile": VAULT, "keep": {"daily": 1}}

@@ -68,7 +68,7 @@ def tags_after(plan: Plan) -> dict[str, dict[str, str]]:
     [
         ({}, {}, False, 0),
         ({"Name": "x"}, {"Name": "x"}, False, 0),
-        # What the volumes share rides on the call, whatever else they have.
+        # The call carries the tags that the volumes share, beside any others.
         ({"Name": "x", "ec2ops:spec": "s", "aws:a": "b"}, {"Name": "x", "team": "b"}, False, 0),
         ({"Name": "x"}, {"Name": "y"}, True, 0),
         ({"Name": "x", "aws:a": "b"}, {}, True, 0),
@@ -91,7 +91,7 @@ def test_tags_ride_on_the_call_where_the_result_is_the_same(
 
 
 @pytest.mark.parametrize(("count", "follows"), [(41, 0), (42, 2)])
-def test_tags_follow_when_a_snapshot_cannot_have_all_of_its_volume(count: int, follows: int) -> None:
+def test_tags_follow_if_the_call_cannot_carry_all_of_them(count: int, follows: int) -> None:
     """Fifty tags are EC2's maximum: eight are reserved for the collection, and one is the task's."""
     account = account_with({f"k{number}": "v" for number in range(count)}, {"Name": "y"})
     plan = planned(account, **WHOLE)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes for plans to apply, and what a world then holds."""
+"""Changes for plans to apply, and the content of a world afterwards."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def launch(image_id: str, tags: dict[str, str] | None = None, **parameters: Any)
 
 
 def completed(world: World) -> str:
-    """A snapshot to make an image of, which has nothing to do with ours."""
+    """A completed snapshot for an image, unrelated to the others."""
     make = snapshot(world.instance().block_devices[0].volume_id, tags={"Name": "other"})
     made = world.gateway.perform([make])[make.resource]
     wait_on(world.gateway, [Wait((made,), "completed")])

@@ -65,7 +65,7 @@ class Line:
         return sorted(str(next(iter(one.values()))) for one in answer["LaunchPermissions"])
 
     def volumes_for(self, snapshot_id: str, region: str = REGION, account: str | None = None) -> list[str]:
-        """Who may create volumes from a snapshot."""
+        """The accounts that may create volumes from a snapshot."""
         answer = self.ec2(region, account).describe_snapshot_attribute(
             SnapshotId=snapshot_id, Attribute="createVolumePermission"
         )
@@ -78,7 +78,7 @@ class Line:
 
 
 def new_line(sandbox: Sandbox) -> Line:
-    """The line on an empty sandbox, in which everything takes a second."""
+    """The line on an empty sandbox, in which every change takes a second."""
     seconds = dict.fromkeys(("snapshot_pending", "snapshot_copying", "image_copying", "parameter_validation"), 1.0)
     return Line(new_day(sandbox, **seconds))
 

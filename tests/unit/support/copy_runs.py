@@ -18,7 +18,7 @@ SHARED_WITH = "ec2ops:shared-with"
 
 
 class Scene:
-    """Volumes, and what the policy made of them in the days before."""
+    """Volumes, and the policy's snapshots of the days before."""
 
     def __init__(self, sandbox: Sandbox, days: int = 3, *names: str) -> None:
         self.sandbox = sandbox
@@ -33,7 +33,7 @@ class Scene:
         return {"select": {"tags": {"backup": "daily"}}, "keep": {"daily": 3}, "copies": places, **given}
 
     def copies(self, region: str = ELSEWHERE, account: str | None = None) -> dict[str, dict[str, Any]]:
-        """By id, what the policy has there, their tags as a dictionary under ``tags``."""
+        """The policy's snapshots there by id, their tags as a dictionary under ``tags``."""
         ec2 = self.sandbox.client(region=region, account=account)
         rows = ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
         found = {row["SnapshotId"]: {**row, "tags": tags_of(row)} for row in rows}
@@ -46,7 +46,7 @@ class Scene:
         return sorted((names[row["tags"]["ec2ops:source"]], str((today - taken_on(row)).days)) for row in rows.values())
 
     def shared(self) -> dict[str, list[str]]:
-        """By snapshot of this region that is shared, with whom."""
+        """The accounts by shared snapshot of this region."""
         ec2 = self.sandbox.client(region=REGION)
         found = {}
         for name in of_policy(self.sandbox):
@@ -56,7 +56,7 @@ class Scene:
         return found
 
     def assert_returned(self) -> None:
-        """Nothing is shared, and nothing says so."""
+        """No snapshot is shared, and no tag records a sharing."""
         assert self.shared() == {}
         assert not [name for name, row in of_policy(self.sandbox).items() if SHARED_WITH in row["tags"]]
 

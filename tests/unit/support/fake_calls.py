@@ -382,7 +382,7 @@ class Calls(Records):
 
     @staticmethod
     def _linked(instance_id: str, link: VolumeAttachment | None) -> End:
-        """The volume with this attachment in place of what it had to the instance; None for none."""
+        """The volume with this attachment to the instance in place of an earlier one; None for no attachment."""
 
         def end(volume: Volume) -> Volume:
             places = {one.instance_id: one for one in volume.attachments} | {instance_id: link}
@@ -429,7 +429,7 @@ class Calls(Records):
         if holder is not None and mine[0].device_name == holder.resource.root_device_name:
             raise CallError("DetachVolume", "OperationNotPermitted", f"{request['VolumeId']} is a root volume")
         if holder is not None and holder.resource.state == "stopping":
-            # EC2 would take it off. What still writes would lose it.
+            # EC2 would detach it. An instance that still writes would lose it.
             raise CallError("DetachVolume", "OperationNotPermitted", f"{mine[0].instance_id} still writes")
         going = dataclasses.replace(mine[0], state="detaching")
         record.resource = self._linked(going.instance_id, going)(record.resource)
@@ -472,7 +472,7 @@ class Calls(Records):
 
     @staticmethod
     def _modified_values(volume: Volume, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The values after the modification. What EBS does not change is refused."""
+        """The values after the modification. Values that EBS cannot change are refused."""
 
         def refuse(text: str, code: str = "InvalidParameterValue") -> None:
             raise CallError("ModifyVolume", code, f"{volume.volume_id}: {text}")

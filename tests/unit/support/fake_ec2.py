@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An EC2 in memory behind the gateway's port, with a clock that only sleeping moves.
 
-It knows what the engine and the planners rely on: asynchronous states, client tokens, unique image names, devices and
-attachments, modifications and their daily budget, the content of volumes, delayed visibility, lost answers. The cases
-of the engine that run on it run on the sandbox too, so it cannot drift from what EC2 does.
+It has the behaviour of EC2 that the engine and the planners rely on: asynchronous states, client tokens, unique image
+names, devices and attachments, modifications and their daily budget, the content of volumes, delayed visibility, lost
+answers. The cases of the engine that run on it run on the sandbox too, so it cannot drift from EC2.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from fake_records import START, becomes, modified
 
 @dataclass
 class Fault:
-    """One fault, before or after the effect: ``error``, ``close`` (no answer) or ``end`` (what is new fails later)."""
+    """One fault, before or after the effect: ``error``, ``close`` (no answer) or ``end`` (new resources fail later)."""
 
     action: str
     occurrence: int | str | dict[str, int] = 1
@@ -116,7 +116,7 @@ class FakeEc2(Calls):
             try:
                 return self._perform(changes, generation)
             except CallError as error:
-                # As the gateway does: throttling is waited out, and what is safe is repeated.
+                # As in the gateway: throttling is waited out, and safe calls are repeated.
                 if not error.passing or (error.unclear and not first.operation.safe) or self.monotonic() > end:
                     if len(changes) == 1 and error.code in first.operation.already:
                         return {}

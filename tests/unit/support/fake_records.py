@@ -88,13 +88,13 @@ def becomes(**fields: Any) -> End:
 
 
 def modified(**fields: Any) -> End:
-    """A fact about a modification that has gone on."""
+    """The fact about a modification in a later state."""
     return lambda fact: dataclasses.replace(fact, value=dataclasses.replace(fact.value, **fields))
 
 
 @dataclass
 class Record:
-    """A resource, the moment from which reads show it, and what it will become.
+    """A resource, the moment from which reads show it, and its coming states.
 
     ``deleted``: EC2 has accepted its deletion, and shows it for a while.
     """
@@ -127,18 +127,18 @@ class Records:
     # --- what a test sets up and looks at ---
 
     def put(self, resource: Resource) -> None:
-        """Let there be this resource as it is, in place of the one with its id."""
+        """Put this resource, as it is, in place of the one with its id."""
         self._records[resource_key(resource)] = Record(resource)
 
     @property
     def resources(self) -> Mapping[str, Any]:
-        """All that there is, by id, also what reads do not show yet. To change it, `put` a resource."""
+        """All resources by id, even those that reads do not show yet. To change it, `put` a resource."""
         with self._lock:
             self._settle()
             return MappingProxyType({name: record.resource for name, record in self._records.items()})
 
     def record(self, resource_id: str) -> Record | None:
-        """The resource with what becomes of it, for a test that lets it fail."""
+        """The resource with its coming states, for a test that lets it fail."""
         return self._records.get(resource_id)
 
     def volumes(self) -> list[Volume]:
@@ -155,7 +155,7 @@ class Records:
         return [resource for resource in kept if resource.kind == kind]
 
     def state(self) -> State:
-        """All that there is, for the readers of facts."""
+        """The state of all resources, for the readers of facts."""
         return State("", self.resources)
 
     # --- answers ---
@@ -180,9 +180,7 @@ class Records:
             )
 
     def _seen(self, resource: Any) -> Any:
-        """An instance names the volumes that are attached to it, once it is no longer pending, unless a test has said
-        what it names.
-        """
+        """An instance names its attached volumes once it is no longer pending, unless a test has set others."""
         if not isinstance(resource, Instance) or resource.state == "pending" or resource.block_devices:
             return resource
         devices = tuple(
@@ -222,7 +220,7 @@ class Records:
         return START + timedelta(seconds=self._time)
 
     def _settle(self) -> None:
-        """Let what has come due end."""
+        """End the changes that are due."""
         for name, record in list(self._records.items()):
             while record.ends and record.ends[0][0] <= self._time:
                 _when, end = record.ends.pop(0)
@@ -231,8 +229,9 @@ class Records:
                 del self._records[name]
 
     def finish(self, resource_id: str) -> None:
-        """Let what is under way with the resource end, also what a test has put as under way. A modification is still
-        optimizing.
+        """End the changes that are under way for the resource, even those that a test has put.
+
+        A modification is still optimizing.
         """
         record = self._records.get(resource_id)
         if record is None:
@@ -274,7 +273,7 @@ class Records:
         return record is None or record.resource.alive
 
     def reach(self, wait: Wait) -> None:
-        """Let what is waited for end, and nothing else. A wait that would not end is a failed test."""
+        """End only the awaited changes. A wait that would not end is a failed test."""
         for name in wait.resources:
             resource_id = substitute(name, self.bindings)
             self.finish(resource_id)
@@ -292,13 +291,13 @@ class Records:
             latest.ends = []
 
     def go_on(self) -> None:
-        """Let what a test has put as under way end after a second."""
+        """Let the changes that a test has put under way end after a second."""
         for record in self._records.values():
             if not record.ends and self._ended(record.resource) != record.resource:
                 record.ends = [(self._time + 1.0, self._ended)]
 
     def settle(self) -> None:
-        """Let all that is under way end."""
+        """End all changes that are under way."""
         for name, resource in self.resources.items():
             self.finish(name)
             if isinstance(resource, Volume):

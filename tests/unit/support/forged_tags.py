@@ -68,7 +68,7 @@ def earlier(copy: Snapshot) -> Snapshot:
 
 
 def first(copy: Snapshot) -> Snapshot:
-    """The copy as the first versions have made it: nor does its description name the original."""
+    """The copy as the first versions made it: its description does not name the original either."""
     source = copy.tags["ec2ops:source"]
     return dataclasses.replace(copy, description=f"p: {source}, from us-east-1")
 

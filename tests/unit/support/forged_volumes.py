@@ -17,7 +17,7 @@ DATA = "/dev/sdf"
 
 
 def tag(sandbox: Sandbox, resource_id: str, **tags: str) -> None:
-    """Write tags of the collection's on a resource, as anybody may who can call CreateTags."""
+    """Write tags of the collection on a resource, as anybody who may call CreateTags can."""
     written = [{"Key": f"ec2ops:{key.replace('_', '-')}", "Value": value} for key, value in tags.items()]
     sandbox.client("ec2", REGION).create_tags(Resources=[resource_id], Tags=written)
 

@@ -58,8 +58,8 @@ def plan_of(feature: Feature, spec: Any, ec2: FakeEc2) -> Plan:
 class Failing:
     """The gateway of a run in which one step fails, in one of the ways of `stepping`.
 
-    A change is refused; or its resource ends in error, or is under way for ever, until `heal`. ``has_failed``: it has
-    come to that. What a step without a change waits for may be over before.
+    A change is refused; or its resource ends in error, or is under way for ever, until `heal`. ``has_failed``: the
+    failure has happened. The awaited change of a step without a change may end before.
     """
 
     ec2: FakeEc2
@@ -121,7 +121,7 @@ class Failing:
                 self._stuck.append((record, _state(record.resource), usual))
 
     def heal(self) -> None:
-        """Let whatever hangs go on, unless the run has given it another end."""
+        """Let the changes that hang go on, unless the run has ended them in another way."""
         for record, state, ends in self._stuck:
             if _state(record.resource) == state and not record.ends:
                 record.ends = ends
@@ -132,7 +132,7 @@ def _state(resource: Any) -> Any:
 
 
 def _broken(resource: Any) -> End | None:
-    """The end of what is under way with a resource in a failure."""
+    """The resource after a failure of the change that is under way."""
     if isinstance(resource, Snapshot):
         return becomes(state="error")
     if isinstance(resource, Image):
@@ -150,7 +150,7 @@ def _broken(resource: Any) -> End | None:
 
 @dataclass
 class Flow:
-    """A case. ``shape``: the world without the ids that EC2 gives. ``protected``: what holds after any failure."""
+    """A case. ``shape``: the world without the ids that EC2 gives. ``protected``: the invariant after any failure."""
 
     feature: Feature
     spec: Any
@@ -173,8 +173,9 @@ class Flow:
         return self.shape(ec2)
 
     def failures(self) -> Iterator[tuple[Step, str]]:
-        """Each step of the plan, with each of its failures. What was under way before the run does not end in error:
-        that would be another world.
+        """Each step of the plan, with each of its failures.
+
+        Changes from before the run never end in error, since that would be another world.
         """
         for step in graph_of(self.plan(self.make()).stages).steps:
             if step.change is not None:

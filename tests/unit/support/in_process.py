@@ -87,8 +87,9 @@ def run(
     alone: bool = True,
     **given: Any,
 ) -> Ended:
-    """One task, ended in one way or the other. A run that changes is compared with its plan, if nobody else makes calls
-    meanwhile (*alone*).
+    """One task, run to its success or failure.
+
+    A run that changes is compared with its plan, if nobody else makes calls meanwhile (*alone*).
     """
     shell = _Shell(options(module, **given), check)
     # A process takes longer to start than reads are late; here the run before may have ended just now.
@@ -115,7 +116,7 @@ def machine(sandbox: Sandbox, name: str = "web", data: int = 0, **row: Any) -> M
 
 
 def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
-    """(action, id, parameters) of what was changed, one for each resource; refused calls left out."""
+    """(action, id, parameters) of each change, one for each resource, without refused calls."""
     found = []
     for entry in sandbox.log(after=after):
         action, parameters = entry["action"], dict(entry["params"])

@@ -131,7 +131,10 @@ def image(number: int, *snapshots: int, age: timedelta = 200 * DAY, facts: Any =
 
 
 def state_of(*resources: Resource, users: bool = True, **fields: Any) -> State:
-    """All that there is. Every query counts as answered; *users*: images without other users have none."""
+    """The state of all these resources.
+
+    Every query counts as answered; *users*: images without other users have none.
+    """
     known = {resource_key(one): one for one in resources}
     if users:
         for one in resources:

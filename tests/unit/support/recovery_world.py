@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots and snapshot sets for the choice of what to restore."""
+"""Snapshots and snapshot sets for the choice of a restore."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _numbers = iter(range(1, 1_000_000))
 
 
 def snapshot(age: timedelta = DAY, of: str = V1, *, copy: str = "", **fields: Any) -> Snapshot:
-    """One that the policy made; a *copy* of that id begins an hour after its original."""
+    """A snapshot that the policy made; a *copy* of that id begins an hour after its original."""
     start = NOW - age
     tags = {
         "ec2ops:policy": "p",

@@ -38,7 +38,7 @@ def instance(instance_id: str = TARGET, *devices: BlockDevice, **fields: Any) ->
 
 
 def state_of(*resources: Resource) -> State:
-    """All that there is; every query counts as answered."""
+    """The state of all resources; every query counts as answered."""
     known = [*resources, IS_USABLE_ZONE.fact(ZONE, True)]
     return State(REGION, {resource_key(resource): resource for resource in known}, now=NOW)
 

@@ -49,7 +49,7 @@ def entries(ended: Ended) -> list[Any]:
 
 
 def deletes(sandbox: Sandbox) -> list[str]:
-    """Every snapshot whose deletion was asked for, whatever EC2 said."""
+    """Every snapshot that a run has asked EC2 to delete, with any answer."""
     return [entry["params"]["SnapshotId"] for entry in sandbox.log(action="DeleteSnapshot")]
 
 

@@ -64,7 +64,7 @@ def volume(number: int = 1, instance: int | None = None, device: str = "/dev/sdf
 
 
 def machine(number: int, root: int, *data: int, **fields: Any) -> list[Resource]:
-    """An instance with a root volume and data volumes, as DescribeInstances and DescribeVolumes tell of it."""
+    """An instance with a root volume and data volumes, as DescribeInstances and DescribeVolumes show it."""
     devices = {"/dev/xvda": root, **{f"/dev/sd{letter}": one for letter, one in zip("fghij", data, strict=False)}}
     links = tuple(BlockDevice(device, volume_id(one)) for device, one in devices.items())
     return [
@@ -118,7 +118,7 @@ def days(count: int, of: int | str = 1, first: int = 1, **given: Any) -> list[Sn
 
 
 class Account(FakeEc2):
-    """All that there is in one region. Its answers are what the plans of `snapshot_rotate` know."""
+    """All resources of one region. The plans of `snapshot_rotate` know only its answers."""
 
     @classmethod
     def of(cls, *resources: Resource | Iterable[Resource]) -> Account:
@@ -138,14 +138,14 @@ def look(spec: RotationSpec, account: Account, now: datetime = NOW) -> State:
 
 
 def planned(account: Account, now: datetime = NOW, /, **given: Any) -> Plan:
-    """The plan, looked over as the runner does."""
+    """The plan, checked as the runner does."""
     spec = parsed(**given)
     plan = FEATURE.plan(spec, look(spec, account, now), now)
     return guard(plan)
 
 
 def afterwards(account: Account, plan: Plan) -> Account:
-    """The account after the plan, with what it waited for completed."""
+    """The account after the plan, with the awaited snapshots completed."""
     state = overlay(State(REGION, account.resources), plan.published(), everywhere=True)
     names = {name: f"snap-{0xFFFF0000 + number:017x}" for number, name in enumerate(state.resources) if "(new" in name}
     state = bound(state, names)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gateway that carries out every step of any plan but the chosen ones, and keeps the order."""
+"""A gateway that carries out every step of any plan except the chosen ones, and keeps the order."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class StepGateway:
 
 
 class StepWatch:
-    """A poll loop in which every goal is reached at the first poll, but for the failing ones."""
+    """A poll loop in which every goal is reached at the first poll, except the failing ones."""
 
     def __init__(self, gateway: StepGateway, failing: Mapping[object, str]) -> None:
         self._gateway = gateway

@@ -1,10 +1,10 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Declarations for `ebs_volume_spec`, and their plans: made, held against cases, and carried out.
+"""Declarations for `ebs_volume_spec`, and their plans: made, compared with cases, and carried out.
 
-Every plan of a case is laid over what there is, as a check run does, and carried out by `Ec2`, which is as strict as
-EC2: in both worlds there must be nothing left to do.
+Every plan of a case is predicted as in a check run, and carried out by `Ec2`, which is as strict as EC2. In both
+worlds, nothing may be left to do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def declared(*volumes: Entry, **given: Any) -> VolumesSpec:
 
 
 def read(spec: VolumesSpec, ec2: Ec2, entries: Iterable[Mapping[str, Any]] = ()) -> tuple[State, list[Query]]:
-    """A run's queries and answers, in rounds, with earlier plans laid over the answers."""
+    """A run's queries and answers, in rounds, with earlier plans applied to the answers."""
     return answered(planner.FEATURE, spec, ec2.answer, State(REGION), entries=entries)
 
 
@@ -93,7 +93,7 @@ def no(
 
 
 def told(spec: VolumesSpec, state: State, bindings: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The module's ``volumes``, value by value, but for what is not predicted, such as the account's default key."""
+    """The module's ``volumes``, value by value, without those that a plan does not predict, such as the default key."""
     rows = substitute(planner.FEATURE.result(spec, state)["volumes"], bindings or {})
     keyed = {entry.name for entry in spec.volumes if entry.kms_key_id is not None}
     return {
@@ -114,14 +114,14 @@ def under_way(ec2: Ec2) -> bool:
 
 
 def assert_last_snapshots(spec: VolumesSpec, plan: Plan, ec2: Ec2) -> None:
-    """A deleted volume leaves a last snapshot, completed before: unless it never was anything but a copy."""
+    """A deleted volume leaves a last snapshot that was completed before, unless the volume was only an unused copy."""
     for change in plan.changes if spec.final_snapshot else ():
         if change.action == "DeleteVolume" and not of_no_use(ec2.resources[change.resource]):
             assert has_last_snapshot(change, plan, ec2)
 
 
 def has_last_snapshot(deletion: Change, plan: Plan, ec2: Ec2) -> bool:
-    """One that carries the volume's id for good when the volume is deleted, and is completed by then."""
+    """Whether a completed snapshot carries the volume's id for good when the volume is deleted."""
     tagged = {item.snapshot_id: dict(item.tags) for item in ec2.snapshots()}
     completed = {item.snapshot_id for item in ec2.snapshots() if item.state == "completed"}
     for stage in plan.stages:

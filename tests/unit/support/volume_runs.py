@@ -27,5 +27,5 @@ def four(sandbox: Sandbox, **given: Any) -> Ended:
 
 
 def calls(ended: Ended) -> list[Any]:
-    """The plan without what tells times of the run."""
+    """The plan without the times of the run."""
     return [(entry["action"], entry["resource"], entry["parameters"]) for entry in ended.result["plan"]]

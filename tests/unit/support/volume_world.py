@@ -115,7 +115,7 @@ M5 = INSTANCE_TYPE.fact(
 class Ec2(FakeEc2):
     """EC2 with an instance type, two zones, and the root volume of each instance.
 
-    A call takes a minute. What it begins ends when a plan waits for it, or with `settle`.
+    A call takes a minute. A change that a call begins ends when a plan waits for it, or with `settle`.
     """
 
     def __init__(self, *there: Resource) -> None:
@@ -237,7 +237,7 @@ FINAL = {"ec2ops:final": vol(1)}
 LAST = ("CreateSnapshot new final of vol-1", "DeleteVolume vol-1")
 
 
-# Nothing tells whether the volume was attached since an earlier run took its snapshot.
+# No fact shows whether the volume was attached since an earlier run took its snapshot.
 ANEW = ("CreateSnapshot new final of vol-1", "DeleteSnapshot snap-1", "DeleteVolume vol-1")
 ENCRYPT = {"name": "data", "encrypted": True}
 MARK, UNTAG, TAKEN_OVER = "CreateTags vol-1 replaced-by", "DeleteTags vol-1 spec,volume,was-at", "DeleteTags vol-2 swap"
@@ -245,7 +245,7 @@ DONE_AGAIN = (MARK, UNTAG, "DeleteTags new i-1/data swap")
 
 
 def remembered(found: Volume) -> set[tuple[str, str, bool]]:
-    """Where it was when a run took it off."""
+    """The record of the volume's place before a run detached it."""
     values = [value for key, value in found.tags.items() if key.startswith("ec2ops:was-at")]
     said = [place.split(" ") for value in values for place in value.split(",") if " " in place]
     return {(place[0], place[1], len(place) == 3) for place in said}

@@ -44,7 +44,7 @@ class World(Protocol):
     def pass_time(self, seconds: float) -> None: ...
 
     def lasting(self, what: str, seconds: float) -> AbstractContextManager[None]:
-        """Inside, what is begun takes so long: "snapshot", "terminate", a volume's "create", "delete", "optimize"."""
+        """Inside, new changes take so long: "snapshot", "terminate", a volume's "create", "delete", "optimize"."""
 
     def existing(self, kind: str) -> list[Any]:
         """All resources of the kind, also those that reads do not show yet."""
@@ -207,7 +207,7 @@ def sandbox_instance(sandbox: Sandbox, volumes: int = 1, tags: Mapping[str, str]
     launched = ec2.run_instances(
         ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1, TagSpecifications=specification
     )["Instances"][0]["InstanceId"]
-    # Describing settles what is due; without durations that is all of it.
+    # A read settles the changes that are due, which are all of them without durations.
     found = ec2.describe_instances(InstanceIds=[launched])["Reservations"][0]["Instances"][0]
     sandbox.configure(durations=usual)
     made = decoding.decode_instance(found)

@@ -90,7 +90,7 @@ def test_copy_that_served_after_a_killed_swap_is_saved(sandbox: Sandbox, nth: in
     detach(web, there)
     before = set(snapshots(sandbox))
     ended = run(sandbox, instance_ids=[web.instance_id], volumes=[{"name": "data", "state": "detached"}])
-    # After some kills the tags of both volumes say the same, and the run asks which one is meant.
+    # After some kills the tags of both volumes are the same, and the run asks the user to choose.
     assert ended.failed == "" or there in ended.failed
     assert is_saved(sandbox, there, before)
     saved = [item for item, row in snapshots(sandbox).items() if item not in before and row["VolumeId"] == there]

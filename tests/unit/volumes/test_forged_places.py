@@ -70,7 +70,10 @@ def test_volume_attached_elsewhere_starts_no_instance(sandbox: Sandbox, device: 
 
 
 def test_declared_instance_with_its_own_volume_is_started(sandbox: Sandbox) -> None:
-    """Nothing tells this from what a run leaves that is killed right after its stop. The start loses nothing."""
+    """No fact distinguishes this from the state after a run that was killed right after its stop.
+
+    The start loses nothing.
+    """
     scene = begin(sandbox)
     run(sandbox, module=instance_power, instance_ids=[scene.web.instance_id], state="stopped", remember=True)
     scene.claim(scene.data, f"{scene.web.instance_id} /dev/sdf")

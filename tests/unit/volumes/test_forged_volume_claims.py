@@ -78,7 +78,7 @@ def test_stale_final_snapshot_is_not_the_last_one(sandbox: Sandbox, how: str) ->
     (final,) = ended.result["final_snapshots"]
     assert final["snapshot_id"] != stale
     assert texts(sandbox, final["snapshot_id"]) == written
-    # One of an interrupted run goes; one of long ago may be somebody's record.
+    # A snapshot of an interrupted run is deleted. An old one may be somebody's record.
     if how == "retagged, long ago":
         assert stale in snapshots(sandbox)
         assert any(stale in warning for warning in ended.warnings)
@@ -105,7 +105,7 @@ def test_stale_swap_snapshot_is_no_source(sandbox: Sandbox, delete_replaced: boo
     assert (again.failed, again.actions) == ("", [])
 
 
-def test_original_with_later_writes_is_not_deleted_on_its_swaps_snapshot(sandbox: Sandbox) -> None:
+def test_swap_snapshot_does_not_permit_to_delete_an_original_with_later_writes(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     detach(web, real)
     given = swapped(web, delete_replaced=True)

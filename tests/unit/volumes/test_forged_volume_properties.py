@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever tags of the collection somebody writes on a resource, or takes off: what `ebs_volume_spec` never does."""
+"""Tags of the collection that somebody writes or removes: the changes that `ebs_volume_spec` never makes for them."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def plan_or_none(entries: list[dict[str, Any]], options: dict[str, Any], there: 
 
 
 def changes(plan: Plan, *actions: str, back: bool = True) -> Iterator[Change]:
-    """The plan's changes of these kinds, with those of its ways back."""
+    """The plan's changes of these kinds, with those of its rollbacks."""
     for stage in all_stages(plan) if back else plan.stages:
         yield from (change for change in stage.changes if change.action in actions)
 
@@ -143,7 +143,7 @@ def namesakes(there: list[Any], name: str) -> list[str]:
 
 
 def flagged(plan: Plan) -> set[tuple[str, str]]:
-    """(instance, device) of what is deleted with its instance from now on."""
+    """(instance, device) of each volume that is deleted with its instance from now on."""
     return {
         (change.resource, item["DeviceName"])
         for change in changes(plan, "ModifyInstanceAttribute")
@@ -183,7 +183,7 @@ def test_forged_tags_make_a_run_take_no_foreign_volume(
     assert deleted - taken <= (set() if options["final_snapshot"] else named)
     assert deleted <= own
     assert ELSEWHERE not in deleted
-    # Nothing leaves another instance, and nothing gets to one.
+    # No volume leaves another instance, and none is attached to one.
     for change in changes(plan, "DetachVolume", "AttachVolume"):
         assert change.parameters["InstanceId"] == WEB
         assert is_planned(change.resource) or change.resource in own or options["purge_volumes"]
@@ -208,7 +208,7 @@ def test_no_tag_keeps_another_entry_from_being_carried_out(
     if without is None or without.refused is not None:
         return
     if len(namesakes(forged, "log")) > 1:
-        return  # No fact tells which of them is meant: see the next property.
+        return  # No fact shows the right one of the two: see the next property.
     for order in (entries, entries[::-1]):
         plan = plan_of(declared(*order, **options), Ec2(*forged))
         assert LOG in resources(plan, "CreateTags")

@@ -30,7 +30,7 @@ from worlds import sandbox_gateway
 
 @pytest.mark.parametrize("of", ["an empty volume", "the volume itself, last night"])
 @pytest.mark.parametrize("attached", [True, False], ids=["attached", "detached"])
-def test_forged_final_snapshot_saves_no_volume_from_its_own(sandbox: Sandbox, of: str, attached: bool) -> None:
+def test_forged_final_snapshot_does_not_replace_the_volumes_own(sandbox: Sandbox, of: str, attached: bool) -> None:
     web, real = web_with_data(sandbox)
     forged = taken(sandbox, strangers_volume(sandbox) if of == "an empty volume" else real)
     sandbox.add_mark(real, "after the forged one")
@@ -63,7 +63,7 @@ def test_forged_swap_snapshot_is_no_source(sandbox: Sandbox, of: str, attached: 
     new = web.attached()[DATA]
     assert texts(sandbox, new)[: len(written)] == written
     assert volumes(sandbox)[new]["SnapshotId"] != forged
-    # It may be somebody's only backup.
+    # The snapshot may be somebody's only backup.
     assert forged in snapshots(sandbox)
     assert any(forged in warning and "ec2ops:swap" in warning for warning in ended.warnings)
 
@@ -106,7 +106,7 @@ def test_hand_made_volume_from_a_backup_is_not_deleted_as_a_stale_copy(sandbox: 
 
 @pytest.mark.parametrize("final_snapshot", [True, False])
 def test_original_is_not_deleted_for_a_copy_that_nothing_proves(sandbox: Sandbox, final_snapshot: bool) -> None:
-    """The swap's snapshot was deleted by hand, or the copy is another volume that carries the tags of one."""
+    """The swap's snapshot was deleted by hand, or the copy is another volume with the tags of a copy."""
     web, real = web_with_data(sandbox)
     detach(web, real)
     source = taken(sandbox, strangers_volume(sandbox))
@@ -140,7 +140,7 @@ def test_replaced_mark_without_a_volume_does_not_count(sandbox: Sandbox) -> None
     assert web.attached() == {DATA: real}
 
 
-def test_second_volume_of_the_same_tags_ends_no_run_beside_the_attached_one(sandbox: Sandbox) -> None:
+def test_detached_volume_with_the_tags_of_an_attached_one_ends_no_run(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     forged = strangers_volume(sandbox)
     tag(sandbox, forged, spec=web.instance_id, volume="data")
@@ -240,7 +240,7 @@ VALUES = st.sampled_from(
 
 @st.composite
 def forged_worlds(draw: st.DrawFn) -> tuple[Ec2, Ec2]:
-    """One world twice, without and with tags of a stranger's on all that runs of the declaration did not make.
+    """One world twice, without and with forged tags on all resources that runs of the declaration did not make.
 
     The strangers are a detached volume, one that is attached to another instance, and two snapshots.
     """
@@ -314,7 +314,7 @@ def test_forged_tags_delete_detach_and_copy_no_other_volume(pair: tuple[Ec2, Ec2
         assert REAL in taken_of or (not spec.final_snapshot and (named or spec.volumes[0].state == "present"))
 
 
-def test_final_snapshot_that_is_called_a_swaps_is_kept(sandbox: Sandbox) -> None:
+def test_final_snapshot_with_the_tag_of_a_swap_is_kept(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     detach(web, real)
     absent = {"instance_ids": [web.instance_id], "volumes": [{"name": "data", "state": "absent"}]}
@@ -328,7 +328,7 @@ def test_final_snapshot_that_is_called_a_swaps_is_kept(sandbox: Sandbox) -> None
     assert real in web.attached().values()
 
 
-def test_strangers_volume_is_not_used_for_one_that_is_made(sandbox: Sandbox) -> None:
+def test_strangers_volume_does_not_replace_the_new_volume(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     good = taken(sandbox, real)
     given = {
@@ -338,7 +338,7 @@ def test_strangers_volume_is_not_used_for_one_that_is_made(sandbox: Sandbox) -> 
     }
     made = run(sandbox, **given).result["volumes"][0]["volume_id"]
     web.ec2.delete_volume(VolumeId=made)
-    # The client token of the first one is spent, so it is looked for what was made with it.
+    # The client token of the first volume is spent, so the run looks for the volume that was made with it.
     sandbox.move_clock(60)
     forged = strangers_volume(sandbox)
     tag(sandbox, forged, spec=f"restore/{real}", volume=real)

@@ -35,7 +35,7 @@ def test_newest_snapshot_outside_of_the_archive_is_the_source() -> None:
     ]
 
 
-def test_archived_snapshot_that_is_older_needs_no_word() -> None:
+def test_older_archived_snapshot_gives_no_warning() -> None:
     plan = plan_of(declared(FROM_TAGS), Ec2(instance(), backup(1, 3, "archive"), backup(2, 2)))
     assert plan.warnings == ()
 

@@ -35,7 +35,7 @@ def ec2_with(limit_type: str, most: int, interfaces: int, hypervisor: str | None
         ("shared", 27, 3, "nitro", 24),
         ("shared", 26, 1, "nitro", 25),  # m5d.large: its NVMe disk is left out of the limit already
         ("shared", 40, 3, "xen", 39),  # t2.micro: on Xen, interfaces do not count
-        ("shared", 31, 2, None, 29),  # a bare metal instance is one of Nitro
+        ("shared", 31, 2, None, 29),  # a bare metal instance counts as Nitro
         ("dedicated", 32, 3, "nitro", 31),
     ],
 )

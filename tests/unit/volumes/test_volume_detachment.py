@@ -120,7 +120,7 @@ LEAVING: list[tuple[str, str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("group", "zone", "given", "words"), LEAVING)
 def test_declaration_of_a_leaving_volume_is_named(group: str, zone: str, given: dict[str, Any], words: str) -> None:
-    """Also what shares the name of the spec with the declaration that takes it: it works against that one."""
+    """This includes a declaration with the name of the one that takes the volume, since it works against that one."""
     ec2 = Ec2(instance(WEB), instance(DB, zone=zone), volume(1, DB, name="data", group=group, zone=zone))
     spec = declared({"volume_id": vol(1)}, **{**TAKEN, "replace": "snapshot", **given})
     (warning,) = plan_of(spec, ec2).warnings

@@ -80,7 +80,7 @@ DEVICES = [
         instance_ids=[WEB, DB],
         spec="web",
     ),
-    # what is remembered of where it was
+    # the record of its former place
     ok(
         "where it was",
         [volume(1, name="a", tags=was_at(f"{WEB} /dev/sdj"))],

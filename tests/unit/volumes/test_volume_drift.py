@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Differences between an entry and its volume: what is modified, swapped, attached anew or refused."""
+"""Differences between an entry and its volume: modified, swapped, attached anew or refused."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ DRIFT = [
     ),
     drifts("IOPS, throughput stays", {"throughput": 500}, {"iops": 4000}, "ModifyVolume vol-1 Iops=4000"),
     drifts("what is not said stays", {"iops": 4000, "throughput": 500, "size": 50}, {}),
-    # what the volume's own values rule out
+    # options that the volume's own values rule out
     refuses("IOPS beyond the volume's size", {}, {"iops": 5001}, "5001 iops on 10 GiB | 500 per GiB"),
     refuses("IOPS on a type without", {"volume_type": "gp2"}, {"iops": 3000}, "gp2 | 3000 | gp3, io1 or io2"),
     refuses("throughput on a type without", IO2, {"throughput": 250}, "io2 | 250 | gp3"),
@@ -221,7 +221,7 @@ DRIFT = [
         "DeleteTags vol-1 was-at",
         in_use="detach",
     ),
-    # what only a swap can change
+    # differences that only a swap can change
     drifts("encrypted", {}, {"encrypted": True}, *swapped(), **SWAP),
     drifts("encrypted, as it is", {"encrypted": True, "kms_key_id": KEY}, {"encrypted": True}),
     drifts(
@@ -336,7 +336,7 @@ def test_an_unresolved_key_is_a_warning() -> None:
     assert KEY in warning
 
 
-def test_all_that_cannot_be_mended_is_named_at_once() -> None:
+def test_all_refused_differences_are_named_at_once() -> None:
     ec2 = Ec2(instance(), volume(1, name="data", zone=OTHER_ZONE, encrypted=True, kms_key_id=KEY))
     with pytest.raises(UnsafePlan) as refused:
         plan_of(declared({"name": "data", "encrypted": True, "kms_key_id": OTHER_KEY}), ec2)

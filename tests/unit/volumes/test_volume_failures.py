@@ -44,7 +44,7 @@ ALL = (WEB, DB, FAR)
 
 
 def world(*there: Resource) -> FakeEc2:
-    """Three instances with their root volumes, beside *there*. A cooldown is short."""
+    """Three instances with their root volumes, and the resources in *there*. A cooldown is short."""
     ec2 = FakeEc2(M5, IS_USABLE_ZONE.fact(ZONE, True), *there)
     for name in ALL:
         if name not in ec2.resources:

@@ -52,7 +52,7 @@ def test_key_of_the_accounts_own_snapshot_is_kept() -> None:
 
 
 def test_key_of_another_accounts_snapshot_is_not_foretold() -> None:
-    """EC2 takes the account's default key instead, and nobody has asked which that is."""
+    """EC2 takes the account's default key instead, and no query has asked for it."""
     ec2 = Ec2(instance(owner_id=OWNER), snapshot(1, 9, encrypted=True, kms_key_id=KEY, owner_id=OTHER))
     assert (view(ec2)["encrypted"], view(ec2)["kms_key_id"]) == (True, None)
 
@@ -65,7 +65,7 @@ def test_key_of_another_accounts_snapshot_is_not_foretold() -> None:
 def test_unattached_volume_has_a_known_key_only_from_a_snapshot_of_the_account(
     chosen: dict[str, Any], key: str | None
 ) -> None:
-    """Without an instance nothing tells the account; a search by tags finds no other account's snapshots."""
+    """Without an instance, no fact shows the account. A search by tags finds no other account's snapshots."""
     source = snapshot(1, 9, encrypted=True, kms_key_id=KEY, owner_id=OWNER, tags={"purpose": "backup"})
     spec = declared({"name": "data", **chosen}, instance_ids=None, availability_zone=ZONE, spec="s")
     after = plan_of(spec, Ec2(source)).changes[0].after

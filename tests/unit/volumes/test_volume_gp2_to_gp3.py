@@ -47,7 +47,7 @@ def test_gp3_has_the_performance_of_gp2_or_the_baseline(size: int, iops: int, ex
             {"VolumeType": "gp3", "Iops": 3000, "Throughput": 125},
             (3000, 125),
         ),
-        # It is the volume's performance from before it grows.
+        # The performance is the volume's from before it grows.
         (400, {"size": 4000}, {"VolumeType": "gp3", "Size": 4000}, (3000, 250)),
     ],
 )

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`ebs_volume_spec` killed at each of its changing calls, or refused, and run again: the world is as without it.
+"""`ebs_volume_spec` killed or refused at each of its changing calls, and run again: the world of an undisturbed run.
 
 The marks on the volumes show that no write is lost on the way.
 """
@@ -45,7 +45,7 @@ class Scene:
 
     @property
     def data(self) -> str:
-        """The volume that this is about."""
+        """The volume under test."""
         found = volumes(self.sandbox)
         return next(item["VolumeId"] for item in found.values() if item["tags"].get("role") == "data")
 
@@ -165,7 +165,7 @@ def begin(sandbox: Sandbox, scenario: Scenario) -> Scene:
 
 
 def world(scene: Scene) -> Iterator[str]:
-    """All that there is, sorted, ids of what runs have made replaced by words; the same for equal worlds."""
+    """All resources, sorted, with words in place of the ids that runs have made, so that equal worlds are equal."""
     names = {scene.web.instance_id: "web", scene.db.instance_id: "db"}
     for item in volumes(scene.sandbox).values():
         links = sorted(
@@ -202,7 +202,7 @@ def expected(sandbox: Sandbox, scenario: Scenario) -> list[str]:
 
 
 def assert_nothing_lost(scene: Scene, data: str) -> None:
-    """Every write that the volume got is on whatever stands for it now, and on what was kept of it."""
+    """Every write to the volume is on the volume that stands for it now, and on all that was kept of it."""
     written = texts(scene.sandbox, data)
     there = volumes(scene.sandbox)
     successors = [item for item, row in there.items() if data in row["tags"].get("ec2ops:replaces", "")]
@@ -217,7 +217,7 @@ def assert_nothing_lost(scene: Scene, data: str) -> None:
         assert texts(scene.sandbox, item)[: len(written)] == written, item
 
 
-# Killed before a call is killed after the one before it.
+# A kill before a call equals a kill after the previous call.
 @pytest.mark.parametrize(("scenario", "nth"), KILLS, ids=[f"{one.name} {nth}" for one, nth in KILLS])
 def test_rerun_after_a_kill_completes_the_work(sandbox: Sandbox, scenario: Scenario, nth: int) -> None:
     undisturbed = expected(sandbox, scenario)
@@ -239,7 +239,7 @@ REFUSALS = [(scenario, nth) for scenario in SCENARIOS for nth in range(scenario.
 
 
 def places(scene: Scene) -> list[str]:
-    """The world without what a run may write down and leave: which volume is which."""
+    """The world without the records that a run may leave: the place of each volume."""
     identity = r"\('ec2ops:(spec|volume)', '\w+'\)(, )?"
     return sorted(re.sub(identity, "", line).replace(", ]", "]") for line in world(scene))
 
@@ -341,7 +341,7 @@ def test_overtaken_run_rolls_nothing_back(sandbox: Sandbox) -> None:
         scene.web.ec2.start_instances(InstanceIds=[scene.web.instance_id])
         sandbox.add_mark(volume_id, "written by the service")
 
-    # It fails, or finds that it is so already.
+    # The run fails, or finds the change already made.
     run(sandbox, gateway=LateGateway(sandbox_gateway(sandbox, REGION), faster), alone=False, **options)
     ended = run(sandbox, **options)
     assert ended.failed == ""
@@ -370,7 +370,7 @@ def test_instance_left_stopped_by_a_kill_is_started_by_another_declaration(
 
 @pytest.mark.parametrize("first", ["left by its own way back", "killed, and attached again by hand"])
 def test_pending_snapshot_of_an_earlier_run_is_not_copied(sandbox: Sandbox, first: str) -> None:
-    """EC2 shows it, deleted or not, until it is complete. What was written since is not in it."""
+    """EC2 shows it, deleted or not, until it is complete. It lacks all later writes."""
     sandbox.configure(durations={"snapshot_pending": 120.0})
     web = machine(sandbox, "web", data=[{"device": "/dev/sdf", "tags": {"role": "data"}}])
     scene = Scene(sandbox, web, web)

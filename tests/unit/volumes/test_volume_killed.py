@@ -95,7 +95,7 @@ def scene(there: Iterable[Resource]) -> Ec2:
 
 
 def world(ec2: Ec2) -> list[str]:
-    """All that there is, with one word for all ids that runs have made: the same for equal worlds."""
+    """All resources, with one word for all ids that runs have made, so that equal worlds are equal."""
     seen = []
     for item in ec2.resources.values():
         if not isinstance(item, Fact):

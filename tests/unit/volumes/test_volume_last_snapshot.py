@@ -116,8 +116,11 @@ def test_a_final_snapshot_carries_the_users_tags() -> None:
 
 @pytest.mark.parametrize("first", ["absent", "swapped"])
 @pytest.mark.parametrize("by_hand", [False, True], ids=["detached by a run", "detached by hand"])
-def test_a_snapshot_of_a_killed_run_is_not_the_last_one_for_ever(first: str, by_hand: bool) -> None:
-    """Killed after the snapshot, attached again by a run, written to, taken off: then the snapshot is too old."""
+def test_snapshot_of_a_killed_run_is_outdated_by_later_writes(first: str, by_hand: bool) -> None:
+    """A run is killed after the snapshot.
+
+    Then the volume is attached, written to and detached, so the snapshot is too old.
+    """
     ec2 = Ec2(STOPPED, volume(1, WEB, name="data"))
     volumes, given = TAKING_OFF[first]
     killed = plan_of(declared(*volumes, **given), ec2)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modifications that are under way or just done, and what `on_cooldown` makes of them."""
+"""Modifications that are under way or just done, and the effect of `on_cooldown` on them."""
 
 from __future__ import annotations
 

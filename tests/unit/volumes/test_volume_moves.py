@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`ebs_volume_spec` with move: the module decides which volume an id stands for, and which declaration it keeps."""
+"""`ebs_volume_spec` with move: the volume that an id stands for, and the declaration that it keeps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Multi-attach of an existing io2 volume: it is enabled only while the volume is off, and it keeps the type."""
+"""Multi-attach of an existing io2 volume: it is enabled only while the volume is detached, and it keeps the type."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_detach_without_consent_is_refused_with_its_reason() -> None:
         plan_of(declared(QUORUM), ec2)
 
 
-def test_unattached_volume_gets_it_before_it_is_attached() -> None:
+def test_unattached_volume_gets_multi_attach_before_its_attachment() -> None:
     ec2 = Ec2(*NODES, volume(1, name="data", group="web", **IO2))
     assert steps(carried_out(declared(QUORUM, **CLUSTER), ec2)) == [
         "ModifyVolume vol-1 MultiAttachEnabled=True",

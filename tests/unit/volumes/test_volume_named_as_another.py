@@ -11,7 +11,7 @@ from volume_world import WEB, Ec2, instance, snapshot, steps, vol, volume
 BESIDE = {"name": vol(1), "snapshot_id": snapshot(7, 1).snapshot_id}
 
 
-def test_restored_volume_gets_a_device_that_its_source_does_not_hold() -> None:
+def test_restored_volume_gets_another_device_than_its_source() -> None:
     ec2 = Ec2(instance(), volume(1, WEB, "/dev/sdf"), snapshot(7, 1))
     plan = carried_out(declared(BESIDE, spec=f"restore/{vol(1)}"), ec2)
     assert steps(plan) == [
@@ -20,7 +20,7 @@ def test_restored_volume_gets_a_device_that_its_source_does_not_hold() -> None:
     ]
 
 
-def test_restored_volume_that_waits_unattached_gets_a_device_of_its_own() -> None:
+def test_unattached_restored_volume_gets_a_device_of_its_own() -> None:
     made = volume(2, name=vol(1), group=f"restore/{vol(1)}", snapshot_id=snapshot(7, 1).snapshot_id)
     ec2 = Ec2(instance(), volume(1, WEB, "/dev/sdf"), made)
     plan = carried_out(declared(BESIDE, spec=f"restore/{vol(1)}"), ec2)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A volume that is itself on an Outpost: nothing is made of it in the region, nor is it attached to what is there."""
+"""A volume on an Outpost: the region gets no snapshot or copy of it, and no instance there gets the volume."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GONE = {"entry": {"state": "absent"}}
 @pytest.mark.parametrize(
     ("given", "remedy"), [(SWAP, "Attach and replace it by other means"), (GONE, "final_snapshot: false")]
 )
-def test_snapshot_of_it_is_refused(
+def test_snapshot_of_a_volume_on_an_outpost_is_refused(
     sandbox: Sandbox, volume_id: str, given: dict[str, Any], remedy: str, check: bool
 ) -> None:
     ended = declared(sandbox, volume_id, check=check, **given)
@@ -48,7 +48,7 @@ def test_snapshot_of_it_is_refused(
     assert volumes(sandbox)[volume_id]["OutpostArn"] == OUTPOST
 
 
-def test_swap_that_is_not_asked_for_is_not_recommended(sandbox: Sandbox, volume_id: str) -> None:
+def test_swap_is_not_recommended_unless_requested(sandbox: Sandbox, volume_id: str) -> None:
     ended = declared(sandbox, volume_id, entry={"encrypted": True})
     assert "Outpost" in ended.failed
     assert "replace: snapshot" not in ended.failed

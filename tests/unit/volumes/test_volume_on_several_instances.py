@@ -202,7 +202,7 @@ def test_volume_of_sixteen_nodes_is_detached(how: str, in_use: str) -> None:
 
 
 def test_record_of_earlier_attachments_is_emptied() -> None:
-    """A record of fewer places, over one of many."""
+    """The new record has fewer places than the old one."""
     tags = {"ec2ops:was-at": "x", "ec2ops:was-at-2": f"{FAR} /dev/sdf"}
     ec2 = Ec2(*NODES, shared(1, WEB, DB, tags=tags))
     plan = plan_of(declared({**QUORUM, "device_name": "/dev/sdg"}, **BOTH), ec2)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options that say nothing, and advice that names the option that helps."""
+"""Options without a value, and advice that names the useful option."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def test_no_plan_breaks_the_invariants(history: tuple[Ec2, VolumesSpec]) -> None
         if change.resource in roots or change.parameters.get("VolumeId") in roots:
             assert change.action in ("ModifyVolume", "CreateTags", "DeleteTags")
             assert "ec2ops:replaced-by" not in str(change.parameters)
-    # Only what is attached is detached, and no volume is modified twice.
+    # Only attached volumes are detached, and no volume is modified twice.
     for action in ("ModifyVolume", "DeleteVolume"):
         touched = [change.resource for change in plan.changes if change.action == action]
         assert sorted(set(touched)) == sorted(touched)
@@ -245,7 +245,7 @@ def test_any_run_loses_no_write(history: tuple[Ec2, VolumesSpec]) -> None:
     ec2.carry_out(found[1])
     ec2.settle()
     assert_no_write_is_lost(ec2, before)
-    # The instances are as they were, but for what a killed run had left.
+    # The instances are as they were, except for the leftovers of a killed run.
     for one, state in power.items():
         was = "running" if state in ("running", "pending") else "stopped"
         assert ec2.resources[one].state in (was, "running")
@@ -339,7 +339,7 @@ class FailingGateway:
 
 
 def test_rollback_finds_its_device_free() -> None:
-    """Another volume is to have it."""
+    """The plan gives the device to another volume."""
     ec2 = Ec2(instance(), volume(1, WEB, name="log"))
     entries = [{"name": "data", "size": 1, "device_name": "/dev/sdf"}, {"name": "log", "encrypted": True}]
     plan = plan_of(declared(*entries, **SWAP), ec2)
@@ -358,7 +358,7 @@ def test_rollback_to_a_pending_instance_waits_for_it() -> None:
 
 
 def test_rollback_of_a_shared_volume_restores_all_attachments() -> None:
-    """Attached to the one instance already, it does not get to the other: that has it back, and runs."""
+    """The volume is attached to the first instance, and cannot be attached to the second, which gets it back and runs."""
     link = VolumeAttachment(WEB, "/dev/sdf", delete_on_termination=True)
     ec2 = Ec2(instance(), instance(DB), shared(1, attachments=(link,)))
     plan = plan_of(declared({**QUORUM, "device_name": "/dev/sdg"}, **BOTH, **STOP), ec2)
@@ -424,5 +424,5 @@ def attached(found: Volume) -> set[tuple[str, str, bool]]:
 
 
 def goes_back_to(found: Volume, instance_ids: Iterable[str]) -> set[tuple[str, str, bool]]:
-    """Where a record takes it: to a declared instance, and it is not deleted with that one."""
+    """The places to which a record leads: only declared instances, without delete-on-termination."""
     return {(one, device, False) for one, device, _flag in remembered(found) if one in set(instance_ids)}

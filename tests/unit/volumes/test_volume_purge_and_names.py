@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Volumes that another declaration names, that a copy shares its tags with, or that no entry names any more."""
+"""Volumes that another declaration names, that have a copy with the same tags, or that no entry names any more."""
 
 from __future__ import annotations
 
@@ -147,17 +147,17 @@ def test_copy_is_not_ambiguous_where_the_id_names_one() -> None:
     assert steps(carried_out(declared(entry), ec2)) == []
     (warning,) = warnings(ec2, entry)
     assert "vol-2" in warning
-    # Without the id, the one that is in its place is it, unless it is to be deleted.
+    # Without the id, the volume at its place counts, unless it is to be deleted.
     assert steps(carried_out(declared(DATA), ec2)) == []
     assert "name the right one in volume_id" in refused(Ambiguous, ec2, {**DATA, "state": "absent"})
 
 
-def test_copy_can_be_the_one_that_is_named() -> None:
+def test_copy_can_be_the_named_volume() -> None:
     ec2 = Ec2(instance(), volume(1, name="data"), volume(2, WEB, name="data"))
     assert steps(carried_out(declared({**DATA, "volume_id": vol(2)}), ec2)) == []
 
 
-def test_volume_that_would_be_second_of_its_name_is_ambiguous() -> None:
+def test_second_volume_of_a_name_is_ambiguous() -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data"), volume(2))
     assert "another name" in refused(Ambiguous, ec2, {**DATA, "volume_id": vol(2)})
 
@@ -165,7 +165,7 @@ def test_volume_that_would_be_second_of_its_name_is_ambiguous() -> None:
 # --- long lists -------------------------------------------------------------------------------------------------------
 
 
-def test_ten_are_named_and_the_others_are_counted() -> None:
+def test_ten_volumes_are_named_and_the_others_are_counted() -> None:
     ids = [f"vol-{number}" for number in range(401)]
     assert listed(ids[:10]) == ", ".join(ids[:10])
     assert listed(ids) == ", ".join(ids[:10]) + ", … and 391 more"

@@ -26,7 +26,7 @@ NO_OP: Entry = {"DescribeInstances": 1, "DescribeVolumes": 2}
 
 @pytest.mark.parametrize("many", [1, 2, 50, 200])
 def test_converged_declaration_asks_three_queries(many: int) -> None:
-    """Whatever the number of instances and volumes; EC2 takes 200 values in a filter."""
+    """This holds for any number of instances and volumes; EC2 takes 200 values in a filter."""
     ids = [f"i-{number:017x}" for number in range(1, many + 1)]
     ec2 = Ec2(*(instance(one) for one in ids))
     for at, one in enumerate(ids):

@@ -105,7 +105,7 @@ def test_purge_spares_the_volume_of_a_refused_entry_on_another_instance() -> Non
     assert "DetachVolume vol-1 from i-2" not in steps(plan)
 
 
-def test_purge_that_would_interrupt_an_instance_stops_neither_entries_nor_other_purges() -> None:
+def test_purge_that_would_interrupt_an_instance_stops_no_entry_and_no_other_purge() -> None:
     there = [instance(WEB), instance(DB, "stopped"), volume(1, WEB, "/dev/sdg"), volume(2, DB, "/dev/sdg")]
     spec = declared(NEW, **{**PURGE, "in_use": "refuse"})
     plan = plan_of(spec, Ec2(*there))

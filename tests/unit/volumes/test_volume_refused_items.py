@@ -83,7 +83,7 @@ def on_both(**fields: Any) -> list[Resource]:
 
 
 def full(of: str) -> list[Resource]:
-    """As many volumes as the type of the instance takes."""
+    """As many volumes as the instance's type takes."""
     devices = [*(f"/dev/sd{one}" for one in "fghijklmnop"), *(f"/dev/xvdb{one}" for one in "abcdefghijklmnop")]
     return [volume(100 + number, of, device) for number, device in enumerate(devices)]
 
@@ -261,7 +261,7 @@ def test_purge_spares_the_instance_with_a_refused_entry_alone() -> None:
 
 
 @pytest.mark.parametrize("refused", ["entry", "instance"])
-def test_purge_detaches_no_volume_that_may_be_that_of_a_refused_item(refused: str) -> None:
+def test_purge_does_not_detach_the_possible_volume_of_a_refused_item(refused: str) -> None:
     mine = volume(5, WEB, "/dev/sdg", name="data", group=DB)
     there = [instance(WEB), mine, *([instance(DB), volume(6, name="data", group=DB)] if refused == "entry" else [])]
     plan = plan_of(declared(DATA, **TWO, **PURGE), Ec2(*there))
@@ -290,7 +290,7 @@ def test_purge_that_would_stop_an_instance_in_vain_is_refused() -> None:
 
 
 def test_held_instance_with_a_refused_entry_is_not_started() -> None:
-    """It would run without the volume of that entry."""
+    """The instance would run without the volume of that entry."""
     hold = {"ec2ops:restore-state": "running 2026-11-23T11:00:00Z 2026-11-23T14:00:00Z"}
     facts = {"StateTransitionReason": "User initiated (2026-11-23 11:10:00 GMT)"}
     off = volume(1, name="data", tags={"ec2ops:was-at": f"{WEB} /dev/sdf"}, size=50)
@@ -301,7 +301,7 @@ def test_held_instance_with_a_refused_entry_is_not_started() -> None:
     assert "EBS cannot shrink" in str(plan.refused)
 
 
-def test_instance_in_another_zone_needs_a_swap_of_its_own_entry_alone() -> None:
+def test_only_the_entry_in_another_zone_needs_a_swap() -> None:
     there = [instance(WEB), instance(FAR, zone=OTHER_ZONE), volume(2, name="data", group=FAR)]
     plan = plan_of(declared(DATA, instance_ids=[WEB, FAR]), Ec2(*there))
     assert steps(plan) == NEW_ON_WEB

@@ -45,7 +45,7 @@ def result(ec2: Ec2, *entries: Entry, check_mode: bool = False, **given: Any) ->
     )
 
 
-def test_a_row_for_each_instance_and_volume_in_their_order() -> None:
+def test_result_has_a_row_for_each_instance_and_volume_in_order() -> None:
     ec2 = Ec2(instance(), instance(DB), volume(1, WEB, name="b"), volume(2, DB, "/dev/sdg", name="a", group=DB))
     rows = result(ec2, {"name": "b", "size": 10}, {"name": "a", "size": 10}, instance_ids=[DB, WEB])["volumes"]
     assert [(row["instance_id"], row["spec"], row["name"], row["volume_id"]) for row in rows] == [
@@ -109,7 +109,7 @@ def test_row_of_an_absent_entry_has_its_state() -> None:
     assert (row["instance_id"], row["name"], row["volume_id"], row["device_name"]) == (WEB, "data", None, None)
 
 
-def test_a_row_of_a_shared_volume_on_each_instance() -> None:
+def test_shared_volume_has_a_row_on_each_instance() -> None:
     rows = result(Ec2(*NODES, shared(1, WEB, DB)), QUORUM, **BOTH)["volumes"]
     assert [(row["instance_id"], row["volume_id"], row["multi_attach"]) for row in rows] == [
         (WEB, vol(1), True),

@@ -41,7 +41,7 @@ def swap_options(web: Machine, **given: Any) -> dict[str, Any]:
 
 
 def assert_swapped(sandbox: Sandbox, web: Machine, old: str) -> None:
-    """The end of every swap: the copy serves with all writes, the old one is kept and marked, nothing else is left."""
+    """The end of every swap: the copy serves with all writes, the replaced one is kept and marked, no more is left."""
     there = volumes(sandbox)
     new = web.attached()["/dev/sdf"]
     assert set(there) == {web.root_volume_id, old, new}
@@ -107,7 +107,7 @@ def test_made_volume_is_kept_when_another_fails(sandbox: Sandbox) -> None:
     assert [item["State"] for item in made] == ["in-use"]
 
 
-def test_entry_and_instance_that_cannot_be_planned_keep_nothing_from_being_applied(sandbox: Sandbox) -> None:
+def test_unplannable_entry_and_instance_do_not_stop_the_others(sandbox: Sandbox) -> None:
     web, db = machine(sandbox, "web"), machine(sandbox, "db")
     unknown = "i-0123456789abcdef0"
     run(sandbox, instance_ids=[db.instance_id], volumes=[{"name": "data", "size": 30}])

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of `ebs_volume_spec`: what EBS takes of them, and what is refused without a look at EC2.
+"""The options of `ebs_volume_spec`: the values that EBS takes, and the refusals without a query to EC2.
 
 The ranges and ratios stand here once more, as EC2's reference and its refusals give them.
 """
@@ -99,7 +99,7 @@ REFUSED: list[tuple[Entry, str, str]] = [
     ({"volume_type": "gp3", "throughput": 751}, "751", "at least 3004 iops"),
     ({"volume_type": "gp3", "iops": 3000, "throughput": 751}, "751", "at least 3004 iops"),
     ({"volume_type": "gp3", "size": 100, "iops": 7999, "throughput": 2000}, "2000", "at least 8000 iops"),
-    # what needs a certain type, or another option
+    # values that need a certain type, or another option
     *(
         ({"volume_type": name, "multi_attach": True}, name, "io1 or io2")
         for name in TYPES
@@ -144,7 +144,7 @@ REFUSED: list[tuple[Entry, str, str]] = [
             "/dev/vdb",
         )
     ),
-    # what is kept in tags
+    # values that are kept in tags
     ({"tags": {"aws:cost": "1"}}, "'aws:cost'", "AWS reserves keys"),
     ({"tags": {"ec2ops:spec": "web"}}, "'ec2ops:spec'", "this collection reserves keys"),
     ({"tags": {"k" * 128: "1"}}, "k" * 128, "1 to 127 characters"),
@@ -188,7 +188,7 @@ ACCEPTED: list[Entry] = [
     {"volume_type": "io1", "size": 1280, "iops": 64000},
     {"volume_type": "io2", "size": 4, "iops": 4000},
     {"volume_type": "io2", "size": 256, "iops": 256000},
-    # without a size, the ratio is for EC2's state to tell
+    # without a size, only EC2's state shows the ratio
     {"volume_type": "gp3", "iops": 80000},
     # throughput
     {"volume_type": "gp3", "throughput": 125},

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Volumes with so many tags of the user's that there is no place for those of the collection."""
+"""Volumes with so many tags of the user that there is no room for those of the collection."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ UNFINISHED = [
         )
         for state in ("creating", "available")
     ),
-    # It may have been in its place for a while.
+    # The copy may have been in its place for a while.
     no(
         "the copy is in the state error",
         [STOPPED, OLD, snapshot(1, 1, tags=SWAP_TAG), copy(state="error")],
@@ -267,7 +267,7 @@ def test_unfinished_swap_is_finished_or_undone(case: Case) -> None:
 
 @pytest.mark.parametrize("case", UNFINISHED)
 def test_unfinished_swap_of_an_entry_with_volume_id_is_finished(case: Case) -> None:
-    """The same follows, whichever of its ids names the volume, where EC2 proves the copy or only tags change."""
+    """Either id of the swap leads to the same plan, if EC2 proves the copy or if only tags change."""
     case = dataclasses.replace(case, volumes=[{"volume_id": vol(1), **entry} for entry in case.volumes])
     if case.title == "the old one is deleted":
         assert case.steps == []

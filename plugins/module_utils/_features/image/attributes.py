@@ -33,7 +33,7 @@ def attribute_changes(
 ) -> tuple[list[Change], list[Change]]:
     """Return the changes of one image's attributes: two lists, since EC2 takes one attribute in a call.
 
-    *original*: whose creation begins the time until deprecation.
+    *original*: the image whose creation begins the time until deprecation.
     """
     first, second = _description(spec, holding), _imds(spec, holding)
     others = [*_deprecation(spec.distribution, holding, original, now), *_protection(spec.distribution, holding)]
@@ -96,7 +96,7 @@ def _deprecation(wanted: Distribution, holding: Holding, original: Image, now: d
     end = (made or now) + span
     if have is not None and not holding.is_new and _fits(have, end, span, now):
         return
-    # EC2 takes whole minutes, and none that is over.
+    # EC2 takes whole minutes, and no time in the past.
     at = max(end, now + _SOON).replace(second=0, microsecond=0)
     days = f"{span.total_seconds() / 86400:g} days"
     after = {"DeprecationTime": format_moment(at) if made is not None and end > now else "(after the creation)"}

@@ -176,7 +176,7 @@ class _Distribution:
         )
 
     def _copying(self) -> Iterator[Stage]:
-        """Yield the stages that make the copies: the sharing with other accounts, and what a failed copy left."""
+        """Yield the stages that make the copies: the sharing with other accounts, and the removal of failed copies."""
         source = self.sharing[HERE]
         yield Stage(tuple(source.records()))
         yield Stage(tuple(source.before_copies()))

@@ -6,7 +6,7 @@
 another account has while it copies.
 
 The tag `tags.SHARED_WITH` on the original names the accounts that have access for their copy only. It is written before
-the sharing, so a later run can end what an interrupted one has begun. Anybody may have written it, so a run ends only
+the sharing, so a later run can end the sharing of an interrupted one. Anybody may have written it, so a run ends only
 the access of accounts to which the task copies.
 
 Private to this collection.
@@ -47,7 +47,7 @@ AccessKind: TypeAlias = FactKind[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Access:
-    """Who may use one image or snapshot.
+    """The accounts that may use one image or snapshot.
 
     ``kind``: of the permission. ``present``: now. ``declared``: by the task, None if it leaves others alone.
     ``copying``: accounts that copy it in this run. ``lent``: present accounts that have access for a copy only, as the
@@ -74,7 +74,7 @@ class Access:
 
     @property
     def added(self) -> list[str]:
-        """Return who gets access besides."""
+        """Return the further accounts that get access."""
         return [name for name in self.declared or () if name not in self.present and name not in self.copying]
 
     @property
@@ -133,7 +133,7 @@ class Sharing:
         return self._access(VOLUME_PERMISSIONS, name, declared)
 
     def _but_owner(self, names: Iterable[str]) -> tuple[str, ...]:
-        # EC2 accepts a grant to the owner. For a snapshot, it does not show it afterwards.
+        # EC2 accepts a grant to the owner. On a snapshot, EC2 does not show that grant afterwards.
         return tuple(name for name in names if name != self._holding.account)
 
     def _access(self, kind: AccessKind, resource: str, declared: tuple[str, ...] | None) -> Access:

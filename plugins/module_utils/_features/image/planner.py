@@ -275,7 +275,7 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
         return Plan(stages, warnings)
     if spec.state == "captured":
         return Plan((*stages, Stage(waits=(Wait((image.image_id,), "captured"),))), warnings)
-    # An earlier run has registered it and was interrupted before it could see its billing.
+    # An earlier run registered the image, and was interrupted before EC2 showed its billing.
     instance = living_or_none(spec, state)
     same = instance is not None and instance.image_id != image.image_id
     expect = tuple(billing(instance).items()) if instance is not None and same else ()

@@ -195,7 +195,7 @@ class _Removal:
 
     @property
     def warnings(self) -> Iterator[str]:
-        """Yield warnings about what is kept, and about accounts that lose access."""
+        """Yield warnings about kept resources, and about accounts that lose access."""
         where = self._copy.where
         for image in self._found:
             if not self._spec.force:

@@ -41,7 +41,7 @@ HARDWARE = {
 }
 
 
-# The user's word for "without it", where leaving the option out means "as the source has it".
+# The user's value for "without it": if the option is left out, the image has the source's value.
 WITHOUT = "none"
 
 
@@ -227,7 +227,7 @@ def _require_snapshot(spec: ImageSpec, source: str) -> None:
         raise SpecError(f"devices: {spec.devices}: needs source_instance_id, since a snapshot is one device")
     if spec.method == "image":
         raise SpecError("method: image (CreateImage) needs source_instance_id")
-    # A snapshot does not name its machine. RegisterImage's defaults (i386, paravirtual) fit none of today.
+    # A snapshot does not name its machine. No current instance type fits RegisterImage's defaults (i386, paravirtual).
     missing = [option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware]
     if missing:
         raise SpecError(f"source_snapshot_id: a snapshot has no value for {', '.join(missing)}. Set these options")
@@ -326,7 +326,7 @@ def _marked(spec: ImageSpec, text: str, proof: str = "") -> str:
 
 
 def _as_description(text: str) -> str:
-    # EC2 takes only ASCII in those of snapshots.
+    # EC2 takes only ASCII in the descriptions of snapshots.
     return text.encode("ascii", "replace").decode()[:LONGEST_DESCRIPTION]
 
 

@@ -17,7 +17,7 @@ from ..._kernel.errors import SpecError
 from ..._kernel.ids import planned
 from ..._kernel.plan import Change
 from ..._kernel.state import Query, State
-from ..._kernel.storage_facts import TEMPLATE_VERSIONS, TemplateVersion, template_query
+from ..._kernel.storage_facts import DEFAULT_TO, TEMPLATE_VERSIONS, TemplateVersion, template_query
 from .distribution_spec import TemplateSpec
 from .spec import ImageSpec
 
@@ -56,7 +56,10 @@ def template_queries(wanted: TemplateSpec | None) -> Iterator[Query]:
 
 
 def template_changes(spec: ImageSpec, state: State, image_id: str) -> Templated | None:
-    """Return what the task wants of its launch template, or None without one. Raises SpecError for an unknown one."""
+    """Return the changes that the task wants of its launch template, or None without one.
+
+    Raises SpecError for an unknown one.
+    """
     wanted = spec.distribution.template
     if wanted is None:
         return None
@@ -77,7 +80,7 @@ def template_changes(spec: ImageSpec, state: State, image_id: str) -> Templated 
 
 
 def _with_image(versions: Iterable[TemplateVersion], former: TemplateVersion, image_id: str) -> TemplateVersion | None:
-    """Return the version with the image and all else as the default version has it: that one itself, or the newest."""
+    """Return the version with the image and all other data of the default version: this version itself, or the newest."""
     wanted = {**former.data, "ImageId": image_id}
     fitting = [one for one in versions if one.data == wanted]
     return max(fitting, key=lambda one: (one.is_default, one.number), default=None)
@@ -120,6 +123,6 @@ def _default_change(state: State, former: TemplateVersion, version: int | str) -
         {"DefaultVersion": str(version)},
         f"make {version if isinstance(version, int) else 'it'} the default version of {former.template_name}",
         {"default_version": str(former.number)},
-        {"default_version": str(version)},
+        {"default_version": str(version), **DEFAULT_TO.view(str(version))},
     )
     return (change,)

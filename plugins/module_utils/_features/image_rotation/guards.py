@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guards: who uses an image that no rule keeps, and what else keeps it.
+"""The guards: the users of an image that no rule keeps, and other reasons to keep it.
 
 EC2 looks for the users of ten images in one call. If AWS refuses such a call, each guard asks for itself, so only the
 guard without the permission keeps its images.
@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from ..._domain.image_usage import is_superseded
+from ..._kernel import tags as tag_names
 from ..._kernel.errors import StorageError, listed
 from ..._kernel.places import HERE
 from ..._kernel.resources import Image
@@ -74,8 +75,7 @@ class Guards:
         self, line: Line, pending: Mapping[str, str], silent: Sequence[str] = (), retiring: Collection[str] = ()
     ) -> None:
         self.line, self.spec, self.state = line, line.spec, line.state
-        self._retiring = tuple(f":instance/{name}" for name in retiring)
-        self._pending, self._silent = pending, silent
+        self._retiring, self._pending, self._silent = tuple(retiring), pending, silent
         self._asks: Mapping[str, Callable[[Image], str]] = {
             **{name: self._references(name) for name in REFERENCE_TYPES},
             "launch_configuration": self._launch_configuration,
@@ -88,6 +88,10 @@ class Guards:
         }
         if not self.spec.every_version:
             self._asks = {**self._asks, "launch_template": self._launch_template}
+
+    def seen_in(self, state: State) -> Guards:
+        """Return the same guards with newer answers."""
+        return Guards(self.line.seen_in(state), self._pending, self._silent, self._retiring)
 
     # --- the queries ---
 
@@ -117,28 +121,49 @@ class Guards:
             yield from (replace(query, optional=True) for query in self._questions(leaving))
 
     def _questions(self, leaving: Sequence[Image]) -> Iterator[Query]:
-        yield from self._joint(image.image_id for image in leaving)
         for name in self._looked_for if self._refused_images else ():
             yield from self._separate(name, self._refused_images)
+        yield from self.questions_about(leaving)
+        if self.spec.action is Action.DEREGISTER:
+            yield from self._snapshot_questions(leaving)
+
+    def questions_about(self, leaving: Sequence[Image]) -> Iterator[Query]:
+        """Yield the queries whose answers somebody else may change: who uses these images, and which snapshots are
+        locked.
+        """
+        yield from self._joint(image.image_id for image in leaving)
         if self.spec.guard("launch_configuration") != "off":
             yield LAUNCH_CONFIGURATIONS_QUERY
         if self.spec.guard("launch_template") != "off" and not self.spec.every_version:
             yield CURRENT_VERSIONS_QUERY
             yield GROUP_TEMPLATES_QUERY
-            yield from (template_query(name) for name in sorted(self._pinned))
+            yield from (template_query(name) for name in sorted(self.pinned))
         if self.spec.guard("account") != "off":
             yield from self._account_questions(leaving)
         if self.spec.action is Action.DEREGISTER:
             yield LOCKS_QUERY
-            yield from self._snapshot_questions(leaving)
 
-    def _snapshot_questions(self, leaving: Sequence[Image]) -> Iterator[Query]:
-        """Yield the queries for other images with the same snapshots, and for the snapshots of adopted images."""
+    def _snapshot_questions(self, leaving: Iterable[Image]) -> Iterator[Query]:
+        """Yield the queries for other images with the same snapshots, and for the snapshots without the tag of the
+        name, by which the others are already listed.
+        """
         parts = sorted({name for image in leaving for name in image.snapshot_ids})
         for start in range(0, len(parts), 200):
             yield own_images(("block-device-mapping.snapshot-id", tuple(parts[start : start + 200])))
-        unknown = {name for image in self.line.adopted if image in leaving for name in image.snapshot_ids}
-        yield from by_id("DescribeSnapshots", "snapshot-id", unknown, OwnerIds=("self",))
+        unlisted = [name for name in parts if not self._is_listed(name)]
+        yield from by_id("DescribeSnapshots", "snapshot-id", unlisted, OwnerIds=("self",))
+
+    def _is_listed(self, snapshot_id: str) -> bool:
+        part = self.state.snapshot(snapshot_id)
+        return part is not None and part.tags.get(tag_names.IMAGE) == self.spec.name
+
+    def unread(self, image: Image) -> str:
+        """Return why EC2 has not shown the snapshots of the image and their users, or an empty text."""
+        for query in self._snapshot_questions(self.line.leaving) if self.state.unanswered else ():
+            names = {name for _filter, values in query.filters for name in values}
+            if query in self.state.unanswered and not names.isdisjoint(image.snapshot_ids):
+                return f"AWS did not answer {query.operation}"
+        return ""
 
     def _account_questions(self, leaving: Sequence[Image]) -> Iterator[Query]:
         yield ALL_USAGE_QUERY
@@ -148,7 +173,10 @@ class Guards:
 
     @property
     def refusals(self) -> list[StorageError]:
-        """Return AWS's refusals of the guards' queries. A joint query that each guard has asked again is left out."""
+        """Return AWS's refusals of the guards' queries.
+
+        A refused joint query is left out once each guard has asked for itself.
+        """
         joint = set(self._joint(image.image_id for image in self.line.leaving))
         if len(self._looked_for) == 1:
             joint = set()
@@ -169,7 +197,7 @@ class Guards:
             yield from self._separate(name, self._refused_images_with(image))
         elif name == "launch_template":
             yield from (CURRENT_VERSIONS_QUERY, GROUP_TEMPLATES_QUERY)
-            yield from (template_query(one) for one in self._pinned)
+            yield from (template_query(one) for one in self.pinned)
         elif name == "launch_configuration":
             yield LAUNCH_CONFIGURATIONS_QUERY
         elif name == "account":
@@ -206,13 +234,13 @@ class Guards:
         def ask(image: Image) -> str:
             kinds = map(users_of_type, REFERENCE_TYPES[name])
             arns = [arn for kind in kinds for arn in kind.of(self.state, image.image_id) or ()]
-            arns = [arn for arn in arns if not arn.endswith(self._retiring)]
+            arns = [arn for arn in arns if arn.rpartition(":instance/")[2] not in self._retiring]
             return f"in use by {listed(sorted(arns), 3)}" if arns else ""
 
         return ask
 
     @cached_property
-    def _pinned(self) -> dict[str, dict[int, str]]:
+    def pinned(self) -> dict[str, dict[int, str]]:
         """Return, by launch template, the versions that Auto Scaling groups pin, each with a group."""
         found: dict[str, dict[int, str]] = {}
         for one in GROUP_TEMPLATES.of(self.state) or ():
@@ -225,7 +253,7 @@ class Guards:
             if version.data.get("ImageId") == image.image_id:
                 which = "default" if version.is_default else "latest"
                 return f"in use by the {which} version {version.number} of {version.template_id}"
-        for template, numbers in sorted(self._pinned.items()):
+        for template, numbers in sorted(self.pinned.items()):
             for version in TEMPLATE_VERSIONS.of(self.state, template) or ():
                 if version.number in numbers and version.data.get("ImageId") == image.image_id:
                     return (
@@ -311,13 +339,17 @@ class Guards:
         leaving = {image.image_id, *going}
         return {
             name: other.image_id
-            for other in self.state.all(Image)
-            if other.image_id not in leaving and other.state not in GONE
-            for name in other.snapshot_ids
-            if name in image.snapshot_ids
+            for name in dict.fromkeys(image.snapshot_ids)
+            for other in self._images_with.get(name, ())
+            if other.image_id not in leaving
         }
 
-
-def snapshots_answered(state: State, image: Image) -> bool:
-    """Return whether EC2 has shown every snapshot of the image."""
-    return all(state.snapshot(name) is not None for name in image.snapshot_ids)
+    @cached_property
+    def _images_with(self) -> dict[str, list[Image]]:
+        """Return, by snapshot, the images that use it."""
+        found: dict[str, list[Image]] = {}
+        for image in self.state.all(Image):
+            if image.state not in GONE:
+                for name in image.snapshot_ids:
+                    found.setdefault(name, []).append(image)
+        return found

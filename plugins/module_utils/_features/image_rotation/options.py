@@ -54,7 +54,7 @@ COPY = {
 }
 PROTECT = {
     "tags": {"type": "dict"},
-    # Ansible would make text of anything else.
+    # Ansible would convert any other value to text.
     "tag_keys": {"type": "list", "elements": "raw", "no_log": False},
 }
 ARGUMENT_SPEC: dict[str, Any] = {

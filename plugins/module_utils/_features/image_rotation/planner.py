@@ -28,6 +28,7 @@ from ..._kernel.resources import Image
 from ..._kernel.state import Query, State, together
 from ..._kernel.times import format_moment
 from .guards import REPORTED_TYPES, Guards, Held
+from .late import LateGuards
 from .predecessors import Predecessors
 from .report import Decided, Report
 from .spec import Action, CopySpec, RotationSpec, parse
@@ -42,7 +43,8 @@ def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
     accounts = Accounts(spec.copies, state, "the images")
     state.require(*_first_queries(spec), *accounts.questions())
     for number, copy in enumerate(spec.copies):
-        if unknown := accounts.unknown(copy):
+        unknown = accounts.unknown(copy)
+        if unknown and not _is_silent(spec, state, copy):
             raise SpecError(f"copies[{number}].profile: {unknown}.")
     accounts.require_distinct()
     return _Rotation(spec, state, now).plan()
@@ -58,6 +60,11 @@ def _copy_queries(spec: RotationSpec, copy: CopySpec) -> Iterator[Query]:
     return (replace(one, place=copy.place, optional=True) for one in line_queries(spec, adopts=False))
 
 
+def _is_silent(spec: RotationSpec, state: State, copy: CopySpec) -> bool:
+    """Return whether AWS has not answered all queries of a place."""
+    return any(one in state.unanswered for one in _copy_queries(spec, copy))
+
+
 class _Rotation:
     """The images of one name at one moment, in the task's own region and in the places of copies."""
 
@@ -65,9 +72,7 @@ class _Rotation:
         self.spec, self.state, self.now = spec, state, now
         self.home = Line(spec, spec.keep, state.here(), Place(state.region), now, state.region)
         originals = frozenset(image.image_id for image in self.home.made)
-        self.silent = [
-            copy for copy in spec.copies if any(one in state.unanswered for one in _copy_queries(spec, copy))
-        ]
+        self.silent = [copy for copy in spec.copies if _is_silent(spec, state, copy)]
         self.lines = [
             self.home,
             *(
@@ -76,12 +81,7 @@ class _Rotation:
                 if copy not in self.silent
             ),
         ]
-        pending = {
-            str(image.facts.get("SourceImageId")): line.place.text
-            for line in self.lines[1:]
-            for image in line.made
-            if image.state == "pending"
-        }
+        pending = {source: line.place.text for line in self.lines for source in line.sources_in_use() if source}
         self.predecessors = Predecessors(self.home)
         together(
             *(_asking(line.state, line.leftover_queries) for line in self.lines),
@@ -107,7 +107,8 @@ class _Rotation:
         refused = self._refusal(verdicts, fingerprint if actions or ends else None)
         report = Report(self.spec, decided, withheld=refused is not None)
         stages = [Stage(tuple(claims)), Stage(tuple(reports))]
-        stages += [] if refused else [*retirement, Stage(tuple(actions))]
+        late = LateGuards(self.guards, [one.decided for one in verdicts], self.state)
+        stages += [] if refused else [*retirement, *_in_order(actions, late)]
         told = [text for one in verdicts for text in one.warnings()] if refused is None else []
         return Plan(
             apart(stage for stage in stages if stage.changes or stage.waits),
@@ -117,6 +118,7 @@ class _Rotation:
                 unfinished={"decisions": report.shown(), "plan_hash": fingerprint},
                 listed={**{action.operation: action.deed for action in Action}, "TerminateInstances": "terminated"},
                 text=report.explained(),
+                adjust=late.adjusted,
                 most_shown=report.most,
             ),
             refused=_joined(refused, self._unanswered()),
@@ -125,7 +127,7 @@ class _Rotation:
     def _after_retirement(self, change: Change) -> Change:
         """Return the action on an image, after the end of the predecessors that were launched from it."""
         users = [old.instance_id for old in self.predecessors.going if old.image_id == change.resource]
-        return replace(change, after_steps=tuple(users)) if users else change
+        return replace(change, after_steps=(*change.after_steps, *users))
 
     def _retired(self, *, withheld: bool) -> dict[str, Any]:
         going = [old.instance_id for old in self.predecessors.going]
@@ -172,6 +174,17 @@ class _Rotation:
         return any(query in _copy_queries(self.spec, copy) for copy in self.silent)
 
 
+def _in_order(actions: Sequence[Change], late: LateGuards) -> Iterator[Stage]:
+    """Yield the stages of the actions, so that each image comes after those that share its snapshots."""
+    left, known = list(actions), {change.resource for change in actions}
+    while left:
+        waiting = {change.resource for change in left}
+        now = [change for change in left if waiting.isdisjoint(set(change.after_steps) & known)]
+        yield Stage(tuple(now), recheck=late)
+        done = {change.resource for change in now}
+        left = [change for change in left if change.resource not in done]
+
+
 def _asking(state: State, questions: Callable[[], Iterable[Query]]) -> Callable[[], None]:
     """Return a function that requires the answers to these questions in the place of *state*."""
     return lambda: state.require(*questions())
@@ -190,6 +203,10 @@ class _Verdict:
         failing = {image.image_id: one for image in self.line.leaving for one in guards.stops(image, "fail")}
         self.failing = [f"{name} ({one.guard}: {one.reason})" for name, one in failing.items() if name not in held]
         held = {**failing, **held}
+        self._users: dict[str, list[Image]] = {}
+        for image in self.line.members:
+            for name in image.snapshot_ids:
+                self._users.setdefault(name, []).append(image)
         going = [image for image in self.line.leaving if image.image_id not in held]
         self._gone = {image.image_id for image in going}
         self.decided = Decided(self.line, held, going, {image.image_id: self._parts(image)[0] for image in going})
@@ -199,6 +216,9 @@ class _Verdict:
             return Held("depends", "it has no room for the tag that claims it")
         for held in self.guards.stops(image, "keep"):
             return held
+        unread = self.guards.unread(image) if self.spec.action is Action.DEREGISTER else ""
+        if unread:
+            return Held("depends", unread)
         launched = self.guards.launched(image)
         return Held("unused_for", launched) if launched else None
 
@@ -206,7 +226,7 @@ class _Verdict:
         """Return the snapshots that EC2 deletes with the image, and the reason why it deletes none.
 
         EC2 deletes all snapshots of an image that no other image uses, or none. So a snapshot that was not made for the
-        image keeps all of them.
+        image, nor for another one of the task that uses it, keeps all of them.
         """
         if self.spec.action is not Action.DEREGISTER or not image.snapshot_ids:
             return (), ""
@@ -214,7 +234,7 @@ class _Verdict:
         foreign = [
             name
             for name in image.snapshot_ids
-            if name not in known or not is_made_for(self.spec.name, image, known[name])
+            if name not in known or not any(is_made_for(self.spec.name, one, known[name]) for one in self._users[name])
         ]
         if foreign:
             return (), f"no fact of EC2 shows that {listed(foreign)} was made for it"
@@ -229,7 +249,20 @@ class _Verdict:
             elif self.spec.action is Action.DISABLE:
                 yield self._change(image, {}, "disable: no rule keeps it", {"state": "disabled"})
             else:
-                yield self._deregistration(image)
+                yield replace(self._deregistration(image), after_steps=self._goes_after(image))
+
+    def _goes_after(self, image: Image) -> tuple[str, ...]:
+        """Return the other images of the run that use the same snapshots and come first. Only the last of them deletes
+        the snapshots, and EC2 would skip them if all calls were made at once.
+        """
+        order = [one.image_id for one in self.decided.going]
+        sharing = {
+            one.image_id
+            for name in self.decided.parts[image.image_id]
+            if len(self._users[name]) > 1
+            for one in self._users[name]
+        }
+        return tuple(one for one in order[: order.index(image.image_id)] if one in sharing) if sharing else ()
 
     def _change(
         self, image: Image, parameters: Mapping[str, Any], reason: str, after: Mapping[str, Any] | None

@@ -27,7 +27,7 @@ from ..._kernel.facts import STOP_PROTECTION, TERMINATION_PROTECTION, protection
 from ..._kernel.ids import is_planned
 from ..._kernel.instance_proofs import attached_since, last_transition
 from ..._kernel.plan import Change, Precondition, Stage, Wait
-from ..._kernel.proofs import FINAL_WORD, Purpose, capture_note, is_taken_of
+from ..._kernel.proofs import FINAL_WORD, Purpose, capture_note, is_taken_of, purpose_of
 from ..._kernel.resources import Instance, Resource, Snapshot, Volume
 from ..._kernel.state import Query, by_id, own_snapshots
 from ..._kernel.tags import carried, with_room
@@ -40,11 +40,15 @@ _SHUTDOWN = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Retirement:
-    """A predecessor, its successor, and the reason why it is kept, empty if it is terminated."""
+    """A predecessor, its successor, and the reason why it is kept, empty if it is terminated.
+
+    ``serving``: the id of the instance that runs in its place, which is the successor or the last of its own ones.
+    """
 
     old: Instance
     new: Instance
     kept: str = ""
+    serving: str = ""
 
 
 class Predecessors:
@@ -108,7 +112,8 @@ class Predecessors:
             old = self._state.instance(name)
             if old is not None and old.alive and self._span is not None:
                 news = self._links[name]
-                found.append(Retirement(old, news[0], self._objection(old, news)))
+                serving = self._serving(news[0], {old.instance_id})
+                found.append(Retirement(old, news[0], self._objection(old, news), serving))
         return found
 
     def _objection(self, old: Instance, news: Sequence[Instance]) -> str:
@@ -122,7 +127,7 @@ class Predecessors:
             return "it has a hold"
         if replacement.phase is not Phase.RETIRED or replacement.in_doubt or replacement.is_undecided:
             return f"nothing proves that {news[0].instance_id} serves in its place"
-        if not self._ends_running(news[0], {old.instance_id}):
+        if not self._serving(news[0], {old.instance_id}):
             return f"its successor {news[0].instance_id} is {news[0].state}"
         if old.elastic_ip or old.operator or old.spot_request_id or "aws:autoscaling:groupName" in old.tags:
             return "an Elastic IP, an Auto Scaling group, a Spot request or an AWS service holds it"
@@ -136,12 +141,12 @@ class Predecessors:
             return f"it was stopped {format_moment(stopped)}"
         return ""
 
-    def _ends_running(self, new: Instance, seen: Collection[str]) -> bool:
-        """Return whether the successor, or the last of its own successors, runs."""
+    def _serving(self, new: Instance, seen: Collection[str]) -> str:
+        """Return the id of the successor, or of the last of its own successors, if it runs, or else an empty text."""
         if new.state == "running":
-            return True
+            return new.instance_id
         later = [one for one in self._links.get(new.instance_id, ()) if one.instance_id not in seen]
-        return len(later) == 1 and self._ends_running(later[0], {*seen, new.instance_id})
+        return self._serving(later[0], {*seen, new.instance_id}) if len(later) == 1 else ""
 
     @cached_property
     def decided(self) -> list[Retirement]:
@@ -194,11 +199,14 @@ class Predecessors:
         return [volume for volume in map(self._state.volume, names) if volume is not None]
 
     def _final(self, old: Instance, volume: Volume, deleted: Collection[str]) -> Snapshot | None:
-        """Return a snapshot of the volume from the time since the stop, in which nothing could write to it."""
+        """Return a snapshot of the volume from the time since the stop, in which nothing could write to it.
+
+        A run takes a final snapshot only once EC2 shows the instance as stopped.
+        """
         stopped, attached = last_transition(old), attached_since(old, volume.volume_id)
         if stopped is None or attached is None:
             return None
-        since = max(stopped + _SHUTDOWN, attached)
+        ends = {True: max(stopped, attached), False: max(stopped + _SHUTDOWN, attached)}
         found = [
             item
             for item in self._state.all(Snapshot)
@@ -207,7 +215,7 @@ class Predecessors:
             and item.snapshot_id not in deleted
             and item.state in ("completed", "pending")
             and item.start_time is not None
-            and item.start_time >= since
+            and item.start_time >= ends[purpose_of(item, volume.volume_id) is Purpose.FINAL]
         ]
         return min(found, key=lambda item: (item.state, item.start_time, item.snapshot_id), default=None)
 
@@ -226,12 +234,12 @@ class Predecessors:
         )
 
     def _termination(self, old: Instance, snapshots: Sequence[str]) -> Change:
-        new = next(one.new for one in self.decided if one.old is old)
-        reason = f"retire: {new.instance_id} has replaced it"
+        one = next(one for one in self.decided if one.old is old)
+        reason = f"retire: {one.new.instance_id} has replaced it"
         stay = [device.volume_id for device in old.block_devices if not device.delete_on_termination]
         if stay:
             reason += f"; {listed(stay)} stay (DeleteOnTermination is false)"
-        (query,) = by_id("DescribeInstances", "instance-id", [old.instance_id])
+        (query,) = by_id("DescribeInstances", "instance-id", [old.instance_id, one.serving])
         return Change(
             "TerminateInstances",
             old.instance_id,
@@ -242,7 +250,7 @@ class Predecessors:
             {"state": "terminated"},
             disruptive=True,
             after_steps=tuple(snapshots),
-            provided=Precondition(query, _still_stopped(old)),
+            provided=Precondition(query, _still_replaced(old, one.serving)),
         )
 
     def result(self) -> list[dict[str, Any]]:
@@ -270,17 +278,22 @@ def _questions_about(old: Instance) -> Iterator[Query]:
     yield from by_id("DescribeSnapshots", "volume-id", volumes, OwnerIds=("self",))
 
 
-def _still_stopped(old: Instance) -> Callable[[Sequence[Resource], str], str]:
-    """Return the objection to the termination of an instance that has changed since the plan."""
+def _still_replaced(old: Instance, serving: str) -> Callable[[Sequence[Resource], str], str]:
+    """Return the objection to the termination of an instance that has changed since the plan, or whose successor no
+    longer runs.
+    """
     stopped, volumes = last_transition(old), {device.volume_id for device in old.block_devices}
 
     def objection(answer: Sequence[Resource], instance_id: str) -> str:
-        now = next((one for one in answer if isinstance(one, Instance) and one.instance_id == instance_id), None)
+        found = {one.instance_id: one for one in answer if isinstance(one, Instance)}
+        now, new = found.get(instance_id), found.get(serving)
         if now is None or not now.alive:
             return ""
         same = now.state == "stopped" and last_transition(now) == stopped and tag_names.RESTORE_STATE not in now.tags
-        if same and {device.volume_id for device in now.block_devices} == volumes:
-            return ""
-        return f"{instance_id} is not terminated, since it was started or changed during the run"
+        if not same or now.elastic_ip or {device.volume_id for device in now.block_devices} != volumes:
+            return f"{instance_id} is not terminated, since it was started or changed during the run"
+        if new is None or new.state != "running":
+            return f"{instance_id} is not terminated, since {serving} no longer runs in its place"
+        return ""
 
     return objection

@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -29,13 +29,13 @@ KEEP, DONE = "keep", "done"
 @dataclass(frozen=True)
 class Decided:
     """The decisions of one place. ``held``: by image, the guard that keeps it. ``going``: the images on which the
-    action is due, even if a limit withholds it. ``parts``: by such an image, the snapshots that EC2 deletes with it.
+    action is due, even if a limit withholds it. ``parts``: by each such image, the snapshots that EC2 deletes with it.
     """
 
     line: Line
     held: Mapping[str, Held]
     going: Sequence[Image]
-    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, ...]]
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """Yield a decision for each image, the newest first."""
@@ -51,7 +51,7 @@ class Decided:
             reasons, guard = [excluded.reason], excluded.guard
         elif held is not None:
             reasons = [held.reason]
-        decision = line.spec.action.value if image in self.going else KEEP
+        decision = line.spec.action.value if image.image_id in self.parts else KEEP
         if excluded is None and not line.reasons.get(image.image_id) and line.is_done(image):
             decision, reasons = DONE, [f"already {_shown(line.spec.action, image)}"]
         return {

@@ -45,7 +45,7 @@ _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 
 
 class Action(Enum):
-    """What happens to a version that nothing keeps."""
+    """The action on a version that nothing keeps."""
 
     DEPRECATE = "deprecate"
     DISABLE = "disable"

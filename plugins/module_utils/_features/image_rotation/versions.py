@@ -14,7 +14,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -120,6 +120,10 @@ class Line:
         self.spec, self.keep, self.state, self.place, self.now = spec, keep, state, place, now
         self._home, self._originals = home, originals
 
+    def seen_in(self, state: State) -> Line:
+        """Return the same images with newer answers."""
+        return Line(self.spec, self.keep, state, self.place, self.now, self._home, self._originals)
+
     @property
     def is_home(self) -> bool:
         """Return whether these are the originals."""
@@ -158,6 +162,15 @@ class Line:
     def made(self) -> list[Image]:
         """Return the proven versions, by id."""
         return [image for image in self._tagged if self._is_proven(image)]
+
+    def sources_in_use(self) -> Iterator[str]:
+        """Yield the images of which a copy with the tag of the name is pending. EC2's record or the tag of the copy
+        names the image. Both count, since a wrong tag only keeps an image.
+        """
+        for image in self._tagged:
+            if image.state == "pending":
+                yield image.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
+                yield str(image.facts.get("SourceImageId") or "") if image.is_copy else ""
 
     @cached_property
     def _named_for_adoption(self) -> list[Image]:
@@ -200,21 +213,25 @@ class Line:
 
     def warnings(self) -> Iterator[str]:
         """Yield warnings about images with the tag that count for nothing, and about leftover snapshots."""
-        strange = [image for image in self._tagged if image not in self.made and not self._is_another_regions(image)]
+        known = {image.image_id for image in self.members}
+        others = [image for image in self._tagged if image.image_id not in known]
+        strange = [image for image in others if not self._is_another_regions(image)]
         if strange:
             yield (
                 f"name: the tag {tag_names.IMAGE} names {self.spec.name} on {len(strange)} images in "
                 f"{self.place.text}, and no fact of EC2 agrees. They are kept and do not count: "
                 f"{listed(image.image_id for image in strange)}. Correct their tags, or adopt them with adopt.tags."
             )
-        others = [image for image in self._named_for_adoption if image not in self.adopted]
+        others = [image for image in self._named_for_adoption if image.image_id not in known]
         if others:
             yield (
                 f"adopt: another name has claimed {len(others)} of the matching images, and they are left out: "
                 f"{listed(image.image_id for image in others)}. To hand them over, remove their tag "
                 f"{tag_names.ADOPTED_BY}."
             )
-        if self._leftovers:
+        if any(query in self.state.unanswered for query in self.leftover_queries()):
+            yield f"AWS did not answer DescribeImages in {self.place.text}, so leftover snapshots are not named."
+        elif self._leftovers:
             yield (
                 f"{len(self._leftovers)} snapshots in {self.place.text} are left of images that are deregistered: "
                 f"{listed(part for part, _image in self._leftovers)}. Delete them if you do not need them."
@@ -238,8 +255,11 @@ class Line:
         ]
 
     def leftover_queries(self) -> tuple[Query, ...]:
-        """Return the queries for the images of leftover snapshots, which may have lost their tags."""
-        return images_by_id(image_id for _part, image_id in self._leftovers)
+        """Return the queries for the images of leftover snapshots, which may have lost their tags. Only a warning needs
+        the answers, so a refusal ends nothing.
+        """
+        found = images_by_id(image_id for _part, image_id in self._leftovers)
+        return tuple(replace(query, optional=True) for query in found)
 
     def _is_another_regions(self, image: Image) -> bool:
         """Return whether the image is a copy that the task of another region retains."""

@@ -37,12 +37,17 @@ def instance_leftovers(inventory: Inventory, instance: Instance) -> Iterator[Fin
         reason = f"{instance.instance_id} was launched to replace {old}, and has not been proven healthy."
         yield _of_instance(inventory, instance, "leftover-replacement", reason)
     elif found.phase is Phase.REJECTED:
-        reason = f"{instance.instance_id} was launched to replace {old}, and was rejected. {old} serves again."
+        reason = f"{instance.instance_id} was launched to replace {old}, and was rejected."
+        serves = found.predecessor is not None and found.predecessor.state == "running"
+        if not serves:
+            yield _of_instance(inventory, instance, "leftover-rejected", f"{reason} {old} does not run.")
+            return
         options = {"instance_ids": [instance.instance_id], "state": "absent"}
         task = remedies.tasks(
             (f"Terminate {instance.instance_id}", remedies.INSTANCE, options), region=inventory.state.region
         )
         saving = _ending_with(inventory, instance)
+        reason = f"{reason} {old} runs again."
         yield _of_instance(inventory, instance, "leftover-rejected", reason, saving=saving, task=task)
 
 
@@ -113,17 +118,16 @@ def volume_leftovers(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
 
 
 def _made(
-    inventory: Inventory, volume: Volume, finding: str, reason: str, *, saving: bool = False, task: str = ""
+    inventory: Inventory, volume: Volume, finding: str, reason: str, *, saving: Cost | None = None, task: str = ""
 ) -> Finding:
-    cost = inventory.volume_cost(volume)
     return Finding(
         finding,
         "volume",
         volume.volume_id,
         reason,
         name=name_of(volume.tags),
-        cost=cost,
-        saving=cost if saving else None,
+        cost=inventory.volume_cost(volume),
+        saving=saving,
         amount=amount_of(volume),
         task=task,
         tags=volume.tags,
@@ -141,7 +145,8 @@ def _drill(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     reason = f"A restore drill of {source} has left {volume.volume_id}. The next drill of {source} deletes it."
     options = {"source_volume_ids": [source], "drill": True}
     task = remedies.tasks((f"Repeat the drill of {source}", remedies.RESTORE, options), region=inventory.state.region)
-    yield _made(inventory, volume, "leftover-drill", reason, saving=True, task=task)
+    saving = inventory.volume_cost(volume)
+    yield _made(inventory, volume, "leftover-drill", reason, saving=saving, task=task)
 
 
 def _swap(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
@@ -164,4 +169,5 @@ def _replaced(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
         return
     reason = f"{copy.volume_id} has replaced {volume.volume_id}, which is attached to no instance."
     task = remedies.deletion(volume.volume_id, inventory.state.region)
-    yield _made(inventory, volume, "leftover-replaced-volume", reason, saving=True, task=task)
+    saving = inventory.saving_after_snapshot(volume)
+    yield _made(inventory, volume, "leftover-replaced-volume", reason, saving=saving, task=task)

@@ -42,6 +42,8 @@ from .volume_findings import recovery_findings, volume_findings
 SCHEMA = "ec2ops.storage/report/1"
 MOST_SHOWN = 1000
 """The most findings that reach the controller, unless the user wants all."""
+MOST_POLICIES = 100
+"""The most policies in the summary that reaches the controller, unless the user wants all."""
 _ROWS = ("instances", "volumes", "snapshots", "images", "holders", "relations", "recovery")
 _FINDINGS = ("findings", "ignored")
 
@@ -59,6 +61,8 @@ def result(spec: InventorySpec, state: State) -> dict[str, Any]:
     points = [item for item in chosen(inventory, "snapshots") if isinstance(item, Point)]
     images = [item for item in chosen(inventory, "images") if isinstance(item, Image)]
     found = recoveries(inventory, volumes)
+    # Without an answer about snapshots, nothing is known about the recovery of any volume.
+    shown = found if is_answered(state, "snapshots") else []
     account = account_of(state)
     kept, ignored = _sifted(inventory, sorted(_findings(inventory, found, points, images), key=lambda one: one.order))
     instances = list(inventory.instances.values())
@@ -69,7 +73,7 @@ def result(spec: InventorySpec, state: State) -> dict[str, Any]:
         "account": account,
         "options": spec.view(),
         "partial": partial(state),
-        "summary": _summary(inventory, found, points, images, kept, len(ignored)),
+        "summary": _summary(inventory, volumes, shown, points, images, kept, len(ignored)),
         "prices": spec.prices.view(inventory.no_price),
         "instances": Rows(instances, lambda one: instance_row(inventory, one)),
         "volumes": Rows(volumes, lambda one: volume_row(inventory, one)),
@@ -78,8 +82,8 @@ def result(spec: InventorySpec, state: State) -> dict[str, Any]:
         "holders": holder_rows(inventory, images),
         "relations": Rows(list(relations(inventory, volumes, points, images)), lambda one: one),
         "recovery": {
-            "volumes": Rows(found, lambda one: one.view(inventory)),
-            "instances": instance_views(inventory, found),
+            "volumes": Rows(shown, lambda one: one.view(inventory)),
+            "instances": instance_views(inventory, shown),
             "policies": policy_views(inventory),
         },
         "findings": Rows(kept, lambda one: one.view(state.region, account)),
@@ -120,13 +124,13 @@ def _sifted(inventory: Inventory, findings: Iterable[Finding]) -> tuple[list[Fin
 
 def _summary(
     inventory: Inventory,
+    volumes: Sequence[Volume],
     found: Sequence[VolumeRecovery],
     points: Sequence[Point],
     images: Sequence[Image],
     findings: Sequence[Finding],
     ignored: int,
 ) -> dict[str, Any]:
-    volumes = [one.volume for one in found]
     costs = [*map(inventory.volume_cost, volumes), *(inventory.snapshot_cost(point.snapshot) for point in points)]
     return {
         "volumes": volume_summary(inventory, volumes),
@@ -139,7 +143,7 @@ def _summary(
         "cost": view_of(total(costs)),
         **finding_summary(findings, ignored),
         "recovery": recovery_summary(found),
-        "at_risk": at_risk(found) if is_answered(inventory.state, "snapshots") else None,
+        "at_risk": at_risk(found),
     }
 
 
@@ -149,11 +153,20 @@ def bounded(spec: InventorySpec, whole: Mapping[str, Any]) -> dict[str, Any]:
         return {key: _plain(value) for key, value in whole.items()}
     left = (*_ROWS, *(_FINDINGS if spec.report == "summary" else ()))
     shown = {key: value for key, value in whole.items() if key not in left}
+    shown["summary"] = _bounded_summary(whole["summary"])
     for key in _FINDINGS:
         if key in shown:
             shown[key] = _plain(whole[key].first(MOST_SHOWN))
     shown["findings_left_out"] = len(whole["findings"]) - len(shown.get("findings", ()))
     return shown
+
+
+def _bounded_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the summary with the policies that have the most snapshots."""
+    by_policy: Mapping[str, int] = summary["snapshots"]["by_policy"]
+    largest = sorted(by_policy, key=lambda policy: (-by_policy[policy], policy))[:MOST_POLICIES]
+    kept = {policy: by_policy[policy] for policy in sorted(largest)}
+    return {**summary, "snapshots": {**summary["snapshots"], "by_policy": kept}}
 
 
 def _plain(value: Any) -> Any:
@@ -175,7 +188,7 @@ def headline(_spec: InventorySpec, result: Mapping[str, Any]) -> str:
 def _cost(cost: Mapping[str, Any] | None) -> list[str]:
     if cost is None:
         return []
-    span = f"{cost['most']:.2f}" if cost["exact"] else f"{cost['least']:.2f} to {cost['most']:.2f}"
+    span = f"{cost['most']:.2f}" if cost["least"] == cost["most"] else f"{cost['least']:.2f} to {cost['most']:.2f}"
     return [f"{span} USD a month"]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 _PLAIN = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*")
 """An id, a region or a word, which YAML reads as text."""
+_LAST_OF_JSON = 0xFFFF
 _NOT_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
 
 
@@ -53,8 +54,18 @@ def _scalar(value: Any) -> str:
         return json.dumps(value)
     if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
         return value
-    quoted = json.dumps(value)
+    quoted = f'"{"".join(map(_quoted, value))}"'
     return f"!unsafe {quoted}" if any(mark in value for mark in ("{{", "{%", "{#")) else quoted
+
+
+def _quoted(character: str) -> str:
+    """Return the character as it stands in quotes.
+
+    JSON writes a character beyond U+FFFF as a pair, which YAML does not join, and a delete character as it is.
+    """
+    if ord(character) > _LAST_OF_JSON or character == "\x7f":
+        return f"\\U{ord(character):08x}"
+    return json.dumps(character)[1:-1]
 
 
 SNAPSHOT = "amazon.aws.ec2_snapshot"
@@ -68,10 +79,18 @@ RESTORE = "ec2ops.storage.snapshot_restore"
 SPEC = "ec2ops.storage.ebs_volume_spec"
 
 
+_LONG = 14_400
+"""The seconds for the last snapshot of a large volume. The module's ten minutes would often end before it."""
+
+
 def deletion(volume_id: str, region: str) -> str:
     """Return the tasks that delete a volume after a last snapshot."""
     return tasks(
-        (f"Keep the content of {volume_id}", SNAPSHOT, {"volume_id": volume_id, "description": f"last of {volume_id}"}),
+        (
+            f"Keep the content of {volume_id}",
+            SNAPSHOT,
+            {"volume_id": volume_id, "description": f"last of {volume_id}", "wait_timeout": _LONG},
+        ),
         (f"Delete {volume_id}", VOLUME, {"id": volume_id, "state": "absent"}),
         region=region,
     )
@@ -80,6 +99,43 @@ def deletion(volume_id: str, region: str) -> str:
 def snapshot_deletion(snapshot_id: str, region: str) -> str:
     """Return the task that deletes a snapshot."""
     return tasks((f"Delete {snapshot_id}", SNAPSHOT, {"snapshot_id": snapshot_id, "state": "absent"}), region=region)
+
+
+def deregistration(image_id: str, region: str, *, delete_snapshots: bool) -> str:
+    """Return the task that deregisters an image, and deletes its snapshots if nothing else needs them."""
+    options = {"image_id": image_id, "state": "absent", "delete_snapshot": delete_snapshots}
+    return tasks((f"Deregister {image_id}", IMAGE, options), region=region)
+
+
+def unpublished_snapshot(snapshot_id: str, region: str, shared: tuple[str, ...] | None) -> str:
+    """Return the task that makes a snapshot private. It keeps the accounts in *shared*, None for unknown ones."""
+    options: dict[str, Any] = {
+        "snapshot_id": snapshot_id,
+        "modify_create_vol_permission": True,
+        "purge_create_vol_permission": True,
+    }
+    if accounts := [one for one in shared or () if one.isdecimal()]:
+        options["user_ids"] = accounts
+    return tasks((_private(snapshot_id, shared), SNAPSHOT, options), region=region)
+
+
+def unpublished_image(image_id: str, region: str, shared: tuple[str, ...] | None) -> str:
+    """Return the task that makes an image private. It keeps the accounts and organizations in *shared*, None for
+    unknown ones.
+    """
+    kept = {
+        "user_ids": [one for one in shared or () if one.isdecimal()],
+        "org_arns": [one for one in shared or () if ":organization/" in one],
+        "org_unit_arns": [one for one in shared or () if ":ou/" in one],
+    }
+    # The module removes everything that the task does not name.
+    permissions = {"group_names": [], **{key: value for key, value in kept.items() if value}}
+    options = {"image_id": image_id, "state": "present", "launch_permissions": permissions}
+    return tasks((_private(image_id, shared), IMAGE, options), region=region)
+
+
+def _private(resource: str, shared: tuple[str, ...] | None) -> str:
+    return f"Make {resource} private" + (" and share it with no account" if shared is None else "")
 
 
 def modification(volume_id: str, region: str, kind: str, iops: int | None = None, mibps: int | None = None) -> str:

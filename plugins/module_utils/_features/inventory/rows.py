@@ -88,6 +88,7 @@ def snapshot_row(inventory: Inventory, point: Point) -> dict[str, Any]:
         "name": name_of(snapshot.tags),
         "state": snapshot.state,
         "gib": snapshot.volume_size,
+        "written_gib": None if snapshot.written_bytes is None else round(snapshot.written_bytes / (1 << 30), 3),
         "stored_gib": None,
         "tier": snapshot.storage_tier or "standard",
         "encrypted": snapshot.encrypted,

@@ -28,7 +28,7 @@ from . import remedies
 from .finding import Amount, Finding
 from .reading import is_answered
 from .spec import seconds
-from .stock import Inventory, Point, name_of
+from .stock import Inventory, Point, is_managed_by_aws, name_of
 
 _LOCK_TOLERANCE = timedelta(days=1)
 """A run locks a snapshot some time after its start."""
@@ -44,7 +44,8 @@ def snapshot_findings(inventory: Inventory, point: Point) -> Iterator[Finding]:
         return
     yield from _waste(inventory, point)
     volume = inventory.volumes.get(point.source)
-    if not point.snapshot.encrypted and (volume is None or volume.encrypted):
+    is_gone = volume is None and is_answered(inventory.state, "volumes")
+    if not point.snapshot.encrypted and (is_gone or (volume is not None and volume.encrypted)):
         reason = f"{_shown(point)} is not encrypted."
         yield _made(inventory, point, "snapshot-unencrypted", reason)
 
@@ -75,28 +76,24 @@ def _waste(inventory: Inventory, point: Point) -> Iterator[Finding]:
     """Yield the finding about a snapshot that nobody keeps, if all answers about its users are known."""
     if inventory.is_kept(point) or not is_answered(inventory.state, "volumes", "images", "locks"):
         return
-    task = remedies.snapshot_deletion(point.id, inventory.state.region)
-    saving = inventory.snapshot_cost(point.snapshot)
+    # Only a person can decide about the last copy of a volume's data.
+    is_last = inventory.is_last(point)
+    task = "" if is_last else remedies.snapshot_deletion(point.id, inventory.state.region)
+    saving = None if is_last else inventory.snapshot_cost(point.snapshot)
     age = inventory.age(point.snapshot.start_time)
     if not is_copy(point.snapshot) and point.source not in inventory.volumes:
         reason = f"The volume of {_shown(point)} is gone, and no policy keeps the snapshot."
+        reason += " It is the last snapshot of this volume." if is_last else ""
         yield _made(inventory, point, "snapshot-orphaned", reason, saving=saving, task=task)
-    elif age > inventory.spec.old_after and not _is_newest(inventory, point):
+    elif age > inventory.spec.old_after and not (point.source and is_last):
         reason = f"{_shown(point)} is {age_text(seconds(age))} old, and no policy keeps it."
         yield _made(inventory, point, "snapshot-old", reason, saving=saving, task=task)
-
-
-def _is_newest(inventory: Inventory, point: Point) -> bool:
-    """Return whether the snapshot is the newest recovery point of its volume."""
-    newest = next(inventory.good_points(point.source), None) if point.source else None
-    return newest is not None and newest.id == point.id
 
 
 def _sharing(inventory: Inventory, point: Point) -> Iterator[Finding]:
     state = inventory.state
     if IS_PUBLIC.of(state, point.id):
-        options = {"snapshot_id": point.id, "modify_create_vol_permission": True, "purge_create_vol_permission": True}
-        task = remedies.tasks((f"Make {point.id} private", remedies.SNAPSHOT, options), region=state.region)
+        task = remedies.unpublished_snapshot(point.id, state.region, VOLUME_PERMISSIONS.of(state, point.id))
         yield _made(inventory, point, "snapshot-public", f"Anybody can restore from {_shown(point)}.", task=task)
         return
     others = strangers(inventory, VOLUME_PERMISSIONS.of(state, point.id))
@@ -111,7 +108,7 @@ def strangers(inventory: Inventory, shared: tuple[str, ...] | None) -> list[str]
 
 
 def _lock(inventory: Inventory, point: Point) -> Iterator[Finding]:
-    """Yield the finding about a lock that lasts longer than the run of the policy planned, as the description says."""
+    """Yield the finding about a lock that lasts longer than its policy planned, as the description records."""
     lock, record = inventory.lock_of(point), capture_record(point.snapshot)
     if lock is None or not lock.is_in_force or lock.expires_on is None or record is None or not point.policy:
         return
@@ -127,7 +124,10 @@ def _lock(inventory: Inventory, point: Point) -> Iterator[Finding]:
 def _planned_end(point: Point, lock: str) -> datetime | None:
     """Return the end of the lock that the description records, such as ``governance 30d``."""
     span = lock.rpartition(" ")[2]
-    return point.moment + parse_span(span, "lock") if span else None
+    try:
+        return point.moment + parse_span(span, "lock") if span else None
+    except OverflowError:
+        return None  # Somebody else wrote the description.
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -137,8 +137,7 @@ def image_findings(inventory: Inventory, image: Image) -> Iterator[Finding]:
     """Yield the findings about one image."""
     state = inventory.state
     if image.facts.get("Public"):
-        options = {"image_id": image.image_id, "state": "present", "launch_permissions": {"group_names": []}}
-        task = remedies.tasks((f"Make {image.image_id} private", remedies.IMAGE, options), region=state.region)
+        task = remedies.unpublished_image(image.image_id, state.region, LAUNCH_PERMISSIONS.of(state, image.image_id))
         reason = f"Anybody can launch instances from {_named(image)}."
         yield _of_image(inventory, image, "image-public", reason, task=task)
     others = strangers(inventory, LAUNCH_PERMISSIONS.of(state, image.image_id))
@@ -146,21 +145,32 @@ def image_findings(inventory: Inventory, image: Image) -> Iterator[Finding]:
         reason = f"{_named(image)} is shared with {', '.join(others)}."
         yield _of_image(inventory, image, "image-shared", reason)
     if is_unused(inventory, image):
-        task = remedies.tasks(
-            (
-                f"Deregister {image.image_id}",
-                remedies.IMAGE,
-                {"image_id": image.image_id, "state": "absent", "delete_snapshot": True},
-            ),
-            region=state.region,
-        )
+        frees = _frees_its_snapshots(inventory, image)
+        task = remedies.deregistration(image.image_id, state.region, delete_snapshots=frees)
         reason = (
             f"Nothing in the account uses {_named(image)}, which is {age_text(seconds(_idle(inventory, image)))} old."
         )
         if image.facts.get("LastLaunchedTime"):
             reason = f"Nothing in the account uses {_named(image)}, which was launched last at {_last(image)}."
-        cost = image_cost(inventory, image)
-        yield _of_image(inventory, image, "image-unused", reason, saving=cost, task=task)
+        saving = image_cost(inventory, image) if frees else None
+        yield _of_image(inventory, image, "image-unused", reason, saving=saving, task=task)
+
+
+def _frees_its_snapshots(inventory: Inventory, image: Image) -> bool:
+    """Return whether nothing but this image needs its snapshots.
+
+    EC2 shows the snapshots of CreateImage as snapshots of the volumes, so they may be the newest recovery points.
+    """
+    if not is_answered(inventory.state, "volumes", "snapshots", "locks"):
+        return False
+    points = [inventory.point(one) for one in image.snapshot_ids]
+    return all(
+        point is not None
+        and not inventory.is_held(point)
+        and len(inventory.images_of.get(point.id, ())) == 1
+        and not (point.source in inventory.volumes and inventory.is_last(point))
+        for point in points
+    )
 
 
 def _named(image: Image) -> str:
@@ -208,9 +218,10 @@ def users_of(inventory: Inventory, image_id: str) -> tuple[str, ...] | None:
 def is_unused(inventory: Inventory, image: Image) -> bool:
     """Return whether nothing in the account uses the image, and it was not launched for a long time.
 
-    A public image may have users elsewhere. The newest image of a line is kept for the next launch.
+    A public or shared image may have users elsewhere. The newest image of a line is kept for the next launch.
     """
-    if users_of(inventory, image.image_id) != () or image.facts.get("Public"):
+    shared = image.facts.get("Public") or LAUNCH_PERMISSIONS.of(inventory.state, image.image_id)
+    if users_of(inventory, image.image_id) != () or shared or is_managed_by_aws(image.tags):
         return False
     return _idle(inventory, image) > inventory.spec.unused_after and image.image_id not in inventory.newest_images
 

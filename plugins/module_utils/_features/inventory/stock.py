@@ -94,6 +94,24 @@ class Inventory:
         return found
 
     @cached_property
+    def _last_points(self) -> frozenset[str]:
+        """The newest snapshot of each volume in any tier, and the newest one to restore from at once."""
+        last: set[str] = set()
+        for points in self.of_volume.values():
+            newest = next((one for one in points if one.snapshot.state != "error"), None)
+            ready = next((one for one in points if one.is_good), None)
+            last.update(one.id for one in (newest, ready) if one is not None)
+        return frozenset(last)
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Point]:
+        return {point.id: point for point in self.points}
+
+    def point(self, snapshot_id: str) -> Point | None:
+        """Return the snapshot, or None if EC2 does not show it in this account."""
+        return self._by_id.get(snapshot_id)
+
+    @cached_property
     def images_of(self) -> Mapping[str, Sequence[str]]:
         """The images that use each snapshot."""
         found: dict[str, list[str]] = defaultdict(list)
@@ -154,17 +172,28 @@ class Inventory:
         return [instance for instance in found if instance is not None]
 
     def is_kept(self, point: Point) -> bool:
-        """Return whether a policy keeps the snapshot, or an image needs it, or somebody has locked it.
+        """Return whether a policy keeps the snapshot, or an image needs it, or somebody has locked it."""
+        return bool(self.images_of.get(point.id)) or self.is_held(point)
+
+    def is_held(self, point: Point) -> bool:
+        """Return whether anything but an image keeps the snapshot.
 
         An adopted snapshot counts as kept, although only a tag says so.
         """
         return bool(
             point.policy
+            or is_managed_by_aws(point.snapshot.tags)
             or tag_names.ADOPTED_BY in point.snapshot.tags
             or tag_names.FINAL in point.snapshot.tags
-            or self.images_of.get(point.id)
             or ((lock := self.lock_of(point)) is not None and lock.is_in_force)
         )
+
+    def is_last(self, point: Point) -> bool:
+        """Return whether no newer snapshot of its volume exists: none in any tier, or none to restore from at once.
+
+        A copy without a known volume counts as the last one.
+        """
+        return not point.source or point.id in self._last_points
 
     def lock_of(self, point: Point) -> SnapshotLock | None:
         """Return the lock of the snapshot, or None."""
@@ -206,10 +235,29 @@ class Inventory:
             self.no_price.add(error.name)
             return None
 
+    def saving_after_snapshot(self, volume: Volume) -> Cost | None:
+        """Return the saving of a task that takes a last snapshot of the volume and deletes it, or None without a price.
+
+        The snapshot costs at most the price of its full size.
+        """
+        cost = self.volume_cost(volume)
+        if cost is None:
+            return None
+        try:
+            kept = self.spec.prices.snapshot(volume.size).most
+        except NoPrice as error:
+            self.no_price.add(error.name)
+            kept = cost.most
+        return Cost(max(0.0, cost.least - kept), cost.most, "full size")
+
     def snapshot_cost(self, snapshot: Snapshot) -> Cost | None:
         """Return the bounds of the monthly cost of the snapshot, or None without a price."""
         try:
-            return self.spec.prices.snapshot(snapshot.volume_size, archived=snapshot.storage_tier == "archive")
+            return self.spec.prices.snapshot(
+                snapshot.volume_size,
+                archived=snapshot.storage_tier == "archive",
+                written_bytes=snapshot.written_bytes,
+            )
         except NoPrice as error:
             self.no_price.add(error.name)
             return None
@@ -221,6 +269,17 @@ def amount_of(volume: Volume) -> Amount:
     return Amount(
         volume.size, volume.iops if provisioned else None, volume.throughput if volume.volume_type == "gp3" else None
     )
+
+
+_MANAGERS = ("aws:dlm:", "aws:backup:")
+"""The prefixes of the tags that Data Lifecycle Manager and AWS Backup write. Nobody else can write a tag of ``aws:``
+(EC2 user guide, "Tag restrictions").
+"""
+
+
+def is_managed_by_aws(tags: Mapping[str, str]) -> bool:
+    """Return whether Data Lifecycle Manager or AWS Backup keeps the resource with these tags."""
+    return any(key.startswith(_MANAGERS) for key in tags)
 
 
 def name_of(tags: Mapping[str, str]) -> str:

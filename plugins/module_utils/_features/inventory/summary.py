@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from ..._kernel.prices import Cost, total
+from ..._kernel.report import risk_rank
 from ..._kernel.resources import Image, Volume
 from .finding import SEVERITIES, Finding
 from .recovery import VolumeRecovery
@@ -104,21 +105,40 @@ def recovery_summary(found: Sequence[VolumeRecovery]) -> dict[str, Any]:
 
 
 def at_risk(found: Iterable[VolumeRecovery]) -> str | None:
-    """Return the attached volume most at risk: without a recovery point, or the latest one against its target."""
-    known = [one for one in found if one.volume.attachments and one.is_late is not False]
-    if not known:
-        return None
-    worst = max(known, key=lambda one: (one.age is None, one.age or timedelta(), one.volume.size, one.volume.volume_id))
-    return worst.volume.volume_id
+    """Return the volume most at risk, or None. Among equals the largest volume counts, then the lowest id.
+
+    The page of `storage_report` chooses by the same rule.
+    """
+    ranked = [(_risk(one), one.volume) for one in found]
+    known = [(-level, -share, -volume.size, volume.volume_id) for (level, share), volume in ranked if level]
+    return min(known)[-1] if known else None
+
+
+def _risk(one: VolumeRecovery) -> tuple[int, float]:
+    return risk_rank(
+        is_attached=bool(one.volume.attachments),
+        age=None if one.age is None else seconds(one.age),
+        target=None if one.target is None else seconds(one.target),
+        is_late=bool(one.is_late),
+    )
 
 
 def savings(findings: Iterable[Finding]) -> Cost | None:
     """Return the sum of the savings. Of each resource, only its largest one counts, since the tasks exclude each other.
 
-    The snapshots of an image count with the image.
+    The snapshots of an image count with the image, and the volumes that end with an instance count with the instance.
     """
+    findings = list(findings)
+    ending = {
+        volume_id
+        for finding in findings
+        if finding.kind == "instance" and finding.saving is not None
+        for volume_id in finding.also
+    }
     largest: dict[str, Cost] = {}
     for finding in findings:
+        if finding.resource in ending:
+            continue
         known = largest.get(finding.resource)
         if finding.saving is not None and (known is None or known.most < finding.saving.most):
             largest[finding.resource] = finding.saving

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..._domain.volume_types import THROUGHPUT_PER_IOPS, VOLUME_TYPES, kept_performance
+from ..._domain.volume_types import VOLUME_TYPES, kept_performance, provisioned_throughput
 from ..._kernel import tags as tag_names
 from ..._kernel.places import Place
 from ..._kernel.prices import Cost
@@ -23,11 +23,9 @@ from .leftover_findings import volume_leftovers
 from .reading import is_answered
 from .recovery import VolumeRecovery
 from .spec import seconds
-from .stock import Inventory, amount_of, name_of
+from .stock import Inventory, amount_of, is_managed_by_aws, name_of
 
-_GP3_MOST_IOPS = (VOLUME_TYPES["gp3"].iops or (0, 0))[1]
-_IO1_MOST_MIBPS = 1000
-"""io1 and io2 up to 64,000 IOPS (EBS user guide, "Provisioned IOPS SSD volumes")."""
+_GP3_IOPS, _GP3_MIBPS = VOLUME_TYPES["gp3"].iops or (0, 0), VOLUME_TYPES["gp3"].throughput or (0, 0)
 
 
 def volume_findings(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
@@ -80,8 +78,8 @@ def _unattached(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     if volume.state == "available":
         reason = f"{_shown(volume)} is attached to no instance."
         task = remedies.deletion(volume.volume_id, inventory.state.region)
-        cost = inventory.volume_cost(volume)
-        yield _made(inventory, volume, "volume-unattached", reason, saving=cost, task=task)
+        saving = inventory.saving_after_snapshot(volume)
+        yield _made(inventory, volume, "volume-unattached", reason, saving=saving, task=task)
 
 
 def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
@@ -98,9 +96,13 @@ def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
         (f"Terminate {first}", remedies.INSTANCE, {"instance_ids": [first], "state": "absent"}),
         region=inventory.state.region,
     )
-    cost = inventory.volume_cost(volume)
+    # The task ends one instance. A volume ends with it if no other one has it, and if its attachment says so.
+    ends = len(volume.attachments) == 1 and any(
+        device.volume_id == volume.volume_id and device.delete_on_termination for device in holders[0].block_devices
+    )
+    saving = inventory.saving_after_snapshot(volume) if ends else None
     also = [instance.instance_id for instance in holders]
-    yield _made(inventory, volume, "volume-of-stopped-instance", reason, saving=cost, task=task, also=also)
+    yield _made(inventory, volume, "volume-of-stopped-instance", reason, saving=saving, task=task, also=also)
 
 
 # --- types -----------------------------------------------------------------------------------------------------------
@@ -117,13 +119,16 @@ def _type(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
 def _provisioned(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     if volume.volume_type == "io1":
         task = remedies.modification(volume.volume_id, inventory.state.region, "io2", volume.iops)
+        if volume.multi_attach_enabled:
+            task = ""  # EBS does not change the type of an io1 volume with Multi-Attach.
         reason = f"{_shown(volume)} is of type io1. io2 fails less often, with the same size and IOPS."
         yield _made(inventory, volume, "volume-io1", reason, task=task)
-    iops = max(volume.iops or 0, 3000)
+    iops = max(volume.iops or 0, _GP3_IOPS[0])
     rules = VOLUME_TYPES["gp3"]
     most = max(volume.size * rules.iops_per_gib, rules.free_iops)
-    if iops <= min(_GP3_MOST_IOPS, most) and not volume.multi_attach_enabled:
-        mibps = max(125, min(_IO1_MOST_MIBPS, int(iops * THROUGHPUT_PER_IOPS)))
+    if iops <= min(_GP3_IOPS[1], most) and not volume.multi_attach_enabled:
+        own = provisioned_throughput(volume.volume_type, volume.iops or 0)
+        mibps = min(max(_GP3_MIBPS[0], own), _GP3_MIBPS[1])
         yield from _as_gp3(inventory, volume, "volume-iops-within-gp3", iops, mibps)
 
 
@@ -131,18 +136,22 @@ def _as_gp3(inventory: Inventory, volume: Volume, finding: str, iops: int, mibps
     """Yield the finding if gp3 of these values costs less, or if the report has no price to compare with."""
     cost, other = inventory.volume_cost(volume), inventory.cost_as("gp3", volume.size, iops, mibps)
     text = f"gp3 with {iops} IOPS and {mibps} MiB/s"
+    faster = provisioned_throughput(volume.volume_type, volume.iops or 0) if volume.volume_type == "io2" else 0
+    less = f" {volume.volume_id} may deliver {faster} MiB/s." if faster > mibps else ""
     task = remedies.modification(volume.volume_id, inventory.state.region, "gp3", iops, mibps)
     if cost is None or other is None:
-        reason = f"{_shown(volume)} may cost more than {text}. The report has no price for {inventory.state.region}."
+        reason = (
+            f"{_shown(volume)} may cost more than {text}. The report has no price for {inventory.state.region}.{less}"
+        )
         yield _made(inventory, volume, finding, reason, task=task)
     elif other.most < cost.most:
         saved = Cost(cost.most - other.most, cost.most - other.most)
-        reason = f"{_shown(volume)} costs {cost.most:.2f} USD a month, and {text} costs {other.most:.2f} USD."
+        reason = f"{_shown(volume)} costs {cost.most:.2f} USD a month, and {text} costs {other.most:.2f} USD.{less}"
         yield _made(inventory, volume, finding, reason, saving=saved, task=task)
 
 
 def _encryption(inventory: Inventory, volume: Volume) -> str:
-    """Return the task that exchanges the volume for an encrypted copy, empty for one that EBS cannot exchange so."""
+    """Return the task that exchanges the volume for an encrypted copy, or an empty text if EBS cannot exchange it."""
     holders = inventory.holders(volume)
     if len(holders) != 1 or holders[0].root_volume_id == volume.volume_id:
         return ""
@@ -180,7 +189,7 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
         )
         reason = f"The newest recovery point of {_shown(volume)} is {age} old, and {told}."
         yield _made(inventory, volume, "volume-recovery-point-late", reason, task=task, also=[recovery.newest.id])
-    elif not recovery.policies:
+    elif not recovery.policies and not any(is_managed_by_aws(point.snapshot.tags) for point in recovery.points):
         reason = f"No policy takes snapshots of {_shown(volume)}."
         yield _made(inventory, volume, "volume-without-policy", reason, task=task)
     yield from _copies(inventory, recovery)
@@ -199,18 +208,18 @@ def _backup(inventory: Inventory, recovery: VolumeRecovery) -> str:
 
 def _copies(inventory: Inventory, recovery: VolumeRecovery) -> Iterator[Finding]:
     """Yield the late copies, in the regions to which a policy copies."""
+    # By region, the oldest point that its policy was to copy there. The points begin with the newest.
     regions = {
-        Place.parse(place).region
+        Place.parse(place).region: point
         for point in recovery.points
         if point.policy
         for place in tag_names.copied_to(point.snapshot.tags)
     }
-    for region in sorted(regions & set(inventory.spec.copy_regions)):
+    for region in sorted(regions.keys() & set(inventory.spec.copy_regions)):
         if not is_answered(inventory.state, f"copies in {region}") or recovery.target is None:
             continue
         copy = recovery.elsewhere.get(region)
-        oldest = recovery.points[-1].moment
-        age = inventory.age(copy.moment if copy is not None else oldest)
+        age = inventory.age(copy.moment if copy is not None else regions[region].moment)
         if not recovery.exceeds(age):
             continue
         told = f"is {age_text(seconds(age))} old" if copy is not None else "does not exist"

@@ -41,7 +41,7 @@ from ..._kernel.storage_facts import TEMPLATE_VERSIONS, template_query
 from ..._kernel.times import format_moment
 from ..._kernel.wait_goals import GOALS
 from .spec import KEEP, ROLLBACK, RefreshSpec, parse
-from .target import Known, Target, counted_members, means, numbers, runs, target_of, template_of, versions_in_use
+from .target import Known, Target, counted_members, means, numbers, runs, target_of, versions_in_use
 
 ROLL_BACK_ON = frozenset({"timeout"})
 """EC2 Auto Scaling itself ends a refresh that fails. Only a refresh that takes too long is still under way."""
@@ -53,7 +53,8 @@ def plan(spec: RefreshSpec, state: State, _now: datetime) -> Plan:
     state.require(*refresh_queries(spec.groups))
     state.require(*group_queries(spec.groups))
     found = [SCALING_GROUP.of(state, name) for name in spec.groups]
-    templates = {one.template.template_id for one in found if one is not None and one.template is not None}
+    named = [one for group in found if group is not None for one in (group.template, *group.overrides)]
+    templates = {one.template_id for one in named if one is not None}
     state.require(*(template_query(template_id) for template_id in sorted(templates)))
     stages: list[Stage] = []
     warnings: list[str] = []
@@ -87,7 +88,7 @@ def _refusing(planned: Plan, errors: Sequence[StorageError]) -> Plan:
 
 
 def _warnings(group: ScalingGroup) -> list[str]:
-    if not group.is_balanced or group.health_check != "EC2":
+    if not group.is_balanced or "ELB" in group.health_check.split(","):
         return []
     text = (
         f"{group.name} has a load balancer, but its health check type is EC2. The refresh does not see whether the "
@@ -97,9 +98,7 @@ def _warnings(group: ScalingGroup) -> list[str]:
 
 
 def _stages(spec: RefreshSpec, state: State, group: ScalingGroup) -> tuple[Stage, ...]:
-    versions = TEMPLATE_VERSIONS.of(state, template_of(group).template_id) or ()
-    known = numbers(versions)
-    target = target_of(spec, group, versions)
+    target = target_of(spec, group, state)
     refreshes = INSTANCE_REFRESHES.of(state, group.name) or ()
     active = next((one for one in refreshes if one.is_active), None)
     if REFRESHED_TO.of(state, group.name) == target.number:
@@ -108,7 +107,7 @@ def _stages(spec: RefreshSpec, state: State, group: ScalingGroup) -> tuple[Stage
         over = Wait((group.name,), "refresh_over", final=True)
         return apart([Stage(waits=(over,)), _serving(spec, group, target)])
     if active is not None:
-        _require_same(active, group, target, known)
+        _require_same(active, group, target, _known_now(state, target))
         following = refreshes[refreshes.index(active) + 1 :]
         former = newest_refresh(following)
         return _waiting(spec, state, group, target, former, ())
@@ -118,6 +117,11 @@ def _stages(spec: RefreshSpec, state: State, group: ScalingGroup) -> tuple[Stage
         serves = GOALS["group_in_service"].verdict(None, group, target.number).done
         return () if serves else apart([_serving(spec, group, target)])
     return _waiting(spec, state, group, target, newest_refresh(refreshes), (_start(spec, state, group, target),))
+
+
+def _known_now(state: State, target: Target) -> Mapping[str, Known]:
+    """Return the versions of the group's launch template as EC2 shows them. A refresh under way goes by these."""
+    return numbers(TEMPLATE_VERSIONS.of(state, target.template.template_id) or ())
 
 
 def _require_same(active: InstanceRefresh, group: ScalingGroup, target: Target, known: Mapping[str, Known]) -> None:
@@ -154,7 +158,10 @@ def _start(spec: RefreshSpec, state: State, group: ScalingGroup, target: Target)
 
 @dataclass(frozen=True)
 class _Ours:
-    """The condition for the end of a refresh: the active one still goes to the wanted version, or there is none."""
+    """The condition for the end of a refresh: the active one still goes to the wanted version, or there is none.
+
+    A refresh that already ends goes on to its end. To cancel a rollback would leave the group half-way.
+    """
 
     group: ScalingGroup
     target: Target
@@ -166,6 +173,8 @@ class _Ours:
             for refresh in INSTANCE_REFRESHES.read(item, self.group.name) or ():
                 if refresh.is_active and means(refresh, self.group, self.known) != self.target.number:
                     return f"the refresh {refresh.refresh_id} of {self.group.name} is not the one of this task"
+                if refresh.is_active and not refresh.is_under_way:
+                    return f"the refresh {refresh.refresh_id} of {self.group.name} is {refresh.state} already"
         return ""
 
 
@@ -181,10 +190,13 @@ def _waiting(
 
     *former*: the newest refresh before the one that is awaited.
     """
-    known = numbers(TEMPLATE_VERSIONS.of(state, target.template.template_id) or ())
     about = former.refresh_id if former is not None else ""
     refreshed = Wait((group.name,), "refreshed", final=True, about=about)
-    back = () if spec.on_failure == KEEP else (_ending(spec, state, group, target, _Ours(group, target, known)),)
+    back = (
+        ()
+        if spec.on_failure == KEEP
+        else (_ending(spec, state, group, target, _Ours(group, target, _known_now(state, target))),)
+    )
     stage = Stage(changes, (refreshed,), back, ROLL_BACK_ON if back else frozenset())
     return apart([stage, _serving(spec, group, target)], "refresh")
 
@@ -225,8 +237,7 @@ def result(spec: RefreshSpec, state: State) -> dict[str, Any]:
 def _target_number(spec: RefreshSpec, state: State, group: ScalingGroup) -> str | None:
     """Return the number of the version that the group should run, or None for a refused group."""
     try:
-        versions = TEMPLATE_VERSIONS.of(state, template_of(group).template_id) or ()
-        return target_of(spec, group, versions).number
+        return target_of(spec, group, state).number
     except (SpecError, UnsafePlan):
         return None
 

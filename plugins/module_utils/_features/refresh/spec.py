@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..._kernel.errors import SpecError
-from ..._kernel.ids import is_planned, kind_of
+from ..._kernel.ids import kind_of
 from ..._kernel.scaling_facts import ALIASES
 
 ROLLBACK, CANCEL, KEEP = "rollback", "cancel", "keep"
@@ -42,7 +42,8 @@ _SPREAD = 100
 @dataclass(frozen=True)
 class RefreshSpec:
     """``version``: a number, an alias, a planned id, or None for the version that each group names itself.
-    ``preferences``: as the user gave them, without those that were not given.
+    ``preferences``: as the user gave them, without those that were not given. ``versions``: the version of single
+    groups, by name. ``template_id``: the launch template that each group must have.
     """
 
     groups: tuple[str, ...]
@@ -50,11 +51,12 @@ class RefreshSpec:
     preferences: Mapping[str, Any] = field(default_factory=dict)
     on_failure: str = ROLLBACK
     health_timeout: float = 600.0
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    template_id: str | None = None
 
-    @property
-    def is_planned(self) -> bool:
-        """The version is one that an earlier task of a check run makes."""
-        return self.version is not None and is_planned(self.version)
+    def version_of(self, group: str) -> str | None:
+        """Return the wanted version of a group, or None for the one that the group names itself."""
+        return self.versions.get(group, self.version)
 
     @property
     def ignores_protected(self) -> bool:
@@ -90,18 +92,27 @@ def parse(params: Mapping[str, Any], _region: str) -> RefreshSpec:
         _preferences(params.get("preferences") or {}),
         params["on_failure"],
         float(timeout),
+        _versions(params.get("versions") or {}, groups),
+        params.get("launch_template_id") or None,
     )
 
 
-def _version(value: Any) -> str | None:
+def _versions(given: Mapping[str, Any], groups: tuple[str, ...]) -> dict[str, str | None]:
+    unknown = sorted(set(given) - set(groups))
+    if unknown:
+        raise SpecError(f"versions: {', '.join(unknown)}: not among groups. Correct the name, or add it to groups.")
+    return {name: _version(value, f"versions.{name}") for name, value in given.items()}
+
+
+def _version(value: Any, option: str = "version") -> str | None:
     if value is None or value == "":
         return None
     text = str(value)
     if text in ALIASES or (text.isascii() and text.isdigit() and int(text) > 0) or kind_of(text) == "version":
         return text
     raise SpecError(
-        f"version: {text!r} is no version of a launch template. Give a number, {' or '.join(ALIASES)}, or leave it out "
-        "for the version that the group names."
+        f"{option}: {text!r} is no version of a launch template. Give a number, {' or '.join(ALIASES)}, or leave it "
+        "out for the version that the group names."
     )
 
 

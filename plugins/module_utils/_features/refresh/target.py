@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..._kernel.errors import SpecError, UnsafePlan
+from ..._kernel.ids import is_planned
 from ..._kernel.scaling_facts import (
     ALIASES,
     DEFAULT_VERSION,
@@ -23,7 +24,8 @@ from ..._kernel.scaling_facts import (
     ScalingGroup,
     TemplateReference,
 )
-from ..._kernel.storage_facts import TemplateVersion
+from ..._kernel.state import State
+from ..._kernel.storage_facts import DEFAULT_TO, TEMPLATE_VERSIONS, TemplateVersion
 from .spec import RefreshSpec
 
 _FROM_PARAMETER = "resolve:ssm:"
@@ -35,13 +37,15 @@ class Target:
 
     ``number``: its number, or a planned id. ``desired``: the version of the refresh's desired configuration, which
     becomes the group's own after the refresh. Empty if the group names the version itself. ``reversible``: EC2 Auto
-    Scaling can roll the refresh back.
+    Scaling can roll the refresh back. ``overrides``: the other launch templates of the group, each by its id with the
+    number of its version.
     """
 
     template: TemplateReference
     number: str
     desired: str = ""
     reversible: bool = False
+    overrides: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def text(self) -> str:
@@ -59,34 +63,50 @@ def template_of(group: ScalingGroup) -> TemplateReference:
     return group.template
 
 
-def target_of(spec: RefreshSpec, group: ScalingGroup, versions: Iterable[TemplateVersion]) -> Target:
+def target_of(spec: RefreshSpec, group: ScalingGroup, state: State) -> Target:
     """Return the version that *group* should run. Raises SpecError and UnsafePlan with the group's name."""
     template = template_of(group)
-    known = numbers(versions)
+    if spec.template_id is not None and spec.template_id != template.template_id:
+        raise UnsafePlan(
+            f"{group.name} uses the launch template {template.name or template.template_id}, and the version is of "
+            f"{spec.template_id}. Remove the group from the list, or give it that launch template."
+        )
+    known = known_versions(state, template.template_id)
+    found = _target(spec, group, template, known)
+    overrides = frozenset(
+        (one.template_id, version.version)
+        for one in group.overrides
+        if (version := known_versions(state, one.template_id).get(one.version)) is not None
+    )
+    return replace(found, overrides=overrides)
+
+
+def _target(spec: RefreshSpec, group: ScalingGroup, template: TemplateReference, known: Mapping[str, Known]) -> Target:
     own = known.get(template.version)
     if own is None:
         raise SpecError(f"{group.name} names version {template.version} of {template.name}, which does not exist.")
-    if spec.version is None:
+    wished = spec.version_of(group.name)
+    if wished is None:
         return Target(template, own.version)
-    if spec.is_planned:
+    if is_planned(wished):
         # The new version becomes the default one, and is the latest one in any case.
         if template.is_alias:
-            return Target(template, spec.version)
-        found, image = spec.version, ""
+            return Target(template, wished)
+        found, image = wished, ""
     else:
-        wanted = known.get(spec.version)
+        wanted = known.get(wished)
         if wanted is None:
-            raise SpecError(f"{group.name}: {template.name} has no version {spec.version}.")
+            raise SpecError(f"{group.name}: {template.name} has no version {wished}.")
         found, image = wanted.version, own.image
-        if spec.version == template.version or (not _is_alias(spec.version) and found == own.version):
+        if wished == template.version or (not _is_alias(wished) and found == own.version):
             return Target(template, found)
     if group.is_mixed:
         raise UnsafePlan(
             f"{group.name} has a mixed instances policy with version {template.version} of {template.name}, and the "
             "module does not change such a policy. Set the version in the policy, and leave version out here"
         )
-    fixed = not _is_alias(spec.version) and not template.is_alias and not image.startswith(_FROM_PARAMETER)
-    return Target(template, found, spec.version, fixed)
+    fixed = not _is_alias(wished) and not template.is_alias and not image.startswith(_FROM_PARAMETER)
+    return Target(template, found, wished, fixed)
 
 
 def _is_alias(version: str) -> bool:
@@ -101,7 +121,16 @@ class Known:
     image: str
 
 
-def numbers(versions: Iterable[TemplateVersion]) -> Mapping[str, Known]:
+def known_versions(state: State, template_id: str) -> Mapping[str, Known]:
+    """Return the versions of a launch template, with the default one that an earlier task of a check run predicts."""
+    known = numbers(TEMPLATE_VERSIONS.of(state, template_id) or ())
+    predicted = DEFAULT_TO.of(state, template_id)
+    if predicted is None:
+        return known
+    return {**known, DEFAULT_VERSION: known.get(predicted, Known(predicted, ""))}
+
+
+def numbers(versions: Iterable[TemplateVersion]) -> dict[str, Known]:
     """Return the versions of a launch template by their numbers and by both aliases."""
     ordered = sorted(versions, key=lambda one: one.number)
     found = {str(one.number): Known(str(one.number), str(one.data.get("ImageId") or "")) for one in ordered}
@@ -128,12 +157,12 @@ def counted_members(spec: RefreshSpec, group: ScalingGroup) -> list[GroupMember]
 
 
 def runs(member: GroupMember, target: Target) -> bool:
-    """Return whether an instance was launched from the version."""
+    """Return whether an instance was launched from the version, or from an override of the mixed instances policy."""
     template = member.template
-    return template is not None and (template.template_id, template.version) == (
-        target.template.template_id,
-        target.number,
-    )
+    if template is None:
+        return False
+    launched = (template.template_id, template.version)
+    return launched == (target.template.template_id, target.number) or launched in target.overrides
 
 
 def versions_in_use(group: ScalingGroup) -> dict[str, int]:

@@ -141,6 +141,17 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
             f"data_volumes: move: {new.instance_id} was launched without {', '.join(later)}. Set data_volumes: keep. "
             f"{remedy}"
         )
+    address = next((item for item in address_of(state, old) if item.allocation_id == wanted.allocation_id), None)
+    if address is not None and not record.allocation_id:
+        yield (
+            f"elastic_ip: move: {new.instance_id} was launched without {address.public_ip}. Set elastic_ip: keep. "
+            f"{remedy}"
+        )
+    if wanted.targets and not record.targets:
+        yield (
+            f"target_groups: move: {new.instance_id} was launched without the registrations of {old.instance_id}. Set "
+            f"target_groups: keep. {remedy}"
+        )
     pairs = (("data_volumes", record.volumes), ("elastic_ip", record.allocation_id), ("target_groups", record.targets))
     for option, part in pairs:
         if part and option not in spec.moved:
@@ -153,14 +164,23 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
     yield from _address_trouble(state, record, old, new)
 
 
+def own_address(state: State, record: Moves, old: Instance, new: Instance) -> Address | None:
+    """Return the address of the record, or None without one, or if another instance or interface has it.
+
+    The record is only a tag, so it takes no address away from anybody else.
+    """
+    address = ADDRESS.of(state, record.allocation_id) if record.allocation_id else None
+    if address is None or address.instance_id in (old.instance_id, new.instance_id):
+        return address
+    return None if address.instance_id or address.interface_id else address
+
+
 def _address_trouble(state: State, record: Moves, old: Instance, new: Instance) -> Iterator[str]:
     if not record.allocation_id:
         return
     address = ADDRESS.of(state, record.allocation_id)
     if address is None:
         yield f"elastic_ip: {record.allocation_id}, which moves to {new.instance_id}, is gone"
-    elif address.instance_id not in ("", old.instance_id, new.instance_id) or (
-        not address.instance_id and address.interface_id
-    ):
+    elif own_address(state, record, old, new) is None:
         owner = address.instance_id or address.interface_id
         yield f"elastic_ip: {address.public_ip}, which moves to {new.instance_id}, is associated with {owner} now"

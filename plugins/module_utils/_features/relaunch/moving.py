@@ -30,9 +30,10 @@ from ..._kernel.ids import is_planned
 from ..._kernel.instance_proofs import is_off
 from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait
 from ..._kernel.resources import BlockDevice, Instance
-from ..._kernel.service_facts import ADDRESS, Address
+from ..._kernel.service_facts import Address
 from ..._kernel.state import State
 from .health import LAUNCHED, MOVED, planned_address, probe_waits
+from .moved_parts import own_address
 from .options import RelaunchSpec
 from .retirement import health_wait, terminations
 from .target_moves import deregistering, registering, withdrawing
@@ -71,7 +72,7 @@ class Moving:
 
     @property
     def _address(self) -> Address | None:
-        return ADDRESS.of(self.state, self.moves.allocation_id) if self.moves.allocation_id else None
+        return own_address(self.state, self.moves, self.old, self.new)
 
     @property
     def _clock(self) -> str:
@@ -173,12 +174,12 @@ class Moving:
         new, state = self.new, self.state
         reason = f"mark as rejected: {self.old.instance_id} stays in service"
         stages = [Stage((trial_record(new.instance_id, new.tags, REJECTED, state.region, reason),))]
-        if new.tags.get(tag_names.TRIAL) == REJECTED:
+        if new.tags.get(tag_names.TRIAL) == REJECTED or not new.alive:
             stages = []
         if disks and self.moves.volumes:
             stages += returning(state, self.moves.volumes, self.old, new)
         stages += self._revived()
-        stages += withdrawing(state, self.old, new, self._private_address) if self.moves.targets else ()
+        stages += withdrawing(state, self.old, new, self._private_address) if self.moves.targets and new.alive else ()
         if self.spec.on_failure == "rollback" and self.ended and new.alive:
             why = f"terminate the rejected successor of {self.old.instance_id}"
             stages += terminations(state, self.old, [dataclasses.replace(new, state="running")], why)

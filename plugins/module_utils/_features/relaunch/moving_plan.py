@@ -24,12 +24,12 @@ from ..._kernel.state import State
 from .health import LAUNCHED, planned_address, probe_waits
 from .launch import launch_change
 from .left_behind import left_behind, warnings_of, weaker_than_image
-from .moved_parts import record_troubles, wanted_moves
+from .moved_parts import own_address, record_troubles, wanted_moves
 from .moving import FAILURES, Moving
 from .obstacles import refuse
 from .options import RelaunchSpec
 from .retirement import health_wait, lost_addresses, retirement_stages, rollback_stages
-from .target_moves import has_registrations
+from .target_moves import has_taken_over
 from .user_data import repeated_scripts
 
 ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
@@ -127,16 +127,42 @@ def may_be_ended(state: State, old: Instance, new: Instance, now: datetime) -> b
 
 
 def is_away(state: State, old: Instance, new: Instance) -> bool:
-    """Return whether EC2 shows a recorded part of *old* in another place than at *old*, or *new* as a target."""
+    """Return whether EC2 shows a recorded part of *old* in another place than at *old*, or *new* as a target
+    of a load balancer of *old*.
+    """
     record = recorded_moves(new)
-    for item in record.volumes:
-        volume = state.volume(item.volume_id)
-        if volume is not None and is_movable(volume, old, new) and not attached_to(volume, old.instance_id):
-            return True
-    if record.targets and has_registrations(state, new):
+    if _is_without_volumes(state, old, new):
         return True
-    address = ADDRESS.of(state, record.allocation_id) if record.allocation_id else None
-    return address is not None and address.instance_id in ("", new.instance_id)
+    if record.targets and has_taken_over(state, old, new):
+        return True
+    address = own_address(state, record, old, new)
+    return address is not None and address.instance_id != old.instance_id
+
+
+def _is_without_volumes(state: State, old: Instance, new: Instance) -> bool:
+    """Return whether a volume in the record of *new* has left *old*, and nothing else has it."""
+    volumes = [state.volume(item.volume_id) for item in recorded_moves(new).volumes]
+    return any(
+        volume is not None and is_movable(volume, old, new) and not attached_to(volume, old.instance_id)
+        for volume in volumes
+    )
+
+
+def dead_successors(state: State, old: Instance) -> list[Instance]:
+    """Return the proven successors that have ended with a record of moves. EC2 shows them for about an hour."""
+    found = (item for item in state.all(Instance) if not item.alive and predecessor(item) == old.instance_id)
+    return sorted((item for item in found if recorded_moves(item)), key=lambda item: item.instance_id)
+
+
+def has_left_parts(state: State, old: Instance, new: Instance) -> bool:
+    """Return whether *new*, which has ended, has parts of *old* that no rollback has returned.
+
+    A rollback returns the volumes before *old* runs, so a running one has lost its volumes otherwise.
+    """
+    address = own_address(state, recorded_moves(new), old, new)
+    if address is not None and address.instance_id != old.instance_id:
+        return True
+    return is_off(old) and _is_without_volumes(state, old, new)
 
 
 def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
@@ -158,12 +184,13 @@ def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, 
     stages = moving.back(disks=moved_disks)
     if spec.stage == "rollback":
         return Plan(stages)
+    verb = "was rejected" if new.alive else f"is {new.state}, and never served"
     refused = UnsafePlan(
-        f"instance_id: {new.instance_id} was rejected in place of {old.instance_id}, and the parts that had moved "
+        f"instance_id: {new.instance_id} {verb} in place of {old.instance_id}, and the parts that had moved "
         f"return to {old.instance_id}, which stays in service. Another run launches a new successor from "
         f"{spec.image_id}"
     )
-    warnings = () if ended else (_kept(new, old),)
+    warnings = () if ended or not new.alive else (_kept(new, old),)
     return Plan(stages, warnings, refused=refused)
 
 

@@ -112,7 +112,8 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
         on_failure=params["on_failure"],
         lose_instance_store=params["lose_instance_store"],
         lose_writes=params["lose_writes"],
-        follow_successor=params["follow_successor"],
+        # These stages continue with a successor, even for a caller whose launch has followed none.
+        follow_successor=params["follow_successor"] or params.get("stage") in ("finish", "rollback"),
         unsaid=frozenset(name for name in ATTACHMENTS if params[name] is None),
         strategy=params.get("strategy") or REPLACE_INSTANCE,
         old_root_volume=params.get("old_root_volume") or "keep",
@@ -152,6 +153,11 @@ def _unfit_for_root(params: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     if params.get("stage") not in (None, "all"):
         found.append("stage: strategy: replace_root_volume has no successor to verify. Use strategy: replace_instance")
+    if params.get("verify"):
+        found.append(
+            "verify: strategy: replace_root_volume has no successor that other tasks can test. Use strategy: "
+            "replace_instance"
+        )
     if params["old_instance"]:
         found.append(
             f"old_instance: {params['old_instance']}: strategy: replace_root_volume has no predecessor. Remove the "

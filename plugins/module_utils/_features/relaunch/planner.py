@@ -29,6 +29,9 @@ before the retirement       serves or held; serving    old is retired           
 after the retirement        stopped or gone; serving   nothing                     new is replaced
 =========================== ========================== =========================== ================== ================
 
+A successor that ends with moved parts, in any of these phases, first gives them back (`_left_parts`). EC2 shows it for
+about an hour.
+
 An unproven successor does not stand for its predecessor: `succession.living` returns the predecessor. If somebody has
 started the predecessor after the launch, or put a hold on it, either instance may have new data, so the plan is
 refused. If the predecessor is gone, or off without a hold, the successor that ran last stands for it, with any record.
@@ -90,12 +93,14 @@ from .doubts import (
 )
 from .left_behind import left_behind, origin_queries
 from .losers import loser_ends, losers_over
-from .moved_parts import move_queries
+from .moved_parts import move_queries, record_troubles
 from .moving_plan import (
     ROLLBACK_ON,
     continued_plan,
+    dead_successors,
     finished_plan,
     has_begun,
+    has_left_parts,
     is_away,
     launch_plan,
     probing,
@@ -178,8 +183,9 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
     if unproven or any(new.image_id == spec.image_id for new in given_up):
         state.require(*_ending_queries(spec, state, current))
     for new in (*unproven, *given_up):
-        state.require(*move_queries(spec, state, current, new) if recorded_moves(new) else ())
+        state.require(*move_queries(spec, state, current, new) if recorded_moves(new) or spec.moved else ())
     away = [new for new in given_up if is_away(state, current, new)]
+    away = away or ([] if unproven else _left_parts(spec, state, current))
     if away or (unproven and spec.stage == "rollback"):
         return return_plan(spec, state, current, (away or unproven)[0], now)
     if unproven:
@@ -190,9 +196,16 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
         return Plan(restoration(state, current, ()))
     if is_current(spec, state, current):
         return _plan_retirement(spec, state, current, now)
-    if spec.stage == "rollback":
-        return Plan()
     return _plan_replacement(spec, state, current, now)
+
+
+def _left_parts(spec: RelaunchSpec, state: State, current: Instance) -> list[Instance]:
+    """Return the successors that have ended while they had parts of *current*, which no rollback has returned."""
+    found = []
+    for new in dead_successors(state, current):
+        state.require(*_ending_queries(spec, state, current), *move_queries(spec, state, current, new))
+        found += [new] if has_left_parts(state, current, new) else []
+    return found
 
 
 def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
@@ -248,6 +261,7 @@ def _plan_unproven(
             f"with {old.instance_id}, terminate {new.instance_id}. To continue with {new.instance_id}, {start}stop "
             f"{old.instance_id}, and remove the tag {tag_names.TRIAL} of {new.instance_id}"
         )
+    refuse(record_troubles(spec, state, old, new))
     return _proof_plan(spec, state, old, new, now)
 
 
@@ -259,7 +273,7 @@ def _proof_plan(
     """
     if _is_left(spec, old, new, now):
         return Plan(warnings=(unretired(spec, old, new),))
-    refuse(_late_troubles(spec, state, old))
+    refuse(_late_troubles(spec, state, old, recorded_moves(new).volume_ids))
     if recorded_moves(new):
         return continued_plan(spec, state, old, new, now)
     ended = ended and can_be_ended(spec, old, new, now)
@@ -299,6 +313,8 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
 
     The instance itself is up to date.
     """
+    if spec.stage == "rollback":
+        return Plan(warnings=(f"stage: rollback: {current.instance_id} serves already, so it stays in service",))
     made = _retirement_plan(spec, state, current, now)
     return dataclasses.replace(made, warnings=(*made.warnings, *not_applied(spec, current)))
 
@@ -308,13 +324,14 @@ def _is_left(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) ->
     return spec.old_instance != "keep" and may_have_run_on(old, new, now)
 
 
-def _late_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
+def _late_troubles(spec: RelaunchSpec, state: State, old: Instance, leaving: frozenset[str] = frozenset()) -> list[str]:
     """Return the obstacles to a retirement by a run that did not launch the successor.
 
-    *old* may have run since the launch.
+    *old* may have run since the launch. *leaving*: see `retirement_troubles`. A volume that somebody has attached to
+    the predecessor again, or that an earlier task has kept, leaves no more.
     """
     lost = () if spec.old_instance == "keep" else write_troubles(spec, old, state.image(spec.image_id))
-    return [*lost, *retirement_troubles(spec, state, old)]
+    return [*lost, *retirement_troubles(spec, state, old, leaving)]
 
 
 def _retirement_queries(
@@ -393,6 +410,8 @@ def _is_rejected(old: Instance, new: Instance) -> bool:
 
 
 def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    if spec.stage == "rollback":
+        return Plan()
     if spec.stage == "finish":
         raise SpecError(
             f"stage: finish: no successor of {current.instance_id} from {spec.image_id} is launched. Run the task with "

@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
@@ -41,14 +41,23 @@ def is_retired(spec: RelaunchSpec, old: Instance) -> bool:
     return not old.alive or (old.state in _RETIRED[spec.old_instance] and tag_names.RESTORE_STATE not in old.tags)
 
 
-def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
-    """Return the obstacles to the stop or termination of the predecessor. All are known before the launch."""
+def retirement_troubles(
+    spec: RelaunchSpec, state: State, old: Instance, leaving: Collection[str] = frozenset()
+) -> list[str]:
+    """Return the obstacles to the stop or termination of the predecessor. All are known before the launch.
+
+    *leaving*: the ids of the data volumes that this plan moves to the successor before it retires the predecessor.
+    """
     if old.state in _RETIRED[spec.old_instance]:
         return []
     found = []
     if spec.old_instance == "terminate":
-        doomed = [f"{item.device_name} ({item.volume_id})" for item in data_volumes(old) if item.delete_on_termination]
-        if doomed and "data_volumes" not in spec.moved:
+        doomed = [
+            f"{item.device_name} ({item.volume_id})"
+            for item in data_volumes(old)
+            if item.delete_on_termination and item.volume_id not in leaving
+        ]
+        if doomed:
             found.append(
                 f"old_instance: terminate would also delete the data volumes {listed(doomed)} of {old.instance_id}. "
                 "Set their DeleteOnTermination to false to keep them, or use old_instance: stop"

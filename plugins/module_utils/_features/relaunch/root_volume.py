@@ -36,6 +36,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ..._domain.hold import forget, hold_of, wants_start
+from ..._domain.moves import half_moved, half_moved_queries, half_moved_text
 from ..._domain.power_cycle import NO_CAPACITY, running_waits
 from ..._domain.succession_guards import require_no_rollback, require_settled, settling_queries
 from ..._kernel import tags as tag_names
@@ -80,6 +81,7 @@ def plan_root_volume(spec: RelaunchSpec, state: State, current: Instance, now: d
         )
     settling = settling_queries(state, spec.instance_id) if spec.follow_successor else ()
     state.require(*settling, *root_queries(spec, current))
+    _require_whole(state, current)
     tasks = root_tasks(state, current.instance_id)
     newest = tasks[-1] if tasks else None
     root = root_of(state, current)
@@ -90,6 +92,19 @@ def plan_root_volume(spec: RelaunchSpec, state: State, current: Instance, now: d
     if is_current(spec, state, current):
         return _finished(spec, state, current, root, now)
     return _replaced(spec, state, current, root, newest)
+
+
+def _require_whole(state: State, current: Instance) -> None:
+    """Raise UnsafePlan if an interrupted relaunch has taken the data volumes of a stopped instance away, since the
+    instance would start without them.
+    """
+    state.require(*half_moved_queries(state, [current.instance_id]))
+    new = half_moved(state, current)
+    if new is not None:
+        raise UnsafePlan(
+            f"instance_id: {half_moved_text(current, new)}. Run the relaunch with strategy: replace_instance and "
+            f"{new.image_id} again. It finishes the move, or returns the volumes"
+        )
 
 
 def _continued(spec: RelaunchSpec, state: State, current: Instance, task: RootTask, former: RootTask | None) -> Plan:
@@ -140,7 +155,7 @@ def _proof(
     """Return the wait for health with its rollback, the end of the former root volume, and warnings.
 
     *root*: the former root volume, if it is proven. *in_time*: the task is not older than `LONGEST_TRIAL`. An older
-    rollback would lose what the instance has written since.
+    rollback would lose later writes of the instance.
     """
     wait = (health_wait(spec, current.instance_id),)
     if root is None or not in_time:
@@ -170,11 +185,14 @@ def _rootless(state: State, current: Instance, newest: RootTask | None) -> str:
 
 
 def _finished(spec: RelaunchSpec, state: State, current: Instance, root: Volume, now: datetime) -> Plan:
-    """Return the plan for a root volume that is from the image: what an interrupted run has left to do."""
+    """Return the plan for a root volume that is from the image: the work that an interrupted run has left."""
     state.require(*_rescue_queries(spec, state, current))
     left = [item.snapshot_id for item in rescues(state, current, spec.image_id)] if needs_snapshot(spec, state) else []
     ends = (rescue_end(state, left, "delete: an earlier run has left it"),) if left else ()
     held = power_stages(state, current)
+    if any(change.action == "StartInstances" for stage in held for change in stage.changes):
+        # The hold may be that of a relaunch whose successor is unproven.
+        require_settled(state, current, "image_id")
     task = last_replacement(state, current)
     if task is None or tag_names.ROOT_OF in root.tags:
         return Plan((*held, *ends))

@@ -19,6 +19,7 @@ from typing import TypeAlias
 from ..._domain.hold import hold_of, wants_start
 from ..._domain.instance_facts import relaunch_troubles, root_volume_troubles
 from ..._domain.load_balancers import balancer_queries
+from ..._domain.moves import Moves, recorded_moves
 from ..._domain.succession import on_trial_for
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan
@@ -37,8 +38,8 @@ from ..._kernel.proofs import is_taken_of
 from ..._kernel.resources import Image, Instance
 from ..._kernel.state import Query, State, by_id, images_by_id
 from ..._kernel.storage_facts import TAKES_ROOT_VOLUME, root_tasks
-from .left_behind import origin_queries, unsaid_troubles
-from .moved_parts import move_queries, move_troubles
+from .left_behind import data_volumes, origin_queries, unsaid_troubles
+from .moved_parts import move_queries, move_troubles, wanted_moves
 from .obstacles import architecture_troubles, hardware_troubles, usable_image, write_troubles
 from .options import AUTO, BURSTABLE, REPLACE_INSTANCE, REPLACE_ROOT_VOLUME, RelaunchSpec
 from .retirement import retirement_troubles
@@ -65,7 +66,7 @@ def _lost_writes(spec: RelaunchSpec, _state: State, old: Instance, image: Image)
 
 
 def _unretirable(spec: RelaunchSpec, state: State, old: Instance, _image: Image) -> Iterable[str]:
-    return retirement_troubles(spec, state, old)
+    return retirement_troubles(spec, state, old, wanted_moves(spec, state, old).volume_ids)
 
 
 OBSTACLES_TO_A_SUCCESSOR: tuple[Obstacles, ...] = (
@@ -220,17 +221,37 @@ def chosen(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Relaunc
     if is_planned(current.instance_id):
         choice = Choice(REPLACE_INSTANCE, f"{current.instance_id} is only planned")
         return dataclasses.replace(spec, strategy=choice.strategy), choice
-    choice = _continued(spec, state, current) or _free_of_obstacles(spec, state, current)
-    planned = _moving(spec) if choice.strategy == REPLACE_INSTANCE else spec
+    if spec.stage in ("finish", "rollback"):
+        continued: Choice | None = Choice(REPLACE_INSTANCE, "it continues an earlier launch")
+    else:
+        continued = _continued(spec, state, current)
+    choice = continued or _free_of_obstacles(spec, state, current)
+    planned = spec
+    if choice.strategy == REPLACE_INSTANCE:
+        planned = _moving(spec, _launched_moves(state, current) if continued else None)
     return dataclasses.replace(planned, strategy=choice.strategy), choice
 
 
-def _moving(spec: RelaunchSpec) -> RelaunchSpec:
+def _launched_moves(state: State, current: Instance) -> Moves:
+    """Return the record of the moves with which an earlier run has launched the successor."""
+    unproven = on_trial_for(state, current.instance_id)
+    return recorded_moves(unproven[0] if unproven else current)
+
+
+def _moving(spec: RelaunchSpec, record: Moves | None = None) -> RelaunchSpec:
     """Return the spec with ``move`` for each attachment that the task does not decide about.
 
-    A predecessor that is kept also keeps its data volumes.
+    A predecessor that is kept also keeps its data volumes. *record*: the moves of the successor that an earlier run has
+    launched. No other part can move to it, since the launch left out the image's copies of these parts only.
     """
     named = spec.unsaid & MOVED_BY_AUTO - ({"data_volumes"} if spec.old_instance == "keep" else set())
+    if record is not None:
+        pairs = (
+            ("data_volumes", record.volumes),
+            ("elastic_ip", record.allocation_id),
+            ("target_groups", record.targets),
+        )
+        named &= {option for option, part in pairs if part}
     return dataclasses.replace(spec, unsaid=spec.unsaid - named, moved=spec.moved | named)
 
 
@@ -263,6 +284,17 @@ def _free_of_obstacles(spec: RelaunchSpec, state: State, current: Instance) -> C
     moving = _moving(spec)
     state.require(*successor_queries(moving, state, current))
     image = usable_image(spec, state)
+    if (
+        "data_volumes" in moving.moved
+        and data_volumes(current)
+        and image.state == "pending"
+        and not image.block_devices
+    ):
+        # Without them, the run after a check run might take another strategy.
+        raise UnsafePlan(
+            f"image_id: EC2 does not show the devices of {image.image_id} yet, so it is open whether the data volumes "
+            f"of {current.instance_id} can move. Run the task again once the image is available"
+        )
     to_successor = [text for kind in OBSTACLES_TO_A_SUCCESSOR for text in kind(moving, state, current, image)]
     if not to_successor:
         return Choice(REPLACE_INSTANCE, f"a successor can take over everything of {current.instance_id}")

@@ -97,6 +97,13 @@ def has_registrations(state: State, instance: Instance) -> bool:
     return bool(registrations(state, instance) or classic_balancers(state, instance.instance_id))
 
 
+def has_taken_over(state: State, old: Instance, new: Instance) -> bool:
+    """Return whether a load balancer that sends requests to *old* also sends some to *new*."""
+    groups = [{item.group.arn for item in registrations(state, instance)} for instance in (old, new)]
+    balancers = [set(classic_balancers(state, instance.instance_id)) for instance in (old, new)]
+    return bool(groups[0] & groups[1] or balancers[0] & balancers[1])
+
+
 def _change(state: State, action: str, item: Registration, target_id: str, instance_id: str) -> Change:
     targets: Sequence[Mapping[str, Any]] = item.parameters(target_id)
     verb, end = ("register", "with") if action == "RegisterTargets" else ("deregister", "from")

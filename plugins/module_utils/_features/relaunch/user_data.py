@@ -56,7 +56,7 @@ def _text(content: bytes) -> str:
 
 
 def _kind(text: str) -> str:
-    """Return what the user data does, as a clause, or an empty text if it has no side effects."""
+    """Return the effect of the user data, as a clause, or an empty text if it has no side effects."""
     if not text.startswith("#cloud-config"):
         known = text.lower().startswith(tuple(item.lower() for item in _SCRIPTS))
         return "is a script or includes scripts" if known else "is of an unknown format" if text.strip() else ""

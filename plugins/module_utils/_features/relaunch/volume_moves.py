@@ -19,7 +19,7 @@ from ..._domain.power_cycle import held_stop
 from ..._kernel import tags as tag_names
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Instance, Volume, VolumeAttachment
-from ..._kernel.state import State
+from ..._kernel.state import Query, State
 
 _STILL_STARTING = frozenset({"IncorrectInstanceState"})
 _STILL_STOPPING = frozenset({"IncorrectState"})
@@ -82,14 +82,21 @@ def returning(state: State, volumes: Sequence[MovedVolume], old: Instance, new: 
     """Return the rollback of the move, from any of its steps: *new* stops, and the volumes are at *old* as before.
 
     EC2 answers that a volume is not attached to *new*, or is attached to *old* already. The waits show which is true.
+    A terminated *new* cannot stop, and EC2 detaches its volumes.
     """
-    stop = _stop(state, new, f"stop the successor: the data volumes return to {old.instance_id}")
+    gone_already = Query(
+        "DescribeInstances",
+        (("instance-id", (new.instance_id,)), ("instance-state-name", ("shutting-down", "terminated"))),
+    )
+    stop = dataclasses.replace(
+        _stop(state, new, f"stop the successor: the data volumes return to {old.instance_id}"), unless=(gone_already,)
+    )
     reason = f"return to {old.instance_id}"
-    detaches = tuple(_detach(state, item, new.instance_id, reason) for item in volumes)
+    detaches = tuple(_detach(state, item, new.instance_id, reason) for item in volumes) if new.alive else ()
     gone = tuple(Wait((item.volume_id,), "detached", about=new.instance_id) for item in volumes)
     settled = Wait(tuple(item.volume_id for item in volumes), "settled")
     stages = [
-        Stage((stop,), (Wait((new.instance_id,), "stopped"),), patience=_STILL_STARTING),
+        Stage((stop,) if new.alive else (), (Wait((new.instance_id,), "off"),), patience=_STILL_STARTING),
         Stage(detaches, (*gone, settled)),
         _attaching(state, volumes, old, "return {device}"),
     ]

@@ -51,7 +51,7 @@ def restore_point(source: str, item: Candidate, notes: list[str]) -> RestorePoin
     origin = origin_of(item.snapshot)
     volume_type, iops, throughput = _performance(source, item.snapshot, origin, notes)
     tags = carried(item.snapshot.tags)
-    # The volume's name comes first where not all have a place.
+    # The volume's name comes first if there is no room for all tags.
     order = sorted((key for key in tags if len(key) <= LONGEST_KEY), key=lambda key: (key != "Name", key))
     left = [key for key in sorted(tags) if key not in order[:MOST_CARRIED]]
     if left:

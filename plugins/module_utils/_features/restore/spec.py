@@ -114,7 +114,7 @@ def _require_one_place(zone: str, target_id: str, *, is_drill: bool) -> None:
 
 
 def _require_name(name: str) -> None:
-    # A drill deletes volumes of such names.
+    # A drill deletes volumes with such names.
     if name.startswith(DRILL):
         raise SpecError(f"name: names that begin with {DRILL} are for drills, which delete the volumes. Use another.")
     if len(name) > LONGEST_VALUE:

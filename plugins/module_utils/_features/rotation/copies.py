@@ -121,7 +121,7 @@ class Copying:
             for a_set in self.there.sets
             if a_set.group and not a_set.doubt and (a_set.key not in left_out or a_set.state == "pending")
         }
-        # A copy that is to be there counts as it will: as its original.
+        # A copy that this run makes counts like its original.
         coming = {key: a_set.candidate for key, a_set in missing.items()}
         decided = decide({**counted, **coming}.values(), self.copy.keep, self.now)
         wanted = (a_set for key, a_set in missing.items() if decided[key])
@@ -179,7 +179,7 @@ class Copying:
         if tag_names.ORIGIN not in along and has_origin(source):
             along[tag_names.ORIGIN] = origin_of(source).value
         own = {**self.spec.tags, **along, **own}
-        # An adopted original may have as many tags as EC2 allows, without ours.
+        # An adopted original without this policy's tags may have as many tags as EC2 allows.
         others, _left_out = tag_names.with_room(own, carried(source.tags))
         return {**others, **own}
 

@@ -37,8 +37,8 @@ from ..._kernel.storage_facts import (
 )
 from .spec import RotationSpec
 
-# Tags of those who make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the CSI
-# driver of EBS, Kubernetes, Velero.
+# Tags of services that make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the
+# CSI driver of EBS, Kubernetes, Velero.
 _CONTROLLERS = ("aws:", "ebs.csi.aws.com/", "CSIVolumeSnapshotName", "kubernetes.io/", "velero.io/")
 _BACKUP = "aws:backup:"
 ARCHIVE_MINIMUM = timedelta(days=90)

@@ -57,7 +57,7 @@ class LeftOut:
                 )
 
     def error(self) -> StorageError | None:
-        """Return the error of the task for left out items, or None."""
+        """Return the error of the task for the items that it leaves out, or None."""
         remedy = "Remove these ids from the list, or set select.allow_missing: true."
         texts = [] if self.spec.allow_missing else [f"{text}. {remedy}" for text in self._missing()]
         texts += self._not_taken()

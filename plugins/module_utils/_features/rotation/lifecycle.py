@@ -114,7 +114,7 @@ def archive_candidates(lifecycle: Lifecycle, stock: Stock) -> list[Snapshot]:
     return [
         item
         for a_set in _older(lifecycle, stock)
-        # A set may be on its way with only some of its parts, and another be the newest then.
+        # Perhaps only some parts of a set are on their way to the archive, and another set is now the newest.
         if a_set.key not in newest or len(a_set.snapshots) > 1
         for item in a_set.snapshots
         if item.storage_tier != "archive"
@@ -274,7 +274,7 @@ class _Planning:
                 continue
             known = LOCK.of(self.state, item.snapshot_id)
             if self.lifecycle.locks is not None:
-                if known is None:  # one that has ended is not begun again
+                if known is None:  # a lock that has expired is not begun again
                     yield self._lock(item, lock)
             elif known is None or not known.is_in_force:
                 continue
@@ -342,7 +342,7 @@ class _Planning:
                     f"{LARGEST_FAST_RESTORE} GiB"
                 )
                 continue
-            # In other zones it has ended by then.
+            # In other zones, fast restore has ended by then.
             on = [zone for zone in self._zones(snapshot_id) if zone in wanted.zones]
             missing = [zone for zone in wanted.zones if zone not in on]
             if missing:
@@ -396,7 +396,7 @@ class _Planning:
                 continue
             if a_set.key in newest:
                 reason = "the newest snapshot outside the archive"
-            elif a_set.group not in groups:  # the rest of a set, of which a part is there
+            elif a_set.group not in groups:  # the rest of a set that has a part in the archive
                 reason = f"no other snapshot set of {a_set.group} is outside the archive"
             else:
                 reason = self._stays(left)

@@ -281,7 +281,8 @@ class _Rotation:
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *self._doubts(),
                 *lifecycle.warnings,
-                # Nothing is deleted "although" while a limit holds it back.
+                # While a limit withholds the deletions, no warning says that a snapshot is deleted although a guard
+                # would keep it.
                 *(self._deletion_warnings(decided) if refused is None else ()),
             ),
             report=self._report(report, lifecycle, everything, fingerprint, late),

@@ -43,7 +43,7 @@ _ENFORCED = ("image", "locked", "backup")
 OWN_TAGS = 8
 """The collection's own tags that a snapshot must have room for: policy, period, source, set, parts, origin, and either
 lock and shared-with or taken and copy-of."""
-# The characters that EC2 takes in a tag's value. A policy's name becomes one, and is a part of planned ids.
+# The characters that EC2 takes in a tag's value. A policy's name becomes such a value, and a part of planned ids.
 _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 
 

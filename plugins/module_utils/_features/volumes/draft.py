@@ -82,13 +82,13 @@ class Draft:
     devices: Devices
     asked: list[Query] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    # Why instances, entries and purges are refused, by what is refused. The others are carried out.
+    # The reasons why instances, entries and purges are refused. The others are carried out.
     refusals: dict[str, StorageError] = field(default_factory=dict)
     # The entry of each resource that the plan changes, by its label.
     labels: dict[str, str] = field(default_factory=dict)
     # The labels of the entries that end attachments of an instance, by its id; an empty one for a purge.
     leavers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    # Before anything is interrupted.
+    # The changes before any interruption.
     settling: list[Wait] = field(default_factory=list)
     early_snapshots: list[Change] = field(default_factory=list)
     early_snapshot_waits: list[Wait] = field(default_factory=list)

@@ -72,7 +72,8 @@ def coming(state: State, volume: Volume) -> Mapping[str, Any]:
         "multi_attach_enabled": volume.multi_attach_enabled,
     }
     latest = MODIFICATION.of(state, volume.volume_id)
-    # Until it is through, the volume shows its old values, and it may have been read a moment before.
+    # Until the modification takes effect, the volume shows its old values, and the answer may be older than the
+    # modification.
     if latest is not None and latest.is_under_way and asdict(latest.original) == values:
         values.update((name, value) for name, value in asdict(latest.target).items() if value is not None)
     return values

@@ -81,7 +81,7 @@ def strangers(match: Match, state: State) -> Iterator[VolumeAttachment]:
         return
     state_wanted = match.target.spec.state
     member = match.how == "tags" or (
-        # By its id a volume is moved to another instance, all of it.
+        # An entry with an id moves the whole volume to another instance.
         state_wanted == "detached" and volume.tags.get(tag_names.SPEC) == match.target.group
     )
     if volume.multi_attach_enabled and match.target.instances and member and state_wanted != "absent":
@@ -113,7 +113,7 @@ def require_ours(match: Match, state: State) -> None:
     held = sorted(
         f"{link.instance_id} as {link.device_name}"
         for link in strangers(match, state)
-        # Who holds the volume is asked only once it is known.
+        # The run asks who holds the volume only once the volume is known.
         if state.instance(link.instance_id) is not None
         or state.was_asked("DescribeInstances", "instance-id", link.instance_id)
     )

@@ -73,7 +73,7 @@ def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
             made, failed = _staged(draft)
             if not failed:
                 return _finished(draft, made)
-        # Without these, others may be possible, or impossible: the draft starts again.
+        # Other refusals may follow from the first ones, so the draft starts again without the refused entries.
         refusals = {**refusals, **failed}
 
 
@@ -163,7 +163,7 @@ def _plan_entry(draft: Draft, match: Match) -> None:
 
 def _converge(draft: Draft, match: Match, volume: Volume) -> None:
     if volume.state == "error":
-        # It may have held data for years, or never have been made: EC2 shows no difference.
+        # The volume may have held data for years, or no run may have made it: EC2 shows no difference.
         raise UnsafePlan(
             f"{match.target.label}: {volume.volume_id} is in the state error, since EBS has lost it or could not "
             "create it. To get a new one, first delete this one with state: absent and final_snapshot: false"

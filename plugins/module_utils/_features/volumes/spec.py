@@ -27,7 +27,7 @@ ROOT = "root"
 """The name that stands for the volume at the root device of an instance."""
 MOST_MULTI_ATTACHMENTS = 16
 """EBS: "up to 16 instances built on the Nitro System"."""
-# The collection's own tags on a volume: spec, volume, replaces, replaced-by, was-at. On a shared one there may be more.
+# The collection's own tags on a volume: spec, volume, replaces, replaced-by, was-at. A shared volume may have more.
 _OWN_TAGS = 5
 _INITIALIZATION_RATE = (100, 300)
 
