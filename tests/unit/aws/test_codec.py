@@ -474,7 +474,15 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                 )
             ),
             SCALING_GROUP.fact("web", ScalingGroup("web", TemplateReference("lt-1", "", "7"))),
-            SCALING_GROUP.fact("mixed", ScalingGroup("mixed", TemplateReference("lt-2", "", "$Default"), True)),
+            SCALING_GROUP.fact(
+                "mixed",
+                ScalingGroup(
+                    "mixed",
+                    TemplateReference("lt-2", "", "$Default"),
+                    True,
+                    overrides=(TemplateReference("lt-3", "", "$Latest"),),
+                ),
+            ),
         ],
     ),
     (

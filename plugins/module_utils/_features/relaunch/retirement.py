@@ -50,23 +50,7 @@ def retirement_troubles(
     """
     if old.state in _RETIRED[spec.old_instance]:
         return []
-    found = []
-    if spec.old_instance == "terminate":
-        doomed = [
-            f"{item.device_name} ({item.volume_id})"
-            for item in data_volumes(old)
-            if item.delete_on_termination and item.volume_id not in leaving
-        ]
-        if doomed:
-            found.append(
-                f"old_instance: terminate would also delete the data volumes {listed(doomed)} of {old.instance_id}. "
-                "Set their DeleteOnTermination to false to keep them, or use old_instance: stop"
-            )
-        if TERMINATION_PROTECTION.of(state, old.instance_id):
-            found.append(
-                f"old_instance: terminate: {old.instance_id} has termination protection (DisableApiTermination). "
-                "Disable it, or use another old_instance"
-            )
+    found = _termination_troubles(state, old, leaving) if spec.old_instance == "terminate" else []
     if spec.old_instance != "keep":
         # EC2, "Enable stop protection": it protects against termination too.
         if STOP_PROTECTION.of(state, old.instance_id):
@@ -81,6 +65,27 @@ def retirement_troubles(
             found.append(
                 f"{old.instance_id}: {trouble}. Set lose_instance_store: true to accept that, or use old_instance: keep"
             )
+    return found
+
+
+def _termination_troubles(state: State, old: Instance, leaving: Collection[str]) -> list[str]:
+    """Return the obstacles to the termination of the predecessor, beyond those to its stop."""
+    found = []
+    doomed = [
+        f"{item.device_name} ({item.volume_id})"
+        for item in data_volumes(old)
+        if item.delete_on_termination and item.volume_id not in leaving
+    ]
+    if doomed:
+        found.append(
+            f"old_instance: terminate would also delete the data volumes {listed(doomed)} of {old.instance_id}. "
+            "Set their DeleteOnTermination to false to keep them, or use old_instance: stop"
+        )
+    if TERMINATION_PROTECTION.of(state, old.instance_id):
+        found.append(
+            f"old_instance: terminate: {old.instance_id} has termination protection (DisableApiTermination). "
+            "Disable it, or use another old_instance"
+        )
     return found
 
 
