@@ -52,14 +52,11 @@ def retirement_troubles(
         return []
     found = []
     if spec.old_instance == "terminate":
-        doomed = [
-            f"{item.device_name} ({item.volume_id})"
-            for item in data_volumes(old)
-            if item.delete_on_termination and item.volume_id not in leaving
-        ]
+        doomed = [item for item in data_volumes(old) if item.delete_on_termination and item.volume_id not in leaving]
         if doomed:
+            names = listed(f"{item.device_name} ({item.volume_id})" for item in doomed)
             found.append(
-                f"old_instance: terminate would also delete the data volumes {listed(doomed)} of {old.instance_id}. "
+                f"old_instance: terminate would also delete the data volumes {names} of {old.instance_id}. "
                 "Set their DeleteOnTermination to false to keep them, or use old_instance: stop"
             )
         if TERMINATION_PROTECTION.of(state, old.instance_id):
