@@ -62,7 +62,8 @@ def test_relaunch_summary_has_a_line_for_each_task(sandbox: Sandbox, web: Web) -
     summary = shown(run)["summary"]
     assert summary[0].startswith("1 instance stopped"), summary
     assert re.search(r"image web/1 is ami-[0-9a-f]+, available", "\n".join(summary)), summary
-    assert re.search(r"1 instance launched.*; i-[0-9a-f]+ runs from ami-[0-9a-f]+; strategy replace_instance", summary[-1]), summary
+    launched = r"1 instance launched.*; i-[0-9a-f]+ runs from ami-[0-9a-f]+; strategy replace_instance"
+    assert re.search(launched, summary[-1]), summary
     stats = handed(run, "bake_and_relaunch")
     assert stats["summary"] == summary
     assert stats["replaced"] == web.instance_id
