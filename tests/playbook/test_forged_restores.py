@@ -56,7 +56,8 @@ def test_drill_deletes_no_volume_with_forged_tags_of_a_drill(sandbox: Sandbox, w
     run = restore(sandbox, source_volume_ids=[volume], drill=True)
     assert run.status == 0, run.output
     # The drill and the volume that another one left do not wait for each other.
-    assert sorted(changing_calls(sandbox.log())) == ["CreateSnapshot", "CreateVolume", "DeleteVolume", "DeleteVolume"]
+    expected = ["CreateSnapshot", "CreateTags", "CreateVolume", "DeleteVolume", "DeleteVolume"]
+    assert sorted(changing_calls(sandbox.log())) == expected
     del before[0][left]
     volumes, snapshots = everything(sandbox)
     assert volumes == before[0]
