@@ -116,9 +116,12 @@ def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hol
 
 
 def forget(instance: Instance, region: str, reason: str) -> Change:
-    """Return the change that removes the hold's tag from an instance that runs again, or that no run will start."""
+    """Return the change that removes the hold's tag from an instance that runs again, or that no run will start.
+
+    The reason names the time of an existing hold. That of a planned one would differ between a check and the run.
+    """
     hold = hold_of(instance)
-    since = f" (hold since {format_moment(hold.since)})" if hold is not None else ""
+    since = f" (hold since {format_moment(hold.since)})" if hold and not is_shown_otherwise(instance) else ""
     return Change(
         "DeleteTags",
         instance.instance_id,
