@@ -102,8 +102,8 @@ def has_run_since(instance: Instance, since: datetime) -> bool:
 
 
 def is_shown_otherwise(instance: Instance) -> bool:
-    """Return whether a plan predicts the instance's state, so that EC2 itself answered another one. The plan is this
-    run's own.
+    """Return whether EC2's answer shows another state than the instance has here, since a plan of this run predicts its
+    state.
     """
     shown = (instance.facts.get("State") or {}).get("Name")
     return shown is not None and shown != instance.state
@@ -145,8 +145,8 @@ def attached_since(instance: Instance, volume_id: str) -> datetime | None:
 
 
 def _usage_times(instance: Instance) -> tuple[datetime, ...]:
-    """Return UsageOperationUpdateTime, which is the time of the launch or later, since a new root volume changes
-    AttachTime too.
+    """Return UsageOperationUpdateTime, which is never before the launch. After a new root volume, it may be older than
+    every AttachTime.
     """
     moment = instance.facts.get("UsageOperationUpdateTime")
     return (moment,) if isinstance(moment, datetime) else ()

@@ -23,9 +23,9 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     """Return *state* as it will be after the published plan *entries*.
 
     A plan predicts its own result with *everywhere*, in all regions that it touches. In a check run, the entries of
-    earlier tasks apply to the state that EC2's answers show. Entries of a place that the run has not asked are skipped.
-    If the run has not read an existing resource, its entry is skipped, since the entry has only the fields that change.
-    ``facts`` of an entry's ``after`` are facts about its resource, see `facts.FactKind.view`.
+    earlier tasks apply to the state that EC2's answers show. Entries of a place that the run has not queried are
+    skipped. If the run has not read an existing resource, its entry is skipped, since the entry has only the fields
+    that change. ``facts`` of an entry's ``after`` are facts about its resource, see `facts.FactKind.view`.
     """
     resources = dict(state.resources)
     asked = {query.place for query in state.answered}

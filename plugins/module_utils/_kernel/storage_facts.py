@@ -4,7 +4,7 @@
 
 """The kinds of facts about volumes, snapshots and images, with their types and their queries. See `facts`.
 
-Also those about the SSM parameters and launch templates that name images.
+This file also has the kinds about the SSM parameters and launch templates that name images.
 
 Private to this collection.
 """

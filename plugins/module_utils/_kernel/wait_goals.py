@@ -168,7 +168,7 @@ def _attached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdic
         return verdict
     links = _links(resource)
     mine = [link for link in links if link.instance_id == instance_id]
-    # An attachment to another instance that is detaching is an old one, or is about to end.
+    # A detaching attachment to another instance is an old answer, or is about to end.
     taken = [link for link in links if link.instance_id != instance_id and not link.leaving]
     # EC2 shows an attachment from the call on. If none is there, somebody ended it, or its instance did.
     ended = not mine and (resource.multi_attach_enabled or not links) and resource.state in ("available", "in-use")
