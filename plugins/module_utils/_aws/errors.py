@@ -41,7 +41,7 @@ THROTTLING = frozenset(
         "SlowDown",
     }
 )
-# AWS does not know: the request was not carried out, or it was and the answer got lost.
+# With these codes, AWS may or may not have carried out the request.
 _SERVER = frozenset(
     {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "ServerInternal", "RequestTimeout"}
 )

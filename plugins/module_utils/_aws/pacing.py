@@ -122,8 +122,8 @@ class Pacer:
             return None if bucket.tokens > 0 else bucket.rate.per_second * bucket.factor
 
     def throttled(self, operation: str, region: str) -> None:
-        """Note that EC2 throttled a call. The bucket is now empty, and refills for a while at half the rate, but at
-        least a sixteenth.
+        """Note that EC2 throttled a call. The bucket is now empty. For a while it refills at half the rate, but never
+        below a sixteenth of EC2's rate.
         """
         with self._lock:
             bucket = self._bucket(operation, region)
