@@ -80,7 +80,9 @@ def template_changes(spec: ImageSpec, state: State, image_id: str) -> Templated 
 
 
 def _with_image(versions: Iterable[TemplateVersion], former: TemplateVersion, image_id: str) -> TemplateVersion | None:
-    """Return the version with the image and all other data of the default version: this one itself, or the newest."""
+    """Return the default version if it has the image, or else the newest version with the image and the same other
+    data.
+    """
     wanted = {**former.data, "ImageId": image_id}
     fitting = [one for one in versions if one.data == wanted]
     return max(fitting, key=lambda one: (one.is_default, one.number), default=None)

@@ -67,8 +67,8 @@ class Held:
 class Guards:
     """The guards of one place. *pending*: by source image, the place of a copy that is not finished.
 
-    *silent*: the places of copies that did not answer, for which an original may be the source of a copy. *retiring*:
-    the instances that this run terminates before it acts on their images.
+    *silent*: the places of copies that did not answer, so that an original may be the source of a copy there.
+    *retiring*: the instances that this run terminates before it acts on their images.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Guards:
 
     def _snapshot_questions(self, leaving: Iterable[Image]) -> Iterator[Query]:
         """Yield the queries for other images with the same snapshots, and for the snapshots without the tag of the
-        name, by which the others are already listed.
+        name. A listing has already found the snapshots with that tag.
         """
         parts = sorted({name for image in leaving for name in image.snapshot_ids})
         for start in range(0, len(parts), 200):
@@ -307,7 +307,7 @@ class Guards:
     def _protection(self, image: Image) -> str:
         """Return EC2's deregistration protection, or an empty text.
 
-        After a protection with a cooldown is switched off, EC2 shows ``disabled after`` and the time of its end.
+        Once protection with a cooldown is switched off, EC2 shows ``disabled after`` and the time of its end.
         """
         text = str(image.facts.get("DeregistrationProtection") or "")
         end = moment_of(text.removeprefix("disabled after ")) if text.startswith("disabled after ") else None
@@ -335,7 +335,7 @@ class Guards:
         return ""
 
     def users_of_parts(self, image: Image, going: Iterable[str]) -> dict[str, str]:
-        """Return, by snapshot of the image, another image with it that is not among *going*."""
+        """Return, by snapshot of the image, another image that uses the snapshot and is not among *going*."""
         leaving = {image.image_id, *going}
         return {
             name: other.image_id

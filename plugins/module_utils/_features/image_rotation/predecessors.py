@@ -42,7 +42,8 @@ _SHUTDOWN = timedelta(minutes=10)
 class Retirement:
     """A predecessor, its successor, and the reason why it is kept, empty if it is terminated.
 
-    ``serving``: the id of the instance that runs in its place, which is the successor or the last of its own ones.
+    ``serving``: the id of the instance that runs in its place: the successor, or the last of the successor's own
+    successors.
     """
 
     old: Instance

@@ -150,7 +150,7 @@ def _drill(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
 
 
 def _swap(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
-    """Yield the finding about a copy that was never attached. It loses the tag in its place."""
+    """Yield the finding about a copy that was never attached. A copy loses the tag once it is in its place."""
     if tag_names.SWAP not in volume.tags or tag_names.REPLACED_BY in volume.tags:
         return
     spec = visible(volume.tags.get(tag_names.SPEC, ""))

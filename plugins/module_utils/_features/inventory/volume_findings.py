@@ -196,7 +196,7 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
 
 
 def _backup(inventory: Inventory, recovery: VolumeRecovery) -> str:
-    """Return the task that takes a snapshot: of the volume's policy, or of a new one."""
+    """Return the task that takes a snapshot now or, if the volume has no policy, one that backs it up every day."""
     volume_id, region = recovery.volume.volume_id, inventory.state.region
     if recovery.policies:
         # Only the policy's own task has its rules. A task with other rules would delete its snapshots.

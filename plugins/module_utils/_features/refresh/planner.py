@@ -120,7 +120,9 @@ def _stages(spec: RefreshSpec, state: State, group: ScalingGroup) -> tuple[Stage
 
 
 def _known_now(state: State, target: Target) -> Mapping[str, Known]:
-    """Return the versions of the group's launch template as EC2 shows them. A refresh under way goes by these."""
+    """Return the versions of the group's launch template as EC2 shows them. A refresh that is under way uses these
+    versions.
+    """
     return numbers(TEMPLATE_VERSIONS.of(state, target.template.template_id) or ())
 
 

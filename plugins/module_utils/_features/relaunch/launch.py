@@ -81,7 +81,7 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image,
         ),
         token=launch_identity(old.instance_id, spec.image_id),
         provided=unreplaced(old.instance_id, spec.image_id, known_rivals(state, old)),
-        # With the predecessor off already, a launch that is refused later starts it again; a refusal now would not.
+        # If the predecessor is off, the rollback of a refused launch starts it. A refused rehearsal has no rollback.
         rehearsed=old.state == "running",
     )
 
@@ -145,7 +145,7 @@ def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, s
     carried = tag_names.carried(root.tags) if root is not None else {}
     tags = {**carried, **(spec.overrides.tags or {})}
     if len(tags) > tag_names.MOST_TAGS:
-        # EC2 takes no more of them, so those of the volume alone fit.
+        # A volume never has more tags than EC2 takes, so only the tags of the task can exceed the limit.
         raise SpecError(
             f"overrides: tags: with the {len(carried)} tags of the root volume {old.root_volume_id}, the root "
             f"volume of the successor would have {len(tags)}. EC2 takes {tag_names.MOST_TAGS}. Set fewer tags, or "

@@ -197,7 +197,8 @@ class Moving:
     def _revived(self) -> list[Stage]:
         """Return the stages that start the predecessor and return its address, each even if that is not necessary.
 
-        A look may be stale, and the address must not end with a terminated successor. A pending instance takes none.
+        EC2's last answer may be out of date, and the address must not be lost with a terminated successor. A pending
+        instance takes no address.
         """
         stages = []
         off = self._revived_one()

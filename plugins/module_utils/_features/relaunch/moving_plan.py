@@ -157,7 +157,7 @@ def dead_successors(state: State, old: Instance) -> list[Instance]:
 def has_left_parts(state: State, old: Instance, new: Instance) -> bool:
     """Return whether *new*, which has ended, has parts of *old* that no rollback has returned.
 
-    A rollback returns the volumes before *old* runs, so a running one has lost its volumes otherwise.
+    A rollback returns the volumes before *old* runs. So a running *old* without them has lost them in another way.
     """
     address = own_address(state, recorded_moves(new), old, new)
     if address is not None and address.instance_id != old.instance_id:

@@ -443,7 +443,7 @@ def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     state = dataclasses.replace(recognized(spec, state), open=False)
     current = _current(dataclasses.replace(spec, follow_successor=True), state)
     if current is None:
-        # The task names it by its own id, and its launch was rolled back.
+        # The task names a successor by its own id, and the launch of this successor was rolled back.
         failed = state.instance(spec.instance_id)
         before = None if failed is None else state.instance(predecessor(failed))
         current = before or living(state, spec.instance_id, "instance_id")

@@ -150,7 +150,8 @@ def _unlike(_spec: RelaunchSpec, state: State, old: Instance, image: Image) -> I
 
 
 def _without_way_back(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterator[str]:
-    """Yield the refusal if only a snapshot of the former root volume leads back, and EC2 would not take it."""
+    """Yield the refusal if a rollback needs a snapshot of the former root volume, and EC2 would not take that snapshot.
+    """
     if not needs_snapshot(spec, state):
         return
     part = state.snapshot(root_snapshot(image))
@@ -290,7 +291,7 @@ def _free_of_obstacles(spec: RelaunchSpec, state: State, current: Instance) -> C
         and image.state == "pending"
         and not image.block_devices
     ):
-        # Without them, the run after a check run might take another strategy.
+        # Without the image's devices, the run after a check run might take another strategy.
         raise UnsafePlan(
             f"image_id: EC2 does not show the devices of {image.image_id} yet, so it is open whether the data volumes "
             f"of {current.instance_id} can move. Run the task again once the image is available"

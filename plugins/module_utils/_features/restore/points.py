@@ -354,7 +354,7 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
     """Return the newest snapshot of each volume that the instance had at that time."""
     before, there = wanted.before, {item.source for item in wanted.restored}
     if there:
-        # A snapshot that is newer than the first volume was not there for the first run.
+        # A snapshot that is newer than the first volume did not exist at the first run.
         first = min(item.create_time for item in wanted.restored)
         before = first if before is None else min(before, first)
     items = list(candidates)

@@ -147,7 +147,7 @@ def _plan_entry(draft: Draft, match: Match) -> None:
             f"{tag_names.VOLUME} from the copies, so that tasks find the volume by its name"
         )
     for swap in match.swaps:
-        # The volume that counts is not the copy of the last swap if that one was overtaken.
+        # If the last swap was overtaken, the volume that counts is not the copy of that swap.
         new = volume.volume_id if volume is not None else ""
         finish_swap(draft, match, swap.old, new, is_proven=swap.is_proven)
     if volume is None:
