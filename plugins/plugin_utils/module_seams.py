@@ -89,7 +89,7 @@ def as_module_process() -> Iterator[None]:
 
 @contextmanager
 def _with_tracebacks() -> Iterator[None]:
-    """Keep the traceback of each warning, and so the warnings of one text from several places.
+    """Keep the traceback of each warning, so that equal warnings from several places are all kept.
 
     Since ansible-core 2.19 a module does so until it has its parameters. The tracebacks themselves are not shown.
     """
