@@ -105,7 +105,9 @@ def _with_tracebacks() -> Iterator[None]:
 
 
 _COLLECTED: tuple[Any, Any] = (warnings._global_warnings, warnings._global_deprecations)
-"""The warnings and deprecations of this process: lists in ansible-core 2.18, and later the keys of dictionaries."""
+"""The warnings and deprecations of this process: lists in ansible-core 2.18, the keys of dictionaries in later
+versions.
+"""
 _NOTED: tuple[Any, Any] = (type(_COLLECTED[0])(), type(_COLLECTED[1])())
 """Those of imports."""
 

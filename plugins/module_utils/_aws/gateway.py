@@ -55,7 +55,9 @@ READ_THROTTLED = 60.0
 WRITE_THROTTLED = 300.0
 UNCLEAR = 30.0
 UNREACHABLE_AT_FIRST = 2.0
-"""The limit until the first answer. The address is probably wrong, and the user should learn that soon."""
+"""The limit for an unreachable address before the first answer. The address is probably wrong, and the user should
+learn that soon.
+"""
 PARALLEL = 8
 NAP = 0.2
 """Seconds after which a sleep checks whether the task was interrupted."""
@@ -329,7 +331,8 @@ class Ec2Gateway:
         wanted = list(dict.fromkeys(queries))
         asked = dict.fromkeys((query.service, query.place) for query in wanted if query.service != PROBE_SERVICE)
         for service, place in asked:
-            # Made here and not in the threads: making a client is not thread-safe, and its errors end the module.
+            # The clients are made here and not in the threads, since making one is not thread-safe, and its errors end
+            # the module.
             self._client(service, place or self._region)
         if len(wanted) < 2:
             return {query: answer(query) for query in wanted}

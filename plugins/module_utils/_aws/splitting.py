@@ -26,9 +26,9 @@ from .._kernel.state import Query
 from . import codec
 
 LARGE = 12
-"""Pages without an end that make a listing long. Shorter ones are read as they are."""
+"""A listing is long if it does not end within this number of pages. A shorter one is read as it is."""
 PARTS = 24
-"""The number of parts that a long listing is parted into, more or less."""
+"""The approximate number of parts of a long listing."""
 MOST_EXPECTED = 20
 """The most snapshots that are expected after those of a sample, as a multiple of the sample."""
 _SAMPLE = 1000

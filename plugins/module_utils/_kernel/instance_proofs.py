@@ -201,7 +201,7 @@ def launched_last(successors: Sequence[Instance], images_made: Mapping[str, date
     """Return the successor that was launched when the other successors of the predecessor did not serve, or None.
 
     A relaunch launches none beside a successor that serves, unless two runs race. So the last one counts if it was not
-    launched in a race. It was launched later than `LONGEST_RACE` after the others, or the others are older than its
+    launched in a race. It was launched more than `LONGEST_RACE` after the others, or the others are older than its
     image. And none of the others was started since then. *images_made*: the known creation dates of images, by id.
     """
     known = [(moment, successor) for successor in successors if (moment := launched_at(successor)) is not None]

@@ -46,7 +46,7 @@ class RootTask:
 
     @property
     def has_failed(self) -> bool:
-        """The task has not replaced the root volume, or will not."""
+        """The task has failed to replace the root volume, or is about to fail."""
         return self.state.startswith("fail")
 
 

@@ -144,7 +144,8 @@ def _minute(moment: str | None) -> int | None:
 def _snapshots(places: Sequence[Place], volumes: Mapping[str, int]) -> dict[str, Any]:
     """Return the snapshots in columns. ``counts``: the length of each group; ``volumes``: the volume of each group.
 
-    ``ids`` has no prefix. ``moments``: minutes since 1970 for the first of a group, then the minutes before it.
+    ``ids`` has no prefix. ``moments``: for the first of a group, the minutes since 1970. For each other one, the
+    minutes before the one above it.
     ``until``: minutes after the moment, or 0. ``gib``: 0 if the size is that of the row before.
     """
     groups = _grouped(places)

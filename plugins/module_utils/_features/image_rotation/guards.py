@@ -53,7 +53,7 @@ REPORTED_TYPES = ("ec2:Instance", "ec2:LaunchTemplate")
 _FRESH = timedelta(days=7)
 """The age up to which a usage report answers ``check_accounts``. EC2 keeps a report for 30 days."""
 _LATE = timedelta(hours=24)
-"""EC2 shows a launch in LastLaunchedTime up to this time later (EC2 user guide, "Check when an AMI was last used")."""
+"""The longest time after which LastLaunchedTime shows a launch (EC2 user guide, "Check when an AMI was last used")."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Predecessors that a relaunch from a version of the image has stopped, and that are terminated at last.
+"""Predecessors that a relaunch from a version of the image has stopped, and that a rotation may terminate.
 
 Facts of EC2 decide: the ClientToken of the successor's launch, the time of the stop, and the snapshots of the volumes.
 Each volume that EC2 would delete with the instance needs a snapshot that began after the stop and that stays.

@@ -291,8 +291,8 @@ class Line:
     def reasons(self) -> Mapping[str, tuple[str, ...]]:
         """Return, by image that takes part in the rules, the rules that keep it.
 
-        A disabled image cannot be launched, so it displaces no other image. It is kept itself as long as the rules
-        would keep it if all images were available.
+        A disabled image cannot be launched, so it displaces no other image. The rules keep it as if all images were
+        available.
         """
         counted = [image for image in self.members if image.image_id not in self.excluded]
         everything = decide(map(self._candidate, counted), self.keep, self.now)

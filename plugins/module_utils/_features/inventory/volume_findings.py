@@ -96,7 +96,8 @@ def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
         (f"Terminate {first}", remedies.INSTANCE, {"instance_ids": [first], "state": "absent"}),
         region=inventory.state.region,
     )
-    # The task ends one instance. A volume ends with it if no other one has it, and if its attachment says so.
+    # The task terminates one instance. EC2 deletes a volume with it if the attachment says so, and no other instance
+    # has the volume.
     ends = len(volume.attachments) == 1 and any(
         device.volume_id == volume.volume_id and device.delete_on_termination for device in holders[0].block_devices
     )

@@ -167,7 +167,7 @@ def has_left_parts(state: State, old: Instance, new: Instance) -> bool:
 
 def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
     """Return the plan that gives the predecessor its parts back, and ends the successor, after an interrupted rollback
-    or for a task with ``stage: rollback``. The task fails in the end, unless the rollback is its task.
+    or for a task with ``stage: rollback``. The task fails in the end, unless it asks for the rollback.
     """
     record = recorded_moves(new)
     lost = [item for item in record.volumes if not is_movable(state.volume(item.volume_id), old, new)]

@@ -328,7 +328,7 @@ def _late_troubles(spec: RelaunchSpec, state: State, old: Instance, leaving: fro
     """Return the obstacles to a retirement by a run that did not launch the successor.
 
     *old* may have run since the launch. *leaving*: see `retirement_troubles`. A volume that somebody has attached to
-    the predecessor again, or that an earlier task has kept, leaves no more.
+    the predecessor again, or that an earlier task has kept, moves no more.
     """
     lost = () if spec.old_instance == "keep" else write_troubles(spec, old, state.image(spec.image_id))
     return [*lost, *retirement_troubles(spec, state, old, leaving)]

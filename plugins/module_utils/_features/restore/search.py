@@ -181,7 +181,7 @@ def target_queries(spec: RestoreSpec) -> tuple[Query, ...]:
 
 
 def usable_zone_queries(spec: RestoreSpec) -> tuple[Query, ...]:
-    """Return the query whether EC2 makes volumes in the zone; for a drill without a zone, the query for all zones."""
+    """Return the query that shows whether EC2 makes volumes in the zone. A drill without a zone asks for all zones."""
     if spec.zone:
         return zone_queries(spec.zone)
     return (ZONES_QUERY,) if spec.is_drill else ()

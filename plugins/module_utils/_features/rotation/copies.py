@@ -248,7 +248,7 @@ class Copying:
         becoming = {a_set.key for a_set in expected}
         pending = [a_set for a_set in self.there.sets if a_set.state == "pending" and not a_set.doubt]
         awaited = [a_set for a_set in pending if a_set.whole and a_set.group]
-        # A set with a part that was there counts as whole. So does a set that no run completes.
+        # An incomplete set without an original that is still to be copied counts as whole, since no run completes it.
         coming = {a_set.key for a_set in self.wanted}
         sets = [replace(a_set, whole=a_set.whole or a_set.key not in coming) for a_set in self.there.sets]
         sets = [a_set for a_set in sets if a_set.key not in becoming]

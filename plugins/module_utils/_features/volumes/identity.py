@@ -232,7 +232,7 @@ def _match(target: Target, known: KnownVolumes) -> Match:
 
 def _unadopted(target: Target, name: str, volume: Volume) -> Match:
     """Return the warning about an unknown volume at the entry's device. Somebody may have attached it after the entry's
-    own.
+    own volume.
     """
     if tag_names.SPEC in volume.tags:
         return Match(target, name)

@@ -159,7 +159,8 @@ def _with_rollback(stage: Stage, back: tuple[Stage, ...]) -> Stage:
 
 
 def _predicted(stages: Iterable[Stage], draft: Draft) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
-    """Return the stages without changes that have no effect. Every change of tags has the tags before and after it.
+    """Return the stages, without the changes that have no effect. Every change of tags has the tags before and after
+    it.
 
     The errors, by entry, are about resources with more tags than EC2 takes.
     """
