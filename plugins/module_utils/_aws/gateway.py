@@ -104,8 +104,8 @@ def _parse_quickly(session: Any) -> None:
 def read_time(value: Any) -> datetime:
     """Return the time in a text of an answer. Raises ValueError for any other text.
 
-    Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. botocore's reader takes as
-    long for the times of a large page as botocore takes for the rest of the page.
+    Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. On a large page, botocore's
+    reader needs as long for the times as botocore needs for all the rest.
     """
     if isinstance(value, str) and value.endswith("Z"):
         try:

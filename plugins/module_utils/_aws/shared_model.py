@@ -100,7 +100,7 @@ def _ours(document: Any, operations: frozenset[str]) -> Any:
 def sessions(*initializers: Callable[[Any], None]) -> Iterator[None]:
     """Call *initializers* with each botocore session that boto3 makes in this context, and let it use `load`'s model.
 
-    Not for several threads at once, since these are settings of the process.
+    Several threads must not use it at once, since it changes settings of the process.
     """
     usual, all_of_them = botocore.session.get_session, (*initializers, _lend)
 

@@ -92,7 +92,7 @@ def is_movable(volume: Volume | None, old: Instance, new: Instance) -> bool:
     """Return whether a run may attach the volume in a record to *old* or *new*.
 
     EC2 shows no former attachments, so the tag alone names the volume. A run takes it only if it is in the zone of the
-    two instances and is attached to nothing else. It must be older than the launch, too.
+    two instances and is attached to nothing else. It must also be older than the launch.
     """
     if volume is None or not volume.alive or volume.availability_zone not in ("", old.availability_zone):
         return False

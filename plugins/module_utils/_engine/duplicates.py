@@ -70,7 +70,7 @@ def settle(gateway: Gateway, calls: Sequence[tuple[Sequence[Change], Mapping[str
 
 
 def _delete_surplus(gateway: Gateway, change: Change, snapshot_id: str, kept: Sequence[str]) -> str:
-    """Delete our second snapshot, and return the sentence about it."""
+    """Delete this run's second snapshot, and return the sentence about it."""
     removal = Change(
         action="DeleteSnapshot",
         resource=snapshot_id,

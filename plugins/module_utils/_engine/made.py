@@ -69,7 +69,7 @@ def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
 def _tokens_of(change: Change) -> frozenset[str]:
     """Return the client tokens of the change.
 
-    EC2 always shows an instance's token. Unlike a tag, nobody can forge it.
+    EC2 always shows an instance's token, which cannot be forged like a tag.
     """
     return frozenset(client_token(change.token, number) for number in range(GENERATIONS) if change.token)
 

@@ -5,7 +5,7 @@
 """Predecessors that a relaunch from a version of the image has stopped, and that a rotation may terminate.
 
 Facts of EC2 decide: the ClientToken of the successor's launch, the time of the stop, and the snapshots of the volumes.
-Each volume that EC2 would delete with the instance needs a snapshot that began after the stop and that stays.
+Each volume that EC2 would delete with the instance needs a snapshot that began after the stop and that is kept.
 
 Private to this collection.
 """

@@ -107,7 +107,7 @@ def _ending_with(inventory: Inventory, instance: Instance) -> Cost | None:
 
 
 def volume_leftovers(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
-    """Yield what the facts prove to be a leftover: a drill's volume, a swap's copy, or a replaced volume."""
+    """Yield the findings about proven leftovers: a drill's volume, a swap's copy, or a replaced volume."""
     if volume.state != "available" or not inventory.is_settled(volume.create_time):
         return
     if not is_answered(inventory.state, "snapshots"):

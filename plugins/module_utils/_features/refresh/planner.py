@@ -162,7 +162,7 @@ def _start(spec: RefreshSpec, state: State, group: ScalingGroup, target: Target)
 class _Ours:
     """The condition for the end of a refresh: the active one still goes to the wanted version, or there is none.
 
-    A refresh that already ends goes on to its end. To cancel a rollback would leave the group half-way.
+    A refresh that is already ending continues to its end. To cancel a rollback would leave the group half-way.
     """
 
     group: ScalingGroup

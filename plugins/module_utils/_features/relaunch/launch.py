@@ -285,7 +285,7 @@ def public_address(old: Instance) -> bool | None:
 
 
 def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
-    """Return the root's block device with the key of the old root, if that is encrypted.
+    """Return the root's block device, with the key of the old root if the old root is encrypted.
 
     The key of the image's root does not count, since DescribeImages does not show it, and a check run has no facts of a
     planned image.

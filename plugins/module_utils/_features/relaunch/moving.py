@@ -195,7 +195,7 @@ class Moving:
         return self.old if wants_start(self.old) else None
 
     def _revived(self) -> list[Stage]:
-        """Return the stages that start the predecessor and return its address, each even if that is not necessary.
+        """Return the stages that start the predecessor and return its address, even if neither is necessary.
 
         EC2's last answer may be out of date, and the address must not be lost with a terminated successor. A pending
         instance takes no address.

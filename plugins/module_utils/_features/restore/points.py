@@ -342,7 +342,7 @@ def _beyond(chosen: InstanceSet, asked: Iterable[InstanceSet]) -> list[str]:
 
 
 def _is_recorded(item: Candidate) -> bool:
-    """Return whether a policy took the snapshot, or a run copied it. Only then the tag `tags.ORIGIN` describes its
+    """Return whether a policy took the snapshot, or a run copied it. Only then does the tag `tags.ORIGIN` describe its
     volume.
     """
     snapshot = item.snapshot

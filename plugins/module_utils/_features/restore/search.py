@@ -22,7 +22,8 @@ from .restored_volumes import Claim
 from .spec import DRILL, RESTORE, RestoreSpec
 
 _BATCH = 190
-"""Values of one filter. EC2 takes 200 values in all filters of a query, and two filters need at most one value more."""
+"""Values of one filter. EC2 takes 200 values in all filters of a query together, and the other filters have few values.
+"""
 
 Filters = tuple[tuple[str, tuple[str, ...]], ...]
 

@@ -184,7 +184,7 @@ class Copying:
         return {**others, **own}
 
     def _description(self, a_set: SnapshotSet, source: Snapshot) -> str:
-        """Return the Description of a copy, which nobody can remove, unlike its tags."""
+        """Return the Description of a copy. Tags can be removed, but a Description cannot."""
         volume, instance = source_of(source), a_set.group if is_instance_set(a_set) else ""
         name, region, taken = source.snapshot_id, self.state.region, self._taken(a_set, source)
         record = capture_record(source)

@@ -4,8 +4,9 @@
 
 """The plan of a policy: the due captures and copies, the deletions, and the reasons of the kept snapshots.
 
-The run takes the due snapshots and waits for them. Then it copies them. Only then it deletes snapshots. If a deletion
-depends on a snapshot or a copy that is not completed in this run, a later run makes it. Limits withhold only deletions.
+The run takes the due snapshots and waits for them. Then it copies them. Only then does it delete snapshots. If a
+deletion depends on a snapshot or a copy that is not completed in this run, a later run makes it. Limits withhold only
+deletions.
 
 Private to this collection.
 """

@@ -5,7 +5,7 @@
 """The plan for the volumes of a declaration: create, modify, move, swap, detach or delete them.
 
 Changes without an interruption come first. If volumes must be detached from running instances, these follow: a hold,
-the stop, the detach, snapshots, copies, the attachments and the start. Only then the plan marks or deletes replaced
+the stop, the detach, snapshots, copies, the attachments and the start. Only then does the plan mark or delete replaced
 volumes. Every failure from the first detach to the last attachment is rolled back.
 
 Private to this collection.
