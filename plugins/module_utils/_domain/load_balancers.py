@@ -58,7 +58,7 @@ def _has(state: State, group: TargetGroup, instance: Instance) -> bool:
 
 
 def _targets(state: State, group: TargetGroup, instance: Instance) -> list[Target]:
-    """Return the targets of a group that are the instance, by its id or by one of its private addresses.
+    """Return the targets of a group that stand for the instance, by its id or by one of its private addresses.
 
     Another VPC may use the same addresses. If a target is outside the VPC of its group, its zone is "all".
     """

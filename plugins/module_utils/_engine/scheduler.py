@@ -119,7 +119,7 @@ class Scheduler:
         """Ask once, for all steps that begin now, whether their changes are still wanted and allowed."""
         groups: dict[tuple[int, str], list[Step]] = defaultdict(list)
         for step in self._unchecked:
-            # A place whose queries AWS does not answer ends no changes elsewhere.
+            # If AWS does not answer the queries of one place, the changes in other places go on.
             place = step.change.region if step.change is not None and step.stage.recheck is not None else ""
             groups[id(step.stage.recheck), place].append(step)
         self._unchecked = []

@@ -52,7 +52,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
             # Resources of other classes do not name their place, and would count as those of the task's own.
             if made is not None and (here or everywhere or isinstance(made, (Image, Snapshot))):
                 resources[key] = made
-                # CreateImage and CopyImage take snapshots by themselves, so only their entries name them.
+                # CreateImage and CopyImage take snapshots by themselves, so only the entries of these calls name them.
                 parts = after.get("snapshots") or ()
                 taken = (new_from_view(part["snapshot_id"], part) for part in parts if made.kind == "image")
                 resources.update({resource_key(item): item for item in taken if item is not None})

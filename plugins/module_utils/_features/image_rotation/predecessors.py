@@ -143,7 +143,9 @@ class Predecessors:
         return ""
 
     def _serving(self, new: Instance, seen: Collection[str]) -> str:
-        """Return the id of the successor, or of the last of its own successors, if it runs, or else an empty text."""
+        """Return the id of the successor, or of the last of its own successors. Return an empty text if that one does
+        not run.
+        """
         if new.state == "running":
             return new.instance_id
         later = [one for one in self._links.get(new.instance_id, ()) if one.instance_id not in seen]

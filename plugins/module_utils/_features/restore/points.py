@@ -124,7 +124,7 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
 
 
 def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
-    """Return whether the instance is restored from snapshots of its single volumes, which must all be known then.
+    """Return whether the instance is restored from snapshots of its single volumes. The run must then know all of them.
 
     This is the case if *snapshots* have no set of it, or if an earlier run began the restore from snapshots outside any
     set.

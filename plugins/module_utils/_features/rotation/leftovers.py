@@ -110,8 +110,8 @@ class Leftovers:
         yield from self._other_places()
 
     def _other_consistency(self) -> Iterator[str]:
-        """Yield the warning about snapshots of the selected volumes with the other ``consistency``, which no new ones
-        replace.
+        """Yield the warning about snapshots of the selected volumes with the other ``consistency``. No new snapshots
+        replace them.
         """
         whole = self._capture.spec.whole_instances
         left = [

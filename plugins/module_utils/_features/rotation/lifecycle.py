@@ -54,7 +54,7 @@ LARGEST_FAST_RESTORE = 16384
 """GiB; EBS user guide, "Fast snapshot restore": larger ones cannot be enabled."""
 
 # EC2 documents no error codes for these operations. The codes here are those of other operations: for a quota, for a
-# state that is changing, and for a snapshot that an image uses since the plan.
+# state that is changing, and for a snapshot that an image has begun to use since the plan.
 _QUOTA = "ResourceLimitExceeded"
 _STATE = "IncorrectState"
 _NOT_ARCHIVED_NOW = frozenset({_QUOTA, _STATE, "InvalidSnapshot.InUse"})
