@@ -49,7 +49,7 @@ from .spec import REFERENCE_TYPES, Action
 from .versions import GONE, Line, managed, moment_of, protected
 
 REPORTED_TYPES = ("ec2:Instance", "ec2:LaunchTemplate")
-"""The uses in other accounts that a usage report of this collection counts."""
+"""The types of resources in other accounts that a usage report of this collection counts."""
 _FRESH = timedelta(days=7)
 """The age up to which a usage report answers ``check_accounts``. EC2 keeps a report for 30 days."""
 _LATE = timedelta(hours=24)

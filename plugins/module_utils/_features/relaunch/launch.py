@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The launch of a successor: the request, made of EC2's facts about the predecessor.
+"""The launch of a successor: the request, made from EC2's facts about the predecessor.
 
 Private to this collection.
 """

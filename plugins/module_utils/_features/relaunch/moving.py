@@ -123,7 +123,7 @@ class Moving:
         if not pending_volumes(self.state, self.moves.volumes, self.new):
             return ()
         stages = halting(self.state, self.old, self.new, self.now, self.spec.hold_time)
-        # No volume has moved yet, unless an interrupted run has begun.
+        # No volume has moved yet, unless an interrupted run has begun the move.
         at_old = {device.volume_id for device in self.old.block_devices}
         return self._undone_by(stages, self.back(disks=not self.moves.volume_ids <= at_old))
 

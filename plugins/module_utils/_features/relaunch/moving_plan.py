@@ -83,7 +83,7 @@ def continued_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instanc
     refuse(record_troubles(spec, state, old, new))
     moves = recorded_moves(new)
     moving = Moving(spec, state, old, new, moves, now, ended=may_be_ended(state, old, new, now))
-    # Its first boot is not proven yet, unless it has stopped for the volumes since.
+    # Its first boot is not proven yet, unless a run has stopped it for the volumes.
     proof = [Stage(waits=(health_wait(spec, new.instance_id),), on_failure=moving.back(), rollback_on=FAILURES)]
     stages = [*([] if is_off(new) else proof), *moving.forward()]
     if spec.stage == "launch":

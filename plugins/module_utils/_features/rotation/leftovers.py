@@ -29,8 +29,8 @@ class Leftovers:
     """The policy's snapshots outside its task's present selection.
 
     *known*: all snapshots of the region that have been read. *retired*: the volumes of instances whose successors are
-    captured. The rules delete their snapshots in time. *accounts*: the accounts that get copies, or None if they are
-    unknown.
+    captured. The rules delete the snapshots of these volumes over time. *accounts*: the accounts that get copies, or
+    None if they are unknown.
     """
 
     def __init__(

@@ -145,7 +145,7 @@ def is_superseded(draft: Draft, volume: Volume, item: Snapshot) -> bool:
 
 
 def outdate(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
-    """Discard snapshots that are no longer the volume's final ones, since it has been attached since then, or will be.
+    """Discard snapshots that are no longer the volume's final ones: the volume was attached after them, or will be.
 
     EC2 shows a pending snapshot until it is completed, even if it is deleted. So its tags are removed first, and no run
     uses it again.

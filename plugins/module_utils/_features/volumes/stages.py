@@ -30,7 +30,7 @@ from .swaps import swaps_undone
 def stages_of(
     draft: Draft, stopping: Sequence[Instance], restored: Sequence[Instance]
 ) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
-    """Return the stages of the plan, and by entry why it must be refused, since a resource would have too many tags.
+    """Return the stages of the plan, and by entry why the entry must be refused: a resource would have too many tags.
 
     *stopping*: running instances that the plan stops. *restored*: instances that it starts afterwards.
     """
