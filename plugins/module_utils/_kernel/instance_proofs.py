@@ -18,8 +18,8 @@ from .ids import GENERATIONS, client_token, is_planned
 from .resources import Instance
 
 LONGEST_TRIAL = timedelta(days=1)
-"""The time after the launch in which a later run terminates a successor with the tag ``rejected``, or retires a
-predecessor that runs beside one.
+"""The time after the launch in which a later run terminates a successor with the tag ``rejected``, or retires the
+predecessor that runs beside a successor.
 """
 
 

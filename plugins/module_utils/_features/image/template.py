@@ -37,7 +37,7 @@ class Templated:
     made_default: tuple[Change, ...] = ()
 
     def row(self, *, created: bool = True, made_default: bool = True) -> dict[str, Any]:
-        """Return the result: of a run that has made these changes, or of one that has not."""
+        """Return the result for the launch template. The arguments tell which of the changes the run has made."""
         version = self.version if created or not self.created else None
         is_default = self.version == self.former or (bool(self.made_default) and made_default)
         return {
