@@ -25,8 +25,8 @@ _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
 def made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Resource]:
-    """Return the resources in *answers* that were made for *changes*. They carry the own tags of a change, and have not
-    failed.
+    """Return the resources in *answers* that were made for *changes*. They carry `Change.own_tags` of the changes, and
+    have not failed.
 
     Tags can be forged, so a fact of EC2 must agree: a snapshot keeps its description, an instance its client token. A
     resource that the plan has passed over does not count.
