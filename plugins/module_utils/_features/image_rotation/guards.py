@@ -225,7 +225,7 @@ class Guards:
                 yield Held(name, reason)
 
     def _is_idle(self, name: str) -> bool:
-        """Return whether the guard forbids only to deregister, and the action is another one."""
+        """Return whether the guard forbids only deregistration, and the action is another one."""
         return name in ("protection", "locked") and self.spec.action is not Action.DEREGISTER
 
     # --- each guard ---

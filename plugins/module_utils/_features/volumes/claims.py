@@ -84,7 +84,7 @@ class KnownVolumes:
             return None
         marked = old.tags.get(tag_names.REPLACED_BY)
         between = new if marked == new.volume_id else self.get(marked or "")
-        # A copy of a copy also stands for the first volume, since the copy between them has replaced that one.
+        # A copy of a copy also stands for the first volume, which the copy between them has replaced.
         follows = marked is not None if between is None else old_id in tag_names.replaced_ids(between.tags)
         if follows and not old.attachments and (not direct or between is new):
             return None
