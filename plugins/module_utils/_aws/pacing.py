@@ -87,8 +87,8 @@ class _Bucket:
 
 
 class Pacer:
-    """Delay calls so that EC2 does not throttle them. The object is safe for threads. The caller gives it the clock and
-    the sleep.
+    """Delay calls so that EC2 does not throttle them. The object is safe for threads. The caller passes the functions
+    for the time and for a sleep.
 
     A burst that fits into the bucket, less the share for `JITTER`, does not wait. If EC2 still throttles, other callers
     use the bucket too, and the rate is halved.
