@@ -63,8 +63,8 @@ options:
     default: false
   relaunch_strategy:
     description:
-      - With O(for_relaunch=true), the O(ec2ops.storage.instance_relaunch#module:strategy) of that relaunch. Fewer facts
-        hinder V(replace_root_volume) and V(auto) than V(replace_instance).
+      - With O(for_relaunch=true), the O(ec2ops.storage.instance_relaunch#module:strategy) of that relaunch.
+        V(replace_root_volume) and V(auto) have fewer obstacles than V(replace_instance).
     type: str
     choices: [replace_instance, replace_root_volume, auto]
     default: replace_instance

@@ -63,7 +63,7 @@ options:
         The instance keeps its id, its network interfaces and addresses, and its data volumes. The AMI must have the
         product codes, billing, architecture and virtualization of the instance. The module refuses O(overrides) and
         O(old_instance), which this method cannot fulfil.
-      - V(auto) takes V(replace_instance) if nothing hinders it, else V(replace_root_volume). It refuses an instance
+      - V(auto) takes V(replace_instance) if it has no obstacle, else V(replace_root_volume). It refuses an instance
         that neither method can relaunch, and names every obstacle. RV(strategy_reason) and RV(msg) have the reason.
     type: str
     choices: [replace_instance, replace_root_volume, auto]

@@ -368,7 +368,7 @@ holders:
   elements: dict
   sample: []
 relations:
-  description: The relations between the resources, each as two ids with the kind of the relation between them.
+  description: The relations between the resources, each as two ids and the kind of their relation.
   returned: success, with O(report=all)
   type: list
   elements: list

@@ -128,8 +128,8 @@ class InProcess(NormalAction):
 
     def _run_here(self) -> tuple[int, str, str]:
         """Run the module, and return the status, output and errors that its process would have had."""
-        # This process ends with the task. The garbage collector would look through all that it has inherited, and the
-        # kernel would copy each page of that.
+        # This process ends with the task. The garbage collector would search all inherited objects, and the kernel
+        # would copy each page of them.
         gc.freeze()
         output = io.StringIO()
         shows = self._is_wanted("ec2ops_progress", self._variables) and not self._task.no_log

@@ -89,7 +89,7 @@ def as_module_process() -> Iterator[None]:
 
 @contextmanager
 def _with_tracebacks() -> Iterator[None]:
-    """Keep the traceback of each warning, and so the warnings of one text from several places.
+    """Keep the traceback of each warning, so that equal warnings from several places are all kept.
 
     Since ansible-core 2.19 a module does so until it has its parameters. The tracebacks themselves are not shown.
     """
@@ -105,7 +105,9 @@ def _with_tracebacks() -> Iterator[None]:
 
 
 _COLLECTED: tuple[Any, Any] = (warnings._global_warnings, warnings._global_deprecations)
-"""The warnings and deprecations of this process: lists in ansible-core 2.18, and later the keys of dictionaries."""
+"""The warnings and deprecations of this process: lists in ansible-core 2.18, the keys of dictionaries in later
+versions.
+"""
 _NOTED: tuple[Any, Any] = (type(_COLLECTED[0])(), type(_COLLECTED[1])())
 """Those of imports."""
 

@@ -101,6 +101,6 @@ class Worker:
 def is_screen_for_people() -> bool:
     """Return whether the output of this run of Ansible consists of lines for people.
 
-    The command ``ansible`` uses a callback of its own, with any configuration.
+    The command ``ansible`` uses a callback of its own, whatever the configuration.
     """
     return constants.DEFAULT_STDOUT_CALLBACK in FOR_PEOPLE and "one_line" not in context.CLIARGS

@@ -62,7 +62,7 @@ from .fact_readers import (
 )
 from .scaling_readers import NO_GROUP, instance_refreshes, scaling_groups
 
-# Refusals of STS, and this collection's codes for an unreachable endpoint. Some networks only have one for EC2.
+# Refusals of STS, and this collection's codes for an unreachable endpoint. Some networks have an endpoint for EC2 only.
 _NO_ACCOUNT = frozenset(
     {
         "AccessDenied",
@@ -147,7 +147,7 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeLaunchTemplateVersions": Listing(template_versions, ("MaxResults", 200), unknown=NO_TEMPLATE),
     "DescribeAvailabilityZones": Listing(zones),
     "DescribeKey": Listing(key, unknown=NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
-    # No filter on instance ids; and with InstanceIds it takes no MaxResults.
+    # The operation has no filter on instance ids, and takes no MaxResults with InstanceIds.
     "DescribeInstanceStatus": Listing(statuses),
     "DescribeInstanceAttribute": Listing(attribute),
     "GetInstanceUefiData": Listing(uefi),

@@ -41,7 +41,7 @@ THROTTLING = frozenset(
         "SlowDown",
     }
 )
-# AWS does not know: the request was not carried out, or it was and the answer got lost.
+# With these codes, AWS may or may not have carried out the request.
 _SERVER = frozenset(
     {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "ServerInternal", "RequestTimeout"}
 )
@@ -259,7 +259,8 @@ def call_error(
 ) -> CallError:
     """Return the CallError for the exception of a boto3 call. If *error* is not botocore's, it is raised again.
 
-    *endpoint* is the URL of the call. *request* may hold user data, so the error only uses whether it has tags.
+    *endpoint* is the URL of the call. *request* may hold user data. The error uses nothing of it except whether it has
+    tags.
     """
     if isinstance(error, botocore.ClientError):
         return _refused(error, service, operation, request, resource)

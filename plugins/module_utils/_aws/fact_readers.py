@@ -267,7 +267,7 @@ def key(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def root_volume_tasks(query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the root volume tasks of each instance, and whether botocore can name an existing volume in one."""
+    """Yield the root volume tasks of each instance, and whether botocore can name an existing volume in a task."""
     found: dict[str, list[RootTask]] = {name: [] for _filter, values in query.filters for name in values}
     for item in page.get("ReplaceRootVolumeTasks") or ():
         found.setdefault(item["InstanceId"], []).append(read_root_task(item))

@@ -55,7 +55,9 @@ READ_THROTTLED = 60.0
 WRITE_THROTTLED = 300.0
 UNCLEAR = 30.0
 UNREACHABLE_AT_FIRST = 2.0
-"""The limit until the first answer. The address is probably wrong, and the user should learn that soon."""
+"""The limit for an unreachable address before the first answer. The address is probably wrong, and the user should
+learn that soon.
+"""
 PARALLEL = 8
 NAP = 0.2
 """Seconds after which a sleep checks whether the task was interrupted."""
@@ -102,8 +104,8 @@ def _parse_quickly(session: Any) -> None:
 def read_time(value: Any) -> datetime:
     """Return the time in a text of an answer. Raises ValueError for any other text.
 
-    Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. botocore's reader takes as
-    long for the times of a large page as botocore takes for the rest of the page.
+    Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. On a large page, botocore's
+    reader needs as long for the times as botocore needs for all the rest.
     """
     if isinstance(value, str) and value.endswith("Z"):
         try:
@@ -329,7 +331,8 @@ class Ec2Gateway:
         wanted = list(dict.fromkeys(queries))
         asked = dict.fromkeys((query.service, query.place) for query in wanted if query.service != PROBE_SERVICE)
         for service, place in asked:
-            # Made here and not in the threads: making a client is not thread-safe, and its errors end the module.
+            # The clients are made here and not in the threads, since making one is not thread-safe, and its errors end
+            # the module.
             self._client(service, place or self._region)
         if len(wanted) < 2:
             return {query: answer(query) for query in wanted}

@@ -112,7 +112,7 @@ def _text(node: Element) -> str:
 
 
 def _name(member: str, shape: Any) -> str:
-    """Return the name of the element with a member of a structure."""
+    """Return the name of the element that holds a member of a structure."""
     rules = shape.serialization
     if not rules.keys() <= {"name"}:
         raise Unusual(member)
@@ -142,7 +142,7 @@ def _structure_reader(members: Mapping[str, tuple[str, Reader]]) -> Reader:
                     unknown.add(tag)
                 ignored += 1
             else:
-                # Most members are texts, and most of the time is that of calls.
+                # Most members are texts, and function calls take most of the time.
                 found[name] = child.text or "" if value is _text else value(child)
         if len(found) + ignored != len(node):
             raise Unusual("an element that occurs twice")

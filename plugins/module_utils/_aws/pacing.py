@@ -87,7 +87,8 @@ class _Bucket:
 
 
 class Pacer:
-    """Delay calls so that EC2 does not throttle them. The object is safe for threads. Callers pass time and sleep.
+    """Delay calls so that EC2 does not throttle them. The object is safe for threads. The caller passes the functions
+    for the time and for a sleep.
 
     A burst that fits into the bucket, less the share for `JITTER`, does not wait. If EC2 still throttles, other callers
     use the bucket too, and the rate is halved.
@@ -122,8 +123,8 @@ class Pacer:
             return None if bucket.tokens > 0 else bucket.rate.per_second * bucket.factor
 
     def throttled(self, operation: str, region: str) -> None:
-        """Note that EC2 throttled a call. The bucket is now empty, and refills for a while at half the rate, but at
-        least a sixteenth.
+        """Note that EC2 throttled a call. The bucket is now empty. For a while it refills at half the rate, but never
+        below a sixteenth of EC2's rate.
         """
         with self._lock:
             bucket = self._bucket(operation, region)

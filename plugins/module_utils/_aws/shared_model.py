@@ -7,8 +7,9 @@
 The first client of a process takes most of its time to read the service model. So a process calls `load` before it
 forks others, and their clients share the model. `load` makes no connection and no thread, and reads no credentials.
 
-A session of botocore registers 130 handlers, and inspects each of them. So `load` makes a session, too, and the first
-client of each process uses its copy of that: without any setting or credential, which the process reads itself.
+A session of botocore registers 130 handlers, and inspects each of them. So `load` also makes a session, and the first
+client of each process uses its copy of that session. The session has no setting and no credential. The process reads
+both itself.
 
 The shared model has only the operations of this collection. botocore makes a method for each of EC2's 800 operations
 whenever it makes a client, and that took a quarter of the time of a task that changes nothing.
@@ -54,7 +55,7 @@ def load() -> bool:
         return False
     if _shared is None:
         loader = Loader(file_loader=_files(frozenset({*LISTINGS, *OPERATIONS})))
-        # No file or variable of the user's configuration has a say here, or may be wrong.
+        # The user's files and variables are not read here, so a mistake in them does no harm.
         nowhere = {"config_file": os.devnull, "credentials_file": os.devnull, "profile": None, "data_path": None}
         session = Session(session_vars={name: (None, None, value, None) for name, value in nowhere.items()})
         session.register_component("data_loader", loader)
@@ -69,7 +70,7 @@ def load() -> bool:
 
 
 def _files(operations: frozenset[str]) -> JSONFileLoader:
-    """Return botocore's reader of files, but with a dict for each mapping, and with these *operations* of EC2 alone.
+    """Return botocore's reader of files, but with a dict for each mapping, and with only these *operations* of EC2.
 
     botocore's own OrderedDict takes twice the time.
     """
@@ -88,7 +89,7 @@ def _files(operations: frozenset[str]) -> JSONFileLoader:
 
 
 def _ours(document: Any, operations: frozenset[str]) -> Any:
-    """Return the content of a file: of EC2's service model without other operations than these."""
+    """Return the content of a file. EC2's service model keeps only these operations."""
     is_ec2 = isinstance(document, dict) and (document.get("metadata") or {}).get("serviceId") == "EC2"
     if is_ec2 and "operations" in document:
         document["operations"] = {name: model for name, model in document["operations"].items() if name in operations}
@@ -99,7 +100,7 @@ def _ours(document: Any, operations: frozenset[str]) -> Any:
 def sessions(*initializers: Callable[[Any], None]) -> Iterator[None]:
     """Call *initializers* with each botocore session that boto3 makes in this context, and let it use `load`'s model.
 
-    Not for several threads at once, since these are settings of the process.
+    Several threads must not use it at once, since it changes settings of the process.
     """
     usual, all_of_them = botocore.session.get_session, (*initializers, _lend)
 

@@ -26,9 +26,9 @@ from .._kernel.state import Query
 from . import codec
 
 LARGE = 12
-"""Pages without an end that make a listing long. Shorter ones are read as they are."""
+"""A listing is long if it does not end within this number of pages. A shorter one is read as it is."""
 PARTS = 24
-"""The number of parts that a long listing is parted into, more or less."""
+"""The approximate number of parts of a long listing."""
 MOST_EXPECTED = 20
 """The most snapshots that are expected after those of a sample, as a multiple of the sample."""
 _SAMPLE = 1000
@@ -44,7 +44,7 @@ Pages = Iterator[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class _Read:
-    """The resources that a thread has read of a listing. ``parts``: if it is long, the parts to read again instead."""
+    """The resources that a thread has read of a listing. ``parts``: the parts in which a long listing is read again."""
 
     found: tuple[Resource, ...]
     parts: tuple[tuple[str, ...], ...] = ()
@@ -71,7 +71,7 @@ def read(query: Query, pages_of: Callable[[Query], Pages], threads: int) -> tupl
     ids = {resource.resource_id for resource in found}
     if all(resource.resource_id in ids for resource in whole.found):
         return found
-    # A snapshot was deleted meanwhile, or the endpoint has no wildcards. The listing that has begun is right anyway.
+    # A snapshot was deleted meanwhile, or the endpoint has no wildcards. So the run reads the first listing to its end.
     return (*whole.found, *codec.decode(query, pages))
 
 
@@ -126,7 +126,7 @@ def _side_by_side(
 
 
 def partition(prefixes: Iterable[str], moments: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Return groups of prefixes that together cover what *prefixes* cover, each start time once.
+    """Return groups of prefixes that together match the start times of *prefixes*, each time once.
 
     *moments* is a sample of the times. Groups have about the same share of it, and the last groups have none.
     """

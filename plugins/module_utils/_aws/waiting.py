@@ -55,7 +55,7 @@ SLOWEST_POLL = 5.0
 LOST = 120.0
 """Seconds without any answer after which a wait fails. A temporary error would be over by then."""
 GONE = 15.0
-"""Seconds for which EC2 must leave out a resource that it has shown before the resource counts as gone. All of EC2's
+"""A resource that EC2 has shown counts as gone once EC2 has left it out for this number of seconds. All of EC2's
 servers agree by then.
 """
 STUCK = 15.0
@@ -63,9 +63,7 @@ STUCK = 15.0
 from before the call by then.
 """
 UNSEEN = 60.0
-"""Seconds for which EC2 may leave out a new resource that it has never shown. After that the
-resource counts as gone.
-"""
+"""A new resource that EC2 has never shown counts as gone after this number of seconds."""
 _NAMED = 10
 """The number of resources that a message names."""
 
@@ -76,7 +74,7 @@ _QUERIES: Mapping[str, Callable[[Iterable[str], Place], tuple[Query, ...]]] = {
     SCALING_GROUP.name: lambda names, _place: group_queries(names),
     TARGET_HEALTH.name: lambda names, _place: target_queries(names),
 }
-"""The queries for what AWS shows in place of a resource, by the kind of fact."""
+"""The queries for the facts that AWS shows in place of a resource, by their kind."""
 
 
 def resource_queries(kind: str, ids: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:

@@ -98,7 +98,7 @@ class Accounts:
         yield from (replace(account_query(place), optional=True) for place in unknown)
 
     def unknown(self, copy: CopyPlace) -> str:
-        """If the account of a place is unknown, return why no copy can be made there, or else an empty text."""
+        """Return why no copy can be made in a place whose account is unknown, or else an empty text."""
         if not copy.profile:
             return ""
         for profile in (copy.profile, None):

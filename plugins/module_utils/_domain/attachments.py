@@ -69,7 +69,7 @@ class AttachmentLimit:
     interfaces: int
 
     def excess(self, more: int) -> int:
-        """Return the number of volumes with *more* new ones if it exceeds the limit, or else 0."""
+        """Return the number of volumes after *more* attachments if EC2 refuses that number, or else 0."""
         return self.held + more if self.held + self.interfaces + more > self.most else 0
 
     @property
@@ -82,8 +82,8 @@ class AttachmentLimit:
 def attachment_limit(state: State, instance: Instance) -> AttachmentLimit | None:
     """Return the limit of the instance's type, or None if EC2 shows none.
 
-    If volumes and network interfaces share the limit, it leaves out the first interface and the NVMe disks. On Xen,
-    interfaces do not count. (EC2 user guide, "Amazon EBS volume limits".)
+    If volumes and network interfaces share the limit, EC2 has already subtracted the first interface and the NVMe
+    disks. On Xen, interfaces do not count. (EC2 user guide, "Amazon EBS volume limits".)
     """
     facts = type_facts(state, instance.instance_type)
     limits = facts.get("EbsInfo") or {}

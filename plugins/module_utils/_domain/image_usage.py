@@ -14,9 +14,7 @@ from .._kernel.storage_facts import USAGE_REPORTS, Usage
 
 
 def is_superseded(state: State, image_id: str, entry: Usage) -> bool:
-    """Return whether a newer report has looked at the same account and type of resource, and at least as
-    many versions.
-    """
+    """Return whether a newer report covers the same account and type of resource, and looks at no fewer versions."""
     reports = USAGE_REPORTS.of(state, image_id) or ()
     kind = entry.resource_type
     own = next((report for report in reports if report.report == entry.report), None)

@@ -46,8 +46,8 @@ def mark_of(name: str, version: str) -> str:
 def is_unmistakable(name: str, version: str) -> bool:
     """Return whether no other name and version make the same plain description.
 
-    ``web 1`` and ``2`` look like ``web`` and ``1 2``, characters that EC2 does not accept become question marks, and a
-    long text is cut.
+    The name ``web 1`` with version ``2`` looks like ``web`` with version ``1 2``. Characters that EC2 does not accept
+    become question marks. A long text is cut.
     """
     label = f"{name} {version}"
     return label.isascii() and label.count(" ") == 1 and "?" not in label and len(label) <= LONGEST_DESCRIPTION - 40

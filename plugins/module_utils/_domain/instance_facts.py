@@ -30,8 +30,8 @@ AUTOSCALING_GROUP = "aws:autoscaling:groupName"
 class Rule:
     """The treatment of one of the predecessor's facts in a relaunch.
 
-    ``how``: `CARRIED`: the successor gets the same value; `DERIVED`: something else decides the value; `REFUSED`: a set
-    value refuses the relaunch.
+    ``how``: `CARRIED`: the successor gets the same value; `DERIVED`: something else decides the value; `REFUSED`: the
+    relaunch is refused if the value is set.
     ``to``: the parameter of RunInstances (dotted path) for the unchanged value. Empty if the planner builds the value.
     ``unset``: values that count as not set, beside None and empty ones.
     ``when``: returns whether a value counts as set, if ``unset`` is not enough.
@@ -266,7 +266,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "VpcId": Rule(DERIVED, "the subnet's"),
 }
 
-# The rules by DescribeInstanceAttribute's name. The planner reads attributes that Instance has too from there.
+# The rules by DescribeInstanceAttribute's name. If Instance has the attribute too, the planner reads it from Instance.
 ATTRIBUTE_RULES: Mapping[str, Rule] = {
     "blockDeviceMapping": Rule(DERIVED, "see BlockDeviceMappings"),
     "disableApiStop": Rule(CARRIED, "as DisableApiStop"),
@@ -288,7 +288,9 @@ ATTRIBUTE_RULES: Mapping[str, Rule] = {
 
 
 def read_fact(facts: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path of EC2's answer, or None. The first item counts for each list on the path."""
+    """Return the value at a dotted path of EC2's answer, or None. From each list on the path, only the first item
+    counts.
+    """
     value: Any = facts
     for part in path.split("."):
         if isinstance(value, (list, tuple)):

@@ -58,7 +58,7 @@ def _has(state: State, group: TargetGroup, instance: Instance) -> bool:
 
 
 def _targets(state: State, group: TargetGroup, instance: Instance) -> list[Target]:
-    """Return the targets of a group that are the instance, by its id or by one of its private addresses.
+    """Return the targets of a group that stand for the instance, by its id or by one of its private addresses.
 
     Another VPC may use the same addresses. If a target is outside the VPC of its group, its zone is "all".
     """
@@ -72,7 +72,7 @@ def _targets(state: State, group: TargetGroup, instance: Instance) -> list[Targe
 
 @dataclass(frozen=True)
 class Registration:
-    """A target group, and the targets of it that are one instance."""
+    """A target group, and those of its targets that stand for one instance."""
 
     group: TargetGroup
     targets: tuple[Target, ...]
@@ -90,9 +90,9 @@ class Registration:
 
 
 def registrations(state: State, instance: Instance, *, draining: bool = False) -> list[Registration]:
-    """Return the target groups that have the instance as a target, without targets that are *draining*, or only those.
+    """Return the target groups that have the instance as a target, in the order of their names.
 
-    The groups are in the order of their names.
+    With *draining*, only draining targets count. Otherwise only the other targets count.
     """
     groups = sorted(TARGET_GROUPS.of(state) or (), key=lambda group: (group.name, group.arn))
     found = []

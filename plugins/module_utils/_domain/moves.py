@@ -75,7 +75,7 @@ def moves_tags(moves: Moves) -> dict[str, str]:
 
 
 def recorded_moves(successor: Instance) -> Moves:
-    """Return the record of the moves to *successor*. A word that this collection did not write counts for nothing."""
+    """Return the record of the moves to *successor*. Words that this collection did not write are ignored."""
     words = [word for key in tag_names.MOVES for word in successor.tags.get(key, "").split(" ")]
     found = [match for word in words if (match := _VOLUME.fullmatch(word)) is not None]
     allocation = next((word for word in words if _ADDRESS.fullmatch(word)), "")
@@ -92,7 +92,7 @@ def is_movable(volume: Volume | None, old: Instance, new: Instance) -> bool:
     """Return whether a run may attach the volume in a record to *old* or *new*.
 
     EC2 shows no former attachments, so the tag alone names the volume. A run takes it only if it is in the zone of the
-    two instances and is attached to nothing else. It must be older than the launch, too.
+    two instances and is attached to nothing else. It must also be older than the launch.
     """
     if volume is None or not volume.alive or volume.availability_zone not in ("", old.availability_zone):
         return False
@@ -113,7 +113,7 @@ def half_moved_queries(state: State, ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def half_moved(state: State, old: Instance) -> Instance | None:
-    """Return the unproven or rejected successor that has a data volume of *old*, which is off, or None.
+    """Return the unproven or rejected successor that has a data volume of *old*, or None. *old* is off.
 
     A volume that is attached to neither of them counts too: an interrupted run has detached it.
     """

@@ -35,7 +35,8 @@ from .._kernel.tags import boto3_tags
 from .hold import forget, has_passing_address, held, lasting_hold
 from .instance_facts import AUTOSCALING_GROUP
 
-# Stop protection has no bulk read, but one call for each instance. Beyond this number, EC2 itself refuses the stop.
+# EC2 shows stop protection only by one call for each instance. For more instances than this, the run does not ask, and
+# EC2 itself refuses the stop of a protected one.
 MOST_ATTRIBUTE_READS = 20
 # EC2's codes for "no capacity at the moment": a start is tried again.
 NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
@@ -175,9 +176,9 @@ def held_stop(
     would start the instance again. So the rollback of the last stage starts it, and the task fails with a mismatch.
     When EC2 refuses the stop, the rollback removes this run's holds. They would undo a later stop by somebody else.
 
-    The order: wait for starts that are under way, write the holds, stop. An instance with a lasting hold keeps it. The
-    stages wait for an instance that is already stopping, without a hold. *hold_time*: how long this run may take to
-    start the instances again. *stop_parameters*: parameters of StopInstances beside the ids. *final*: no later stage
+    The order: wait for starts that are under way, write the holds, stop. An instance with a lasting hold keeps it. An
+    instance that is already stopping gets no hold, and the stages wait for it. *hold_time*: how long this run may take
+    to start the instances again. *stop_parameters*: parameters of StopInstances beside the ids. *final*: no later stage
     depends on the stop. ``{state}`` in *reason* stands for the state of the instance.
     """
     stopping = running_of(instances)
@@ -205,8 +206,7 @@ def _rollback_of_stop(
 ) -> tuple[Stage, ...]:
     """Return the rollback of a stop that lost its hold, or that EC2 refused.
 
-    A late answer may show an instance as running that is already stopping. So the start is repeated until EC2 accepts
-    it.
+    A late answer may still show a stopping instance as running. So the start is repeated until EC2 accepts it.
     """
     starts = tuple(_start_forgotten(item, region, held(item, now, hold_time)) for item in stopping)
     running = Wait(tuple(item.instance_id for item in stopping), "running")
@@ -297,7 +297,7 @@ def start_stages(
 def running_waits(instances: Iterable[Instance], *, final: bool = False) -> tuple[Wait, ...]:
     """Return the waits until all of these instances run. *instances* as they are before the start.
 
-    If EC2 reverted an earlier start, the wait knows the time of it, since the first answers may still show it.
+    If EC2 reverted an earlier start, the wait knows the time of that start, since the first answers may still show it.
     """
     failed = [item for item in instances if item.start_failed and item.launch_time is not None]
     others = tuple(item.instance_id for item in instances if item not in failed)

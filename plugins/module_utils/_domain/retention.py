@@ -4,8 +4,8 @@
 
 """The rules of ``keep``: the snapshots that they keep, and why. They use neither a clock nor EC2.
 
-The rules are those of restic's ``forget``. Ties, months, zones and times in the future are defined here, which restic
-leaves undefined. The rules of a ``keep`` are joined by *or*, so that one more rule never deletes more.
+The rules are those of restic's ``forget``. This file also defines ties, months, zones and times in the future, which
+restic leaves undefined. The rules of a ``keep`` are joined by *or*, so that one more rule never deletes more.
 
 Private to this collection.
 """
@@ -65,7 +65,7 @@ _OPTIONS = (*COUNTS, *SPANS, "timezone", "reference", "oldest")
 class Keep:
     """The rules of the task, in the order of `COUNTS` and `SPANS`. There is at least one.
 
-    ``counts``: how many by ``last`` or by a period, `UNLIMITED` or from 1. ``spans``: by ``within`` or
+    ``counts``: the number that ``last`` or a period keeps, `UNLIMITED` or at least 1. ``spans``: by ``within`` or
     ``<period>_within``. ``zone``: the time zone of the buckets and the months. ``reference``: the moment from which
     ages are measured, the ``latest`` of the group or ``now``. ``oldest``: restic's rule of the oldest.
     """
@@ -143,9 +143,9 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
 
     - ``last: N``: the N newest. ``<period>: N``: the newest of each of the N newest calendar buckets that have one.
     - ``within``: younger than the span, strictly, measured from the reference. ``<period>_within``: the newest of each
-      bucket, if it is that young. The reference is the newest of the group, or now if that is earlier.
-    - ``oldest``: a rule by period that does not use up its count also keeps the oldest of the group, and one by span if
-      the oldest is that young (restic, ``ApplyPolicy``).
+      bucket, if it is younger than the span. The reference is the newest of the group, or now if that is earlier.
+    - ``oldest``: a rule by period that does not use up its count also keeps the oldest of the group. A rule by span
+      also keeps the oldest if it is younger than the span (restic, ``ApplyPolicy``).
     - The newest is always kept, by a rule of its own.
 
     If only a tag gives ``moment``, the candidates that the rules keep by StartTime are also kept. So no altered tag
@@ -193,9 +193,9 @@ def _decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> dict[
 
 
 def is_outlived(candidate: Candidate, group: Iterable[Candidate], keep: Keep, now: datetime) -> bool:
-    """Return whether newer candidates of its *group* displace *candidate* at every moment up to its start.
+    """Return whether newer candidates of its *group* displace *candidate*, whatever its moment is.
 
-    The function is for candidates that are older than their start by an unknown time.
+    The function is for candidates whose data is older than their start by an unknown time.
     """
     start = candidate.start_time
     newer = [item for item in group if min(item.moment, item.start_time) > start]

@@ -114,7 +114,7 @@ def _described(successor: Instance) -> str:
 
 
 def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Precondition:
-    """Return the precondition that no other instance than the *known* ones replaces *old_id* since the plan.
+    """Return the precondition that no instance except the *known* ones has replaced *old_id* since the plan.
 
     A launch from the same image is the same launch, since it has the same client token.
     """

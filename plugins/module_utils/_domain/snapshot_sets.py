@@ -152,7 +152,8 @@ class Slots:
 def instance_of(snapshot: Snapshot) -> str:
     """Return the instance of the set to which the snapshot belongs, or an empty text for one that was taken alone.
 
-    Its Description names the instance. If no tag names its policy, as on an adopted one, the tag of the set must agree.
+    Its Description names the instance. If no tag names its policy, as on an adopted snapshot, the tag of the set must
+    agree.
     """
     claimed = snapshot.tags.get(tag_names.SET, "").partition("/")[0]
     if is_planned(snapshot.snapshot_id):

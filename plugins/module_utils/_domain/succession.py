@@ -31,7 +31,7 @@ from .._kernel.state import Query, State, by_id, images_by_id
 from .hold import standing_hold
 from .replacement import SERVING, Replacement, choice_by_facts, is_on_trial, predecessor, replacement_of
 
-# With 32 ClientTokens each, these fit into EC2's 200 values of one filter.
+# One filter of EC2 takes 200 values, and six images have 32 ClientTokens each.
 _MOST_IMAGES = 6
 # An instance id and the comma before it, as `tags.replaces_value` writes them.
 _ONE_MORE = len(",i-0123456789abcdef0")
@@ -255,7 +255,7 @@ def _likely(state: State, instance_id: str) -> Instance | None:
 
 
 def _serving_by_tag(claims: Sequence[Instance]) -> list[Instance]:
-    """Return the instances without a tag that says that they have never served."""
+    """Return the instances whose tag does not say that they have never served."""
     return [item for item in claims if item.tags.get(tag_names.TRIAL) in (None, SERVING)]
 
 

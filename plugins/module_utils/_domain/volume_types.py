@@ -50,8 +50,8 @@ _GP3_LEAST_ASKED = 100
 THROUGHPUT_PER_IOPS = 0.25
 
 _GP2_IOPS = (100, 16000)
-# User guide: a gp2 volume above the first size (GiB) delivers the second throughput (MiB/s), a smaller one about gp3's
-# least.
+# User guide: a gp2 volume above the first size (GiB) delivers the second throughput (MiB/s), a smaller volume about as
+# much as the least of gp3.
 _GP2_SMALL, _GP2_THROUGHPUT = 170, 250
 
 

@@ -39,8 +39,8 @@ def unsupported_site(zone: str, facts: Mapping[str, Any] | None = None) -> str:
     """Return the site where this collection makes, attaches or launches no resource: ``the Local Zone
     us-west-2-lax-1a``.
 
-    Return an empty text for a place in a region's own zones. *facts*: those of an Instance, as
-    boto3 shows it, if the question is about one.
+    Return an empty text for a place in a region's own zones. *facts*: boto3's Instance, if the site is that of an
+    instance.
     """
     outpost = (facts or {}).get("OutpostArn")
     if outpost:

@@ -29,8 +29,8 @@ class Settled:
 
 
 def settle(gateway: Gateway, calls: Sequence[tuple[Sequence[Change], Mapping[str, str]]]) -> Settled:
-    """Choose the snapshots to use, and delete our other one. Of two snapshots, the one with the earlier start counts,
-    then the lower id.
+    """Choose the snapshots to use, and delete the other ones of this run. Of two snapshots, the one with the earlier
+    start counts. If both have one start, the lower id counts.
 
     There are two snapshots if an unclear call took effect late, or if two runs work at the same moment. Each run
     deletes its own snapshot. One round of queries covers all calls, with one query per identity.
@@ -70,7 +70,7 @@ def settle(gateway: Gateway, calls: Sequence[tuple[Sequence[Change], Mapping[str
 
 
 def _delete_surplus(gateway: Gateway, change: Change, snapshot_id: str, kept: Sequence[str]) -> str:
-    """Delete our second snapshot, and return the sentence about it."""
+    """Delete this run's second snapshot, and return the sentence about it."""
     removal = Change(
         action="DeleteSnapshot",
         resource=snapshot_id,
@@ -91,7 +91,8 @@ def _chosen(
 ) -> Mapping[str, str] | None:
     """Return the snapshots to use for *changes*: the ones that they *made*, or earlier ones of the same identity.
 
-    Return None while EC2 does not show ours. If *patient*, also return None while an earlier set is incomplete.
+    Return None while EC2 does not show this run's snapshots. If *patient*, also return None while an earlier set is
+    incomplete.
     """
     found, own = list(answers), set(made.values())
     if any(item.resource_id in own and getattr(item, "state", "") in FAILED for item in found):

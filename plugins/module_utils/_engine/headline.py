@@ -55,7 +55,7 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "CancelInstanceRefresh": ("group", "no longer refreshed"),
     "RollbackInstanceRefresh": ("group", "rolled back"),
 }
-# Only named when nothing else is done, since tags and attributes accompany most changes.
+# These are named only if nothing else is done, since tags and attributes accompany most changes.
 _BESIDE: Mapping[str, tuple[str, str]] = {
     "CreateTags": ("resource", "tagged"),
     "DeleteTags": ("resource", "untagged"),

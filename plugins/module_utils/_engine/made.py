@@ -25,7 +25,8 @@ _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
 def made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Resource]:
-    """Return the resources in *answers* that were made for *changes*. They carry its own tags and have not failed.
+    """Return the resources in *answers* that were made for *changes*. They carry `Change.own_tags` of the changes, and
+    have not failed.
 
     Tags can be forged, so a fact of EC2 must agree: a snapshot keeps its description, an instance its client token. A
     resource that the plan has passed over does not count.
@@ -68,7 +69,7 @@ def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
 def _tokens_of(change: Change) -> frozenset[str]:
     """Return the client tokens of the change.
 
-    EC2 always shows an instance's token, and nobody can forge it like a tag.
+    EC2 always shows an instance's token, which cannot be forged like a tag.
     """
     return frozenset(client_token(change.token, number) for number in range(GENERATIONS) if change.token)
 

@@ -77,8 +77,8 @@ def _masked(value: Any) -> Iterator[str]:
     """Yield the texts in *value* that Ansible has masked: ``remove_values`` of
     ``ansible.module_utils.common.parameters``.
 
-    Ansible replaces a value that equals a secret by a word, and a part of a text by eight asterisks. It does not change
-    keys.
+    Ansible replaces a text that equals a secret with a word, and a secret inside a longer text with eight asterisks. It
+    does not change keys.
     """
     if isinstance(value, str):
         if value == MASK_OF_A_VALUE or MASK_OF_A_PART in value:

@@ -103,7 +103,7 @@ class OwnProcess:
 
 @contextmanager
 def _told_with_examples(examples: Mapping[str, str], host: Host) -> Iterator[None]:
-    """Make modules, in this context, refuse a plain value in place of a mapping with the example of its option.
+    """In this context, modules refuse a plain value in place of a mapping, and show the example of its option.
 
     Ansible's own check names no option for a list's item, and raises a TypeError itself over a number.
     """

@@ -119,7 +119,7 @@ class Scheduler:
         """Ask once, for all steps that begin now, whether their changes are still wanted and allowed."""
         groups: dict[tuple[int, str], list[Step]] = defaultdict(list)
         for step in self._unchecked:
-            # A place whose queries AWS does not answer ends no changes elsewhere.
+            # If AWS does not answer the queries of one place, the changes in other places go on.
             place = step.change.region if step.change is not None and step.stage.recheck is not None else ""
             groups[id(step.stage.recheck), place].append(step)
         self._unchecked = []
@@ -295,7 +295,7 @@ class Scheduler:
             resource = substitute(change.resource, self.outcome.bindings)
             known = observed.get(resource)
             if change.after is None:
-                # A wait for its end still sees the resource on its way out.
+                # A wait for the end of the resource may still show it for a moment.
                 self._gone.add(resource)
                 observed.pop(resource, None)
             elif known is not None:
@@ -355,8 +355,8 @@ class Scheduler:
             self._bind_parts(step.change, found)
 
     def _bind_parts(self, change: Change, seen: Mapping[str, Resource]) -> None:
-        """Note EC2's ids of the snapshots that it has made for a new image, or of a new root volume, and the addresses
-        of a new instance.
+        """Note EC2's ids of the snapshots of a new image and of a new root volume, and note the addresses of a new
+        instance.
         """
         bindings = self.outcome.bindings
         for part in instance_parts(change.after or {}):

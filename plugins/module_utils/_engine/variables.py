@@ -37,8 +37,9 @@ class Verdict:
 def judge(names: Iterable[str], checked: Collection[str], known: Mapping[str, Collection[str]]) -> Verdict:
     """Return the wrong ones among *names*, the variables of a host, for the roles and playbooks in *checked*.
 
-    *known* has the variables of every role and playbook of the collection by its name. A variable belongs to the owner
-    with the longest name that it begins with. Variables of other owners than *checked* are ignored.
+    *known* has the variables of every role and playbook of the collection, by the name of the role or playbook. A
+    variable belongs to the owner with the longest name that it begins with. Variables of other owners than *checked*
+    are ignored.
     """
     refused, doubtful = [], []
     candidates = sorted({name for owner in checked for name in known[owner]})

@@ -108,7 +108,7 @@ def attribute_query(kind: FactKind[Any], instance_id: str) -> tuple[Query, ...]:
 
 
 def protection_queries(instance_id: str) -> tuple[Query, ...]:
-    """Return the queries for the protection of an instance from being terminated or stopped."""
+    """Return the queries for the termination protection and the stop protection of an instance."""
     return tuple(query for kind in PROTECTIONS.values() for query in attribute_query(kind, instance_id))
 
 
@@ -319,7 +319,7 @@ def default_encryption_queries(place: Place) -> tuple[Query, ...]:
 
 
 def zone_queries(zone: str) -> tuple[Query, ...]:
-    """Return the query for whether EC2 makes volumes in the zone."""
+    """Return the query that shows whether EC2 makes volumes in the zone."""
     return by_id("DescribeAvailabilityZones", "zone-name", [zone])
 
 

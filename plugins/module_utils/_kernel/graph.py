@@ -251,7 +251,7 @@ class _Builder:
         self._groups: tuple[int, frozenset[str]] = (-1, frozenset())
 
     def add(self, stage: Stage, steps: Iterable[Step], union: _Union | None) -> None:
-        """Add the steps of *stage*, and after the steps of a transaction one that joins it so far."""
+        """Add the steps of *stage*. After the steps of a transaction, add a step that joins all its steps so far."""
         self._stage += 1
         before = [] if stage.apart else self._everything(stage)
         first = len(self.steps)
@@ -343,7 +343,7 @@ class _Builder:
         return self._groups[1]
 
     def _join(self, stage: Stage, transaction: int) -> None:
-        """Add a step that joins a transaction so far."""
+        """Add a step that joins all steps that the transaction has so far."""
         number = len(self.steps)
         newest = self._ended[transaction]
         needs = {member for member in self.members[transaction] if member > newest}

@@ -44,8 +44,8 @@ def is_planned(resource: object) -> bool:
 def kind_of(resource: str) -> str | None:
     """Return ``instance``, ``image``, ``snapshot`` or ``volume`` for an EC2 id or a planned id, else None.
 
-    A planned id may also be of the ``version`` of a launch template, of a ``task`` that replaces a root volume, or of
-    the ``address`` of an instance.
+    A planned id may also stand for the ``version`` of a launch template, for a ``task`` that replaces a root volume, or
+    for the ``address`` of an instance.
     """
     for pattern in (_ID, _PLANNED):
         match = pattern.fullmatch(resource)
@@ -239,7 +239,7 @@ def _read_filters(filters: Filters, reader: _Reader) -> Filters:
 LONGEST_DESCRIPTION = 255
 """Characters that EC2 takes in the Description of a snapshot."""
 _LONGEST_POLICY = 128
-# The text has the length of the values that replace planned ids.
+# Planned ids are replaced by values of the same length as these.
 _REAL_ID, _REAL_MOMENT = "snap-0123456789abcdef0", "2026-11-23T19:00:00.000Z"
 
 
@@ -283,9 +283,9 @@ def copy_description(
 
     *taken*: the start time of the *original*. It is None if the plan makes the original, since EC2 decides then, see
     `StartText`.
-    *account*: the account of the original, for a copy in another account. The account has the first right to the room.
-    The original's *volumes*, *attached* and *slot* follow in this order, as far as EC2's 255 characters allow. With the
-    longest name of a policy and of a region, the rest fits.
+    *account*: the account of the original, for a copy in another account. The account gets room first. The original's
+    *volumes*, *attached* and *slot* follow in this order, as far as EC2's 255 characters allow. All other facts fit,
+    even with the longest names of a policy and a region.
     """
     named = f"{policy_in_ascii(policy)}: {volume} on {instance}" if instance else f"{policy_in_ascii(policy)}: {volume}"
     room = LONGEST_DESCRIPTION - len(f"{named}, {_REAL_ID}, from {region}, taken {_REAL_MOMENT}")
@@ -338,7 +338,7 @@ day.
 def client_token(identity: Iterable[str], generation: int = 0) -> str:
     """Return a token that every run with the same purpose makes: 64 hexadecimal digits, EC2's maximum.
 
-    If the resource of a token is gone, the token is used up (CreateVolume answers IdempotentParameterMismatch). So
-    there is a *generation*.
+    If the resource of a token is gone, the token is used up (CreateVolume answers IdempotentParameterMismatch). The
+    next *generation* gives another token.
     """
     return hashlib.sha256("\x1f".join([*identity, str(generation)]).encode()).hexdigest()

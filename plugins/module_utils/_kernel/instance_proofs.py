@@ -18,8 +18,8 @@ from .ids import GENERATIONS, client_token, is_planned
 from .resources import Instance
 
 LONGEST_TRIAL = timedelta(days=1)
-"""The time after the launch in which a later run terminates a successor with the tag ``rejected``, or retires a
-predecessor that runs beside one.
+"""The time after the launch in which a later run terminates a successor with the tag ``rejected``, or retires the
+predecessor that runs beside a successor.
 """
 
 
@@ -102,8 +102,8 @@ def has_run_since(instance: Instance, since: datetime) -> bool:
 
 
 def is_shown_otherwise(instance: Instance) -> bool:
-    """Return whether a plan predicts the instance's state, so that EC2 itself answered another one. The plan is this
-    run's own.
+    """Return whether EC2's answer shows another state than the instance has here, since a plan of this run predicts its
+    state.
     """
     shown = (instance.facts.get("State") or {}).get("Name")
     return shown is not None and shown != instance.state
@@ -145,8 +145,8 @@ def attached_since(instance: Instance, volume_id: str) -> datetime | None:
 
 
 def _usage_times(instance: Instance) -> tuple[datetime, ...]:
-    """Return UsageOperationUpdateTime, which is the time of the launch or later, since a new root volume changes
-    AttachTime too.
+    """Return UsageOperationUpdateTime, which is never before the launch. After a new root volume, it may be older than
+    every AttachTime.
     """
     moment = instance.facts.get("UsageOperationUpdateTime")
     return (moment,) if isinstance(moment, datetime) else ()
@@ -201,7 +201,7 @@ def launched_last(successors: Sequence[Instance], images_made: Mapping[str, date
     """Return the successor that was launched when the other successors of the predecessor did not serve, or None.
 
     A relaunch launches none beside a successor that serves, unless two runs race. So the last one counts if it was not
-    launched in a race. It was launched later than `LONGEST_RACE` after the others, or the others are older than its
+    launched in a race. It was launched more than `LONGEST_RACE` after the others, or the others are older than its
     image. And none of the others was started since then. *images_made*: the known creation dates of images, by id.
     """
     known = [(moment, successor) for successor in successors if (moment := launched_at(successor)) is not None]

@@ -62,7 +62,7 @@ class Operation:
 
     @property
     def readies(self) -> bool:
-        """Others may need the resource as the change leaves it: tagged, shared or removed."""
+        """Other steps may need the resource as the change leaves it: tagged, shared or removed."""
         return self.retags or self.prepares or self.is_last
 
 

@@ -148,8 +148,8 @@ class Change:
 def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return request parameters in a form that a plan can show and that is equal in two runs.
 
-    Client tokens and the times of the run are left out. User data and UEFI data stand as their hashes, since they may
-    hold secrets. Tests treat a request log in the same way to compare a run with its plan.
+    Client tokens and the times of the run are left out. User data and UEFI data appear as hashes, since they may hold
+    secrets. Tests treat a request log in the same way to compare a run with its plan.
     """
 
     def shown(key: str, value: Any) -> Any:

@@ -23,9 +23,9 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     """Return *state* as it will be after the published plan *entries*.
 
     A plan predicts its own result with *everywhere*, in all regions that it touches. In a check run, the entries of
-    earlier tasks apply to the state that EC2's answers show. Entries of a place that the run has not asked are skipped.
-    If the run has not read an existing resource, its entry is skipped, since the entry has only the fields that change.
-    ``facts`` of an entry's ``after`` are facts about its resource, see `facts.FactKind.view`.
+    earlier tasks apply to the state that EC2's answers show. Entries of a place that the run has not queried are
+    skipped. If the run has not read an existing resource, its entry is skipped, since the entry has only the fields
+    that change. ``facts`` of an entry's ``after`` are facts about its resource, see `facts.FactKind.view`.
     """
     resources = dict(state.resources)
     asked = {query.place for query in state.answered}
@@ -52,7 +52,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
             # Resources of other classes do not name their place, and would count as those of the task's own.
             if made is not None and (here or everywhere or isinstance(made, (Image, Snapshot))):
                 resources[key] = made
-                # CreateImage and CopyImage take snapshots by themselves, so only their entries name them.
+                # CreateImage and CopyImage take snapshots by themselves, so only the entries of these calls name them.
                 parts = after.get("snapshots") or ()
                 taken = (new_from_view(part["snapshot_id"], part) for part in parts if made.kind == "image")
                 resources.update({resource_key(item): item for item in taken if item is not None})

@@ -206,7 +206,7 @@ def _require_prices(values: Any, option: str) -> None:
     for name, price in values.items():
         if name not in NAMES:
             raise SpecError(f"{option}: {name!r} is not the name of a price. Use {', '.join(sorted(NAMES))}.")
-        # Not a number and infinity fail the comparison.
+        # NaN and infinity fail the comparison.
         if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price <= _MOST:
             raise SpecError(f"{option}.{name}: {price!r} is not a price. Use a number of {CURRENCY} a month.")
 

@@ -44,8 +44,8 @@ class Rows:
 def risk_rank(*, is_attached: bool, age: float | None, target: float | None, is_late: bool) -> tuple[int, float]:
     """Return the rank of a volume by its newest recovery point, the larger the more at risk. Level 0 is no risk.
 
-    *age* and *target* are seconds. Without a recovery point, *age* is None. Attached volumes rank before others, a
-    missing recovery point before a late one, and the latest one against its target first.
+    *age* and *target* are seconds. Without a recovery point, *age* is None. Attached volumes rank before others, and a
+    missing recovery point before a late one. Among late ones, the most overdue against its target ranks first.
     """
     if age is None:
         return (4 if is_attached else 2, 0.0)

@@ -20,7 +20,7 @@ from .state import Query, Struct, by_id
 
 @dataclass(frozen=True)
 class Address:
-    """An Elastic IP address of a VPC, and its association. The last three fields are empty without one."""
+    """An Elastic IP address of a VPC, and its association. Without an association, the last three fields are empty."""
 
     allocation_id: str
     public_ip: str

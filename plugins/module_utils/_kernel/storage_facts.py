@@ -4,7 +4,7 @@
 
 """The kinds of facts about volumes, snapshots and images, with their types and their queries. See `facts`.
 
-Also those about the SSM parameters and launch templates that name images.
+This file also has the kinds about the SSM parameters and launch templates that name images.
 
 Private to this collection.
 """
@@ -46,7 +46,7 @@ class RootTask:
 
     @property
     def has_failed(self) -> bool:
-        """The task has not replaced the root volume, or will not."""
+        """The task has failed to replace the root volume, or is about to fail."""
         return self.state.startswith("fail")
 
 

@@ -259,5 +259,5 @@ def parse_slot(value: str) -> datetime | None:
         start = datetime.fromisoformat(value)
     except ValueError:
         return None
-    # Not every zone can express a time in the calendar's first and last year. No slot was there.
+    # Not every zone can express a time in the calendar's first and last year. No slot begins there.
     return start if MINYEAR < start.year < MAXYEAR else None

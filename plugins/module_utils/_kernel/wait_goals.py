@@ -72,7 +72,7 @@ def _running(resource: Resource | None, _fact: Any, launched: str) -> Verdict:
         return verdict
     remedy = "Run the task again later"
     if (resource.state_reason or "").startswith("Client.InternalError"):
-        # EC2 gives no other reason, since it only looks at keys after its answer.
+        # EC2 gives no other reason, since it checks keys only after its answer.
         remedy = "Enable the KMS keys of its volumes, and allow kms:CreateGrant on them"
     return Verdict(failed=True, seen=f"{verdict.seen}: EC2 could not start it. {remedy}")
 
@@ -157,7 +157,7 @@ def _made(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
     """Done when the volume can be attached, or another run has already attached it."""
     verdict = _state(resource, ("available", "in-use"), _LOST)
     if verdict.failed and verdict.seen == "error":
-        # EC2 gives no reason, since it only looks at keys after its answer.
+        # EC2 gives no reason, since it checks keys only after its answer.
         return Verdict(failed=True, seen=f"error ({_NO_KEY})")
     return verdict
 
@@ -168,7 +168,7 @@ def _attached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdic
         return verdict
     links = _links(resource)
     mine = [link for link in links if link.instance_id == instance_id]
-    # An attachment to another instance that is detaching is an old one, or is about to end.
+    # A detaching attachment to another instance is an old answer, or is about to end.
     taken = [link for link in links if link.instance_id != instance_id and not link.leaving]
     # EC2 shows an attachment from the call on. If none is there, somebody ended it, or its instance did.
     ended = not mine and (resource.multi_attach_enabled or not links) and resource.state in ("available", "in-use")

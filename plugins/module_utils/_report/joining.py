@@ -43,7 +43,7 @@ class Place:
         return str(((self.document or {}).get("prices") or {}).get("currency") or "USD")
 
     def rows(self, part: str) -> Sequence[Any]:
-        """Return a list of the document. It is empty if the document has been bounded, or is missing."""
+        """Return the list *part* of the document. It is empty if the document has been bounded, or is missing."""
         return (self.document or {}).get(part) or ()
 
     @property

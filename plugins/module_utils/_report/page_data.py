@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The data of the page: rows as short as a page for 100,000 snapshots needs them.
+"""The data of the page, in rows that are short enough for 100,000 snapshots.
 
 The page shows every volume. It has the snapshots in columns, grouped by volume, so that a snapshot takes about 30
 bytes. Beyond the limits, the page has the newest snapshots of each volume and the gravest findings, and says how many
@@ -32,7 +32,7 @@ GOOD, ARCHIVED, UNENCRYPTED, DRILLED, COPY, SHARED = 1, 2, 4, 8, 16, 32
 
 
 class _Names:
-    """Texts that many rows share. A row has the index."""
+    """Texts that many rows share. A row has the index of its text."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -144,7 +144,8 @@ def _minute(moment: str | None) -> int | None:
 def _snapshots(places: Sequence[Place], volumes: Mapping[str, int]) -> dict[str, Any]:
     """Return the snapshots in columns. ``counts``: the length of each group; ``volumes``: the volume of each group.
 
-    ``ids`` has no prefix. ``moments``: minutes since 1970 for the first of a group, then the minutes before it.
+    ``ids`` has no prefix. ``moments``: for the first of a group, the minutes since 1970. For each other one, the
+    minutes before the one above it.
     ``until``: minutes after the moment, or 0. ``gib``: 0 if the size is that of the row before.
     """
     groups = _grouped(places)
@@ -225,7 +226,7 @@ class _Columns:
 
 
 def _most_of_each(lengths: Sequence[int], limit: int) -> int:
-    """Return the largest length of a group with which all groups together have at most *limit* rows."""
+    """Return the most rows that each group may have, so that all groups together have at most *limit* rows."""
     most = max(lengths, default=0)
     if sum(lengths) <= limit:
         return most

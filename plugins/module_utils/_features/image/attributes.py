@@ -111,7 +111,7 @@ def _deprecation(wanted: Distribution, holding: Holding, original: Image, now: d
 
 
 def _fits(have: datetime, end: datetime, span: timedelta, now: datetime) -> bool:
-    """Return whether a time of deprecation is near enough to its wanted *end*, or to now if that is over."""
+    """Return whether a time of deprecation is near enough to its wanted *end*, or to now if *end* has passed."""
     return abs(have - end) <= min(_LATE, span / 2) or (end <= now and have <= now + _SOON)
 
 
@@ -120,7 +120,7 @@ def _protection(wanted: Distribution, holding: Holding) -> Iterator[Change]:
         return
     have = str(holding.image.facts.get("DeregistrationProtection") or "disabled")
     value = _PROTECTION[wanted.protection]
-    # After a cooldown protection was switched off, EC2 shows "disabled after" and a time.
+    # Once protection with a cooldown is switched off, EC2 shows "disabled after" and a time.
     if have == value or (value == "disabled" and have.startswith("disabled")):
         return
     action = f"{'Disable' if value == 'disabled' else 'Enable'}ImageDeregistrationProtection"

@@ -73,7 +73,7 @@ def require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target
 
 
 MOST_EXCLUDED = 40
-"""The volumes that CreateSnapshots leaves out at most (EC2 API reference, InstanceSpecification)."""
+"""The most volumes that CreateSnapshots can leave out (EC2 API reference, InstanceSpecification)."""
 
 
 def require_devices(wanted: Iterable[str], root: str, present: Collection[str]) -> None:

@@ -79,7 +79,7 @@ class Row:
 
 
 def report_of(rows: Sequence[Row], template: Templated | None) -> PlanReport:
-    """Return the report of a plan, whether all its changes are made or some."""
+    """Return the report of a plan, for a run that has made all changes or only some."""
 
     def partly(course: Course) -> dict[str, Any]:
         found = None

@@ -35,7 +35,7 @@ T = TypeVar("T", Image, Snapshot)
 
 _SOURCE_SNAPSHOT = re.compile(r" from (snap-[0-9a-f]{8,17})(?= \[[0-9a-f]{32}\]$|$)")
 
-# States in which an image will never be usable (EC2, ImageState); a rerun removes such a one and registers again.
+# States in which an image will never be usable (EC2, ImageState). A rerun removes such an image and registers again.
 BROKEN = ("failed", "error", "invalid")
 GONE = ("deregistered",)
 
@@ -206,7 +206,8 @@ def _is_copy(spec: ImageSpec, state: State, image: Image) -> bool:
 
 
 def _is_made_of(spec: ImageSpec, source: str | None, resource: Image | Snapshot) -> bool:
-    """Return whether a resource that EC2 shows as a copy of the image *source* is the version made of it.
+    """Return whether a copy of the image *source*, as EC2 shows it, belongs to the version that is made from that
+    image.
 
     The task names this source, or the fingerprint does.
     """

@@ -5,8 +5,9 @@
 """The machine that a capture was taken of, in a tag on its snapshots.
 
 A snapshot does not show the architecture, the boot mode or the device names of its instance, and EC2 forgets a
-terminated instance after an hour. With this record the capture can still be registered. Their descriptions have its
-hash: see `spec.capture_description`. Snapshots of earlier versions of the collection lack the hash, or both.
+terminated instance after an hour. With this record the capture can still be registered. The descriptions of the
+snapshots have the hash of the record: see `spec.capture_description`. Snapshots of earlier versions of the collection
+lack the hash, or both.
 
 Private to this collection.
 """

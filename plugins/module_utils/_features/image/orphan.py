@@ -22,7 +22,7 @@ from .requests import ebs, register, register_stage
 from .spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, machine_hash, machine_hash_in
 
 _NEEDED = ("architecture", "root_device_name", "ena_support")
-# Only such a machine is captured by snapshots of its own; others go through CreateImage, which makes the image at once.
+# Only a machine of this platform is captured before its image exists. For all others, CreateImage makes both at once.
 _PLAIN = {"platform_details": "Linux/UNIX"}
 
 

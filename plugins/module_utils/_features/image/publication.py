@@ -25,7 +25,7 @@ from .holdings import Holding
 from .spec import ImageSpec
 
 _READ_BACK = 90.0
-"""Seconds within which SSM checks the value of an image parameter. It answers PutParameter before."""
+"""Seconds within which SSM checks the value of an image parameter. SSM answers PutParameter before that check."""
 
 
 @dataclass(frozen=True)

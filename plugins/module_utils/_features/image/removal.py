@@ -156,7 +156,7 @@ def _launch_configurations(state: State, image: Image) -> Iterator[str]:
 
 
 def _accounts(state: State, image: Image) -> Iterator[str]:
-    """Yield the other accounts that have access to the image, and that use it by the newest usage report."""
+    """Yield the other accounts that have access to the image, and that use it as the newest usage report shows."""
     for entry in USAGE.of(state, image.image_id) or ():
         if _counts(state, image, entry) and not is_superseded(state, image.image_id, entry):
             reported = format_moment(entry.reported) if entry.reported is not None else None

@@ -4,7 +4,7 @@
 
 """The removal of a version in all places that the task names: first its copies, then the original.
 
-The original proves its copies, so it goes last. If a copy cannot be removed, the next run still recognises it.
+The original proves its copies, so it is removed last. If a copy cannot be removed, the next run still recognises it.
 
 Private to this collection.
 """
@@ -67,7 +67,7 @@ def _removed(made: Plan) -> str | None:
 
 @dataclass(frozen=True)
 class _Row:
-    """The row of one region. ``image_id``: the image that goes, None if there is none."""
+    """The row of one region. ``image_id``: the image that is removed, None if there is none."""
 
     region: str
     profile: str | None
@@ -157,7 +157,7 @@ class _Removal:
 
     @property
     def _parts(self) -> list[tuple[str, Snapshot]]:
-        """Return the snapshots to delete, each with the image that goes before it."""
+        """Return the snapshots to delete, each with the image that is deregistered before it."""
         of_copies = [(one.image_id, part) for one in self._found for part in own_parts(self._spec, self._state, one)]
         return [*of_copies, *(("", part) for part in self._left)]
 

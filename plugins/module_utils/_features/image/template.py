@@ -37,7 +37,7 @@ class Templated:
     made_default: tuple[Change, ...] = ()
 
     def row(self, *, created: bool = True, made_default: bool = True) -> dict[str, Any]:
-        """Return the result of a run that has made these changes, or not."""
+        """Return the result for the launch template. The arguments tell which of the changes the run has made."""
         version = self.version if created or not self.created else None
         is_default = self.version == self.former or (bool(self.made_default) and made_default)
         return {
@@ -80,7 +80,9 @@ def template_changes(spec: ImageSpec, state: State, image_id: str) -> Templated 
 
 
 def _with_image(versions: Iterable[TemplateVersion], former: TemplateVersion, image_id: str) -> TemplateVersion | None:
-    """Return the version with the image and all other data of the default version: this one itself, or the newest."""
+    """Return the default version if it has the image, or else the newest version with the image and the same other
+    data.
+    """
     wanted = {**former.data, "ImageId": image_id}
     fitting = [one for one in versions if one.data == wanted]
     return max(fitting, key=lambda one: (one.is_default, one.number), default=None)

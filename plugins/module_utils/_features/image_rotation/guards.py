@@ -49,11 +49,11 @@ from .spec import REFERENCE_TYPES, Action
 from .versions import GONE, Line, managed, moment_of, protected
 
 REPORTED_TYPES = ("ec2:Instance", "ec2:LaunchTemplate")
-"""The uses in other accounts that a usage report of this collection counts."""
+"""The types of resources in other accounts that a usage report of this collection counts."""
 _FRESH = timedelta(days=7)
 """The age up to which a usage report answers ``check_accounts``. EC2 keeps a report for 30 days."""
 _LATE = timedelta(hours=24)
-"""EC2 shows a launch in LastLaunchedTime up to this time later (EC2 user guide, "Check when an AMI was last used")."""
+"""The longest time after which LastLaunchedTime shows a launch (EC2 user guide, "Check when an AMI was last used")."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Held:
 class Guards:
     """The guards of one place. *pending*: by source image, the place of a copy that is not finished.
 
-    *silent*: the places of copies that did not answer, for which an original may be the source of a copy. *retiring*:
-    the instances that this run terminates before it acts on their images.
+    *silent*: the places of copies that did not answer, so that an original may be the source of a copy there.
+    *retiring*: the instances that this run terminates before it acts on their images.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Guards:
 
     def _snapshot_questions(self, leaving: Iterable[Image]) -> Iterator[Query]:
         """Yield the queries for other images with the same snapshots, and for the snapshots without the tag of the
-        name, by which the others are already listed.
+        name. A listing has already found the snapshots with that tag.
         """
         parts = sorted({name for image in leaving for name in image.snapshot_ids})
         for start in range(0, len(parts), 200):
@@ -225,7 +225,7 @@ class Guards:
                 yield Held(name, reason)
 
     def _is_idle(self, name: str) -> bool:
-        """Return whether the guard forbids only to deregister, and the action is another one."""
+        """Return whether the guard forbids only deregistration, and the action is another one."""
         return name in ("protection", "locked") and self.spec.action is not Action.DEREGISTER
 
     # --- each guard ---
@@ -307,7 +307,7 @@ class Guards:
     def _protection(self, image: Image) -> str:
         """Return EC2's deregistration protection, or an empty text.
 
-        After a protection with a cooldown is switched off, EC2 shows ``disabled after`` and the time of its end.
+        Once protection with a cooldown is switched off, EC2 shows ``disabled after`` and the time of its end.
         """
         text = str(image.facts.get("DeregistrationProtection") or "")
         end = moment_of(text.removeprefix("disabled after ")) if text.startswith("disabled after ") else None
@@ -335,7 +335,7 @@ class Guards:
         return ""
 
     def users_of_parts(self, image: Image, going: Iterable[str]) -> dict[str, str]:
-        """Return, by snapshot of the image, another image with it that is not among *going*."""
+        """Return, by snapshot of the image, another image that uses the snapshot and is not among *going*."""
         leaving = {image.image_id, *going}
         return {
             name: other.image_id

@@ -45,7 +45,7 @@ class LateGuards:
         )
 
     def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> dict[str, Withdrawal]:
-        """Return, by image, why it is kept."""
+        """Return, by image, why the image is kept."""
         found: dict[str, Withdrawal] = {}
         state = self._state.with_answers(answers)
         for guards, going in self._going:

@@ -295,7 +295,7 @@ class _Verdict:
         )
 
     def warnings(self) -> Iterator[str]:
-        """Yield warnings about guards in the mode ``report``, and about snapshots that stay."""
+        """Yield warnings about guards in the mode ``report``, and about snapshots that are kept."""
         deed = self.spec.action.deed
         for image in self.decided.going:
             for held in self.guards.stops(image, "report"):

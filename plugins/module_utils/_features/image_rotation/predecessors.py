@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Predecessors that a relaunch from a version of the image has stopped, and that are terminated at last.
+"""Predecessors that a relaunch from a version of the image has stopped, and that a rotation may terminate.
 
 Facts of EC2 decide: the ClientToken of the successor's launch, the time of the stop, and the snapshots of the volumes.
-Each volume that EC2 would delete with the instance needs a snapshot that began after the stop and that stays.
+Each volume that EC2 would delete with the instance needs a snapshot that began after the stop and that is kept.
 
 Private to this collection.
 """
@@ -42,7 +42,8 @@ _SHUTDOWN = timedelta(minutes=10)
 class Retirement:
     """A predecessor, its successor, and the reason why it is kept, empty if it is terminated.
 
-    ``serving``: the id of the instance that runs in its place, which is the successor or the last of its own ones.
+    ``serving``: the id of the instance that runs in its place: the successor, or the last of the successor's own
+    successors.
     """
 
     old: Instance
@@ -142,7 +143,9 @@ class Predecessors:
         return ""
 
     def _serving(self, new: Instance, seen: Collection[str]) -> str:
-        """Return the id of the successor, or of the last of its own successors, if it runs, or else an empty text."""
+        """Return the id of the successor, or of the last of its own successors. Return an empty text if that one does
+        not run.
+        """
         if new.state == "running":
             return new.instance_id
         later = [one for one in self._links.get(new.instance_id, ()) if one.instance_id not in seen]

@@ -269,7 +269,7 @@ class Line:
 
     @cached_property
     def excluded(self) -> Mapping[str, Excluded]:
-        """Return, by image, why it takes part in no rule."""
+        """Return, by image, why the image takes part in no rule."""
         found = {}
         for image in self.members:
             why = self._exclusion(image)
@@ -291,8 +291,8 @@ class Line:
     def reasons(self) -> Mapping[str, tuple[str, ...]]:
         """Return, by image that takes part in the rules, the rules that keep it.
 
-        A disabled image cannot be launched, so it displaces no other image. It is kept itself as long as the rules
-        would keep it if all images were available.
+        A disabled image cannot be launched, so it displaces no other image. The rules keep it as if all images were
+        available.
         """
         counted = [image for image in self.members if image.image_id not in self.excluded]
         everything = decide(map(self._candidate, counted), self.keep, self.now)
@@ -327,7 +327,8 @@ class Line:
 
 
 def soon(now: datetime) -> datetime:
-    """Return the moment at which a run deprecates an image: the next quarter of an hour but one, by EC2's clock.
+    """Return the moment at which a run deprecates an image: the second full quarter of an hour after now, by EC2's
+    clock.
 
     EC2 takes whole minutes and none in the past, and a run with many images needs some minutes for its calls. An image
     that is deprecated by then counts as deprecated, so the next run leaves it.

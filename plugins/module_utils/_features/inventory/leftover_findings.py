@@ -107,7 +107,7 @@ def _ending_with(inventory: Inventory, instance: Instance) -> Cost | None:
 
 
 def volume_leftovers(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
-    """Yield what the facts prove to be a leftover: a drill's volume, a swap's copy, or a replaced volume."""
+    """Yield the findings about proven leftovers: a drill's volume, a swap's copy, or a replaced volume."""
     if volume.state != "available" or not inventory.is_settled(volume.create_time):
         return
     if not is_answered(inventory.state, "snapshots"):
@@ -150,7 +150,7 @@ def _drill(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
 
 
 def _swap(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
-    """Yield the finding about a copy that was never attached. It loses the tag in its place."""
+    """Yield the finding about a copy that was never attached. A copy loses the tag once it is in its place."""
     if tag_names.SWAP not in volume.tags or tag_names.REPLACED_BY in volume.tags:
         return
     spec = visible(volume.tags.get(tag_names.SPEC, ""))

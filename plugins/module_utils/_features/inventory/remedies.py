@@ -23,7 +23,8 @@ _NOT_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "
 def tasks(*several: tuple[str, str, Mapping[str, Any]], region: str) -> str:
     """Return tasks as YAML, each from its name, its module and the module's options. *region* is added to all of them.
 
-    Names come from tags, which other people write. So every text is quoted, and one that Jinja would read is unsafe.
+    Names come from tags, which other people write. So every text is quoted, and text that Jinja would evaluate is
+    marked as unsafe.
     """
     return "".join(_task(name, module, {**options, "region": region}) for name, module, options in several)
 

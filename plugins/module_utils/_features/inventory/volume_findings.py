@@ -96,7 +96,8 @@ def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
         (f"Terminate {first}", remedies.INSTANCE, {"instance_ids": [first], "state": "absent"}),
         region=inventory.state.region,
     )
-    # The task ends one instance. A volume ends with it if no other one has it, and if its attachment says so.
+    # The task terminates one instance. EC2 deletes a volume with it if the attachment says so, and no other instance
+    # has the volume.
     ends = len(volume.attachments) == 1 and any(
         device.volume_id == volume.volume_id and device.delete_on_termination for device in holders[0].block_devices
     )
@@ -196,7 +197,7 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
 
 
 def _backup(inventory: Inventory, recovery: VolumeRecovery) -> str:
-    """Return the task that takes a snapshot: of the volume's policy, or of a new one."""
+    """Return the task that takes a snapshot now or, if the volume has no policy, one that backs it up every day."""
     volume_id, region = recovery.volume.volume_id, inventory.state.region
     if recovery.policies:
         # Only the policy's own task has its rules. A task with other rules would delete its snapshots.

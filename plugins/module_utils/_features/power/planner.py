@@ -68,8 +68,8 @@ class PowerSpec:
 
     @property
     def asks_balancers(self) -> bool:
-        """Return whether a stop looks for load balancers. A relaunch looks itself, and a stop without a hold is
-        permanent.
+        """Return whether a stop looks for load balancers. A relaunch looks for them itself, and a stop without a hold
+        is permanent.
         """
         return self.remember and not self.for_relaunch
 

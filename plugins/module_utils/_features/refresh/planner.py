@@ -120,7 +120,9 @@ def _stages(spec: RefreshSpec, state: State, group: ScalingGroup) -> tuple[Stage
 
 
 def _known_now(state: State, target: Target) -> Mapping[str, Known]:
-    """Return the versions of the group's launch template as EC2 shows them. A refresh under way goes by these."""
+    """Return the versions of the group's launch template as EC2 shows them. A refresh that is under way uses these
+    versions.
+    """
     return numbers(TEMPLATE_VERSIONS.of(state, target.template.template_id) or ())
 
 
@@ -160,7 +162,7 @@ def _start(spec: RefreshSpec, state: State, group: ScalingGroup, target: Target)
 class _Ours:
     """The condition for the end of a refresh: the active one still goes to the wanted version, or there is none.
 
-    A refresh that already ends goes on to its end. To cancel a rollback would leave the group half-way.
+    A refresh that is already ending continues to its end. To cancel a rollback would leave the group half-way.
     """
 
     group: ScalingGroup

@@ -42,8 +42,8 @@ _SPREAD = 100
 @dataclass(frozen=True)
 class RefreshSpec:
     """``version``: a number, an alias, a planned id, or None for the version that each group names itself.
-    ``preferences``: as the user gave them, without those that were not given. ``versions``: the version of single
-    groups, by name. ``template_id``: the launch template that each group must have.
+    ``preferences``: those that the user gave, and no others. ``versions``: the version of single groups, by name.
+    ``template_id``: the launch template that each group must have.
     """
 
     groups: tuple[str, ...]

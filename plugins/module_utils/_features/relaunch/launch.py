@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The launch of a successor: the request, made of EC2's facts about the predecessor.
+"""The launch of a successor: the request, made from EC2's facts about the predecessor.
 
 Private to this collection.
 """
@@ -81,7 +81,7 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image,
         ),
         token=launch_identity(old.instance_id, spec.image_id),
         provided=unreplaced(old.instance_id, spec.image_id, known_rivals(state, old)),
-        # With the predecessor off already, a launch that is refused later starts it again; a refusal now would not.
+        # If the predecessor is off, the rollback of a refused launch starts it. A refused rehearsal has no rollback.
         rehearsed=old.state == "running",
     )
 
@@ -145,7 +145,7 @@ def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, s
     carried = tag_names.carried(root.tags) if root is not None else {}
     tags = {**carried, **(spec.overrides.tags or {})}
     if len(tags) > tag_names.MOST_TAGS:
-        # EC2 takes no more of them, so those of the volume alone fit.
+        # A volume never has more tags than EC2 takes, so only the tags of the task can exceed the limit.
         raise SpecError(
             f"overrides: tags: with the {len(carried)} tags of the root volume {old.root_volume_id}, the root "
             f"volume of the successor would have {len(tags)}. EC2 takes {tag_names.MOST_TAGS}. Set fewer tags, or "
@@ -285,7 +285,7 @@ def public_address(old: Instance) -> bool | None:
 
 
 def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
-    """Return the root's block device with the key of the old root, if that is encrypted.
+    """Return the root's block device, with the key of the old root if the old root is encrypted.
 
     The key of the image's root does not count, since DescribeImages does not show it, and a check run has no facts of a
     planned image.

@@ -131,7 +131,7 @@ def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Imag
 def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
     """Return warnings about all parts of the predecessor that the successor will lack."""
     found = []
-    # It may be gone since an earlier run has launched from it.
+    # The image may be gone after an earlier run has launched from it.
     image = state.image(spec.image_id) or Image(spec.image_id, "")
     freed = old.elastic_ip and spec.old_instance == "terminate" and "elastic_ip" not in spec.moved
     kept = _kept(spec, state, old, image, ("elastic_ip",) if freed else ())

@@ -29,7 +29,7 @@ from .retirement import (
     unprotections,
 )
 
-# The time that a run may take beside the wait for the health of its successor, before it has given it up.
+# The time that a run may take until it gives up its successor, beside the wait for the successor's health.
 _LOSER_GRACE = timedelta(minutes=5)
 
 

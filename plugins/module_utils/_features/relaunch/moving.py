@@ -123,7 +123,7 @@ class Moving:
         if not pending_volumes(self.state, self.moves.volumes, self.new):
             return ()
         stages = halting(self.state, self.old, self.new, self.now, self.spec.hold_time)
-        # No volume has moved yet, unless an interrupted run has begun.
+        # No volume has moved yet, unless an interrupted run has begun the move.
         at_old = {device.volume_id for device in self.old.block_devices}
         return self._undone_by(stages, self.back(disks=not self.moves.volume_ids <= at_old))
 
@@ -195,9 +195,10 @@ class Moving:
         return self.old if wants_start(self.old) else None
 
     def _revived(self) -> list[Stage]:
-        """Return the stages that start the predecessor and return its address, each even if that is not necessary.
+        """Return the stages that start the predecessor and return its address, even if neither is necessary.
 
-        A look may be stale, and the address must not end with a terminated successor. A pending instance takes none.
+        EC2's last answer may be out of date, and the address must not be lost with a terminated successor. A pending
+        instance takes no address.
         """
         stages = []
         off = self._revived_one()

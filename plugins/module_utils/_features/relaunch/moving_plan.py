@@ -83,7 +83,7 @@ def continued_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instanc
     refuse(record_troubles(spec, state, old, new))
     moves = recorded_moves(new)
     moving = Moving(spec, state, old, new, moves, now, ended=may_be_ended(state, old, new, now))
-    # Its first boot is not proven yet, unless it has stopped for the volumes since.
+    # Its first boot is not proven yet, unless a run has stopped it for the volumes.
     proof = [Stage(waits=(health_wait(spec, new.instance_id),), on_failure=moving.back(), rollback_on=FAILURES)]
     stages = [*([] if is_off(new) else proof), *moving.forward()]
     if spec.stage == "launch":
@@ -157,7 +157,7 @@ def dead_successors(state: State, old: Instance) -> list[Instance]:
 def has_left_parts(state: State, old: Instance, new: Instance) -> bool:
     """Return whether *new*, which has ended, has parts of *old* that no rollback has returned.
 
-    A rollback returns the volumes before *old* runs, so a running one has lost its volumes otherwise.
+    A rollback returns the volumes before *old* runs. So a running *old* without them has lost them in another way.
     """
     address = own_address(state, recorded_moves(new), old, new)
     if address is not None and address.instance_id != old.instance_id:
@@ -167,7 +167,7 @@ def has_left_parts(state: State, old: Instance, new: Instance) -> bool:
 
 def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
     """Return the plan that gives the predecessor its parts back, and ends the successor, after an interrupted rollback
-    or for a task with ``stage: rollback``. The task fails in the end, unless the rollback is its task.
+    or for a task with ``stage: rollback``. The task fails in the end, unless it asks for the rollback.
     """
     record = recorded_moves(new)
     lost = [item for item in record.volumes if not is_movable(state.volume(item.volume_id), old, new)]

@@ -112,7 +112,8 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
         on_failure=params["on_failure"],
         lose_instance_store=params["lose_instance_store"],
         lose_writes=params["lose_writes"],
-        # These stages continue with a successor, even for a caller whose launch has followed none.
+        # These stages are about a successor, so they follow it even if the task of the launch did not follow
+        # successors.
         follow_successor=params["follow_successor"] or params.get("stage") in ("finish", "rollback"),
         unsaid=frozenset(name for name in ATTACHMENTS if params[name] is None),
         strategy=params.get("strategy") or REPLACE_INSTANCE,

@@ -328,7 +328,7 @@ def _late_troubles(spec: RelaunchSpec, state: State, old: Instance, leaving: fro
     """Return the obstacles to a retirement by a run that did not launch the successor.
 
     *old* may have run since the launch. *leaving*: see `retirement_troubles`. A volume that somebody has attached to
-    the predecessor again, or that an earlier task has kept, leaves no more.
+    the predecessor again, or that an earlier task has kept, moves no more.
     """
     lost = () if spec.old_instance == "keep" else write_troubles(spec, old, state.image(spec.image_id))
     return [*lost, *retirement_troubles(spec, state, old, leaving)]
@@ -443,7 +443,7 @@ def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     state = dataclasses.replace(recognized(spec, state), open=False)
     current = _current(dataclasses.replace(spec, follow_successor=True), state)
     if current is None:
-        # The task names it by its own id, and its launch was rolled back.
+        # The task names a successor by its own id, and the launch of this successor was rolled back.
         failed = state.instance(spec.instance_id)
         before = None if failed is None else state.instance(predecessor(failed))
         current = before or living(state, spec.instance_id, "instance_id")

@@ -32,7 +32,7 @@ def new_root(current: Instance) -> str:
 
 
 def task_name(current: Instance) -> str:
-    """Return the planned id of the task that attaches it."""
+    """Return the planned id of the task that attaches the new root volume."""
     return planned("task", f"root of {current.instance_id}")
 
 

@@ -49,8 +49,8 @@ Obstacles: TypeAlias = Callable[[RelaunchSpec, State, Instance, Image], Iterable
 """Returns a sentence for each obstacle of one kind."""
 
 MOVED_BY_AUTO: frozenset[str] = frozenset({"data_volumes", "elastic_ip", "target_groups"})
-"""The options among data_volumes, elastic_ip and target_groups for whose attachments ``auto`` needs no answer, since
-`replace_instance` moves them.
+"""The options among data_volumes, elastic_ip and target_groups that a task with ``auto`` need not set, since
+`replace_instance` moves such attachments.
 """
 
 
@@ -150,7 +150,7 @@ def _unlike(_spec: RelaunchSpec, state: State, old: Instance, image: Image) -> I
 
 
 def _without_way_back(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterator[str]:
-    """Yield the refusal if only a snapshot of the former root volume leads back, and EC2 would not take it."""
+    """Yield the refusal if a rollback needs a snapshot of the former root volume, and EC2 would not take it."""
     if not needs_snapshot(spec, state):
         return
     part = state.snapshot(root_snapshot(image))
@@ -290,7 +290,7 @@ def _free_of_obstacles(spec: RelaunchSpec, state: State, current: Instance) -> C
         and image.state == "pending"
         and not image.block_devices
     ):
-        # Without them, the run after a check run might take another strategy.
+        # Without the image's devices, the run after a check run might take another strategy.
         raise UnsafePlan(
             f"image_id: EC2 does not show the devices of {image.image_id} yet, so it is open whether the data volumes "
             f"of {current.instance_id} can move. Run the task again once the image is available"

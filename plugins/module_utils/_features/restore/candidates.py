@@ -78,7 +78,7 @@ class Candidate:
 
 
 def candidates_in(snapshots: Iterable[Snapshot]) -> list[Candidate]:
-    """Return the *snapshots* with the data of a known moment."""
+    """Return the *snapshots* whose data has a known moment, as candidates."""
     known = {item.snapshot_id: item for item in snapshots}
     found = (_candidate(item, known) for item in known.values())
     return [item for item in found if item is not None]

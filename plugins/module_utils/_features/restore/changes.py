@@ -52,7 +52,8 @@ def creation(spec: RestoreSpec, point: RestorePoint, zone: str, state: State, be
         None,
         {**_made(point, zone, state), "tags": tags},
         identity=Query("DescribeVolumes", tag_filters(identity)),
-        # As `ebs_volume_spec` has it; the last part is the volume that a copy replaces there.
+        # The parts are those of the token in `ebs_volume_spec`, where the last part names the volume that a copy
+        # replaces.
         token=(declaration, entry, zone, point.snapshot.snapshot_id, " ".join(beside)),
     )
 

@@ -106,7 +106,8 @@ def record(point: RestorePoint, volume_id: str, region: str, now: datetime) -> C
     )
     if change is None:
         return None
-    # The views of the tag would show the time of the run, and a plan is the same in a check and in the run after it.
+    # A view with the tag would show the time of the run. But a plan must be equal in a check run and in the run after
+    # it.
     before, after = {"drilled": tag_names.DRILLED in snapshot.tags}, {"drilled": True}
     return replace(change, after_steps=(volume_id,), before=before, after=after)
 

@@ -452,7 +452,7 @@ def _told(
     if errors and not ordered:
         raise _joined(errors)
     refused = Incomplete(f"{_text_of(errors)}. The task restores the other volumes", *errors) if errors else None
-    # The notes are a result too, and playbooks show it.
+    # The notes are a part of the result, and playbooks show them.
     shown = list(dict.fromkeys(visible(note) for note in notes))
     return Plan(
         stages,

@@ -124,7 +124,7 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
 
 
 def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
-    """Return whether the instance is restored from snapshots of its single volumes, which must all be known then.
+    """Return whether the instance is restored from snapshots of its single volumes. The run must then know all of them.
 
     This is the case if *snapshots* have no set of it, or if an earlier run began the restore from snapshots outside any
     set.
@@ -342,7 +342,7 @@ def _beyond(chosen: InstanceSet, asked: Iterable[InstanceSet]) -> list[str]:
 
 
 def _is_recorded(item: Candidate) -> bool:
-    """Return whether a policy took the snapshot, or a run copied it. Only then the tag `tags.ORIGIN` describes its
+    """Return whether a policy took the snapshot, or a run copied it. Only then does the tag `tags.ORIGIN` describe its
     volume.
     """
     snapshot = item.snapshot
@@ -354,7 +354,7 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
     """Return the newest snapshot of each volume that the instance had at that time."""
     before, there = wanted.before, {item.source for item in wanted.restored}
     if there:
-        # A snapshot that is newer than the first volume was not there for the first run.
+        # A snapshot that is newer than the first volume did not exist at the first run.
         first = min(item.create_time for item in wanted.restored)
         before = first if before is None else min(before, first)
     items = list(candidates)

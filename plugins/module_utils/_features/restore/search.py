@@ -22,7 +22,8 @@ from .restored_volumes import Claim
 from .spec import DRILL, RESTORE, RestoreSpec
 
 _BATCH = 190
-"""Values of one filter. EC2 takes 200 values in all filters of a query, and two filters need at most one value more."""
+"""Values of one filter. EC2 takes 200 values in all filters of a query together, and the other filters have few values.
+"""
 
 Filters = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -181,7 +182,7 @@ def target_queries(spec: RestoreSpec) -> tuple[Query, ...]:
 
 
 def usable_zone_queries(spec: RestoreSpec) -> tuple[Query, ...]:
-    """Return the query whether EC2 makes volumes in the zone; for a drill without a zone, the query for all zones."""
+    """Return the query that shows whether EC2 makes volumes in the zone. A drill without a zone asks for all zones."""
     if spec.zone:
         return zone_queries(spec.zone)
     return (ZONES_QUERY,) if spec.is_drill else ()

@@ -102,7 +102,7 @@ def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> boo
 
 
 def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:
-    """Return the volumes of the instance's set, sorted by id, which are all except the excluded ones."""
+    """Return all volumes of the instance except the excluded ones, sorted by id."""
     volumes = [
         volume
         for volume in attached_to(state, instance.instance_id)

@@ -4,8 +4,8 @@
 
 """Copies in another region or account: the snapshots of the policy that need a copy, and the copies that begin now.
 
-For its order, its bucket and its age, a copy counts with the times of its original, which its tags have. So the rules
-treat existing copies and originals without a copy together, and decide the same before and after the copy.
+The order, the bucket and the age of a copy follow from the times of its original, which the copy's tags have. So the
+rules treat existing copies and originals without a copy together, and decide the same before and after the copy.
 
 Several accounts may copy to one, under policies of one name. A copy's tag names the account, the region and the
 snapshot that it was made from. The copies of others are left alone.
@@ -129,8 +129,8 @@ class Copying:
 
     @cached_property
     def beginning(self) -> list[tuple[SnapshotSet, Snapshot]]:
-        """Return, in order, the originals whose copy begins now, up to the number that EC2 makes at once, or all with a
-        wait.
+        """Return, in order, the originals whose copy begins now: all with a wait, or else as many as EC2 copies at
+        once.
         """
         missing = [
             (a_set, item)
@@ -184,7 +184,7 @@ class Copying:
         return {**others, **own}
 
     def _description(self, a_set: SnapshotSet, source: Snapshot) -> str:
-        """Return the Description of a copy, which nobody can remove, unlike its tags."""
+        """Return the Description of a copy. Tags can be removed, but a Description cannot."""
         volume, instance = source_of(source), a_set.group if is_instance_set(a_set) else ""
         name, region, taken = source.snapshot_id, self.state.region, self._taken(a_set, source)
         record = capture_record(source)
@@ -248,7 +248,7 @@ class Copying:
         becoming = {a_set.key for a_set in expected}
         pending = [a_set for a_set in self.there.sets if a_set.state == "pending" and not a_set.doubt]
         awaited = [a_set for a_set in pending if a_set.whole and a_set.group]
-        # A set with a part that was there counts as whole. So does a set that no run completes.
+        # An incomplete set without an original that is still to be copied counts as whole, since no run completes it.
         coming = {a_set.key for a_set in self.wanted}
         sets = [replace(a_set, whole=a_set.whole or a_set.key not in coming) for a_set in self.there.sets]
         sets = [a_set for a_set in sets if a_set.key not in becoming]
@@ -455,7 +455,7 @@ class Copying:
     def doubts(self, excluded: Mapping[str, str]) -> Iterator[str]:
         """Yield the warning about copies that are kept because their originals are gone and only tags give their time.
 
-        *excluded*: by set's key, why it takes part in no rule.
+        *excluded*: by set's key, why the set takes part in no rule.
         """
         found = [
             f"{' '.join(a_set.ids)}: {a_set.doubt}"

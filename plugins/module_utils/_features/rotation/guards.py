@@ -61,8 +61,8 @@ BEFORE_THE_RULES = ("backup", "managed", "protected")
 
 
 def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: Place = HERE) -> Iterator[Query]:
-    """Yield the queries of the guards for these snapshots of one place. Each guard needs a listing, and only `shared`
-    needs single calls.
+    """Yield the queries of the guards for these snapshots of one place. Each guard needs one listing, except `shared`,
+    which needs a call for each snapshot.
     """
     wanted = list(snapshots)
     if not wanted:
@@ -168,7 +168,7 @@ class Guards:
 
     def _shared(self, snapshot: Snapshot) -> str:
         allowed = VOLUME_PERMISSIONS.of(self._state, snapshot.snapshot_id, snapshot.place) or ()
-        # The guard `public` holds public snapshots. A run unshares the snapshots that it shared for a copy.
+        # The guard `public` keeps public snapshots. The run itself unshares a snapshot that it has shared for a copy.
         # Anybody may have written the tag, so the task must have copies in that account.
         ours = ("all", *(tag_names.shared_with(snapshot.tags) & self._copying_accounts))
         accounts = [item for item in allowed if item not in ours]

@@ -103,7 +103,7 @@ class Keeping:
 
     @cached_property
     def excluded(self) -> dict[str, str]:
-        """Return, by set, why it takes part in no rule."""
+        """Return, by set, why the set takes part in no rule."""
         found = {**dict.fromkeys(self.scene.second, SECOND), **exclusions(self.scene.sets, self.guards, self.now)}
         doubtful = {a_set.key: a_set.doubt for a_set in self.scene.sets if a_set.doubt and a_set.key not in found}
         if doubtful and self.keep is not None:
@@ -210,7 +210,7 @@ class Keeping:
     # --- the guards ---
 
     def guarded(self, a_set: SnapshotSet) -> tuple[Snapshot, ...]:
-        """Return the snapshots of a set for the guards, which are those with data at the time of the deletions."""
+        """Return the snapshots of a set that the guards check: those with data at the time of the deletions."""
         return a_set.snapshots if a_set.key in self._completing else a_set.good
 
     def verdict(
@@ -218,7 +218,7 @@ class Keeping:
     ) -> Verdict:
         """Return the verdict of the guards on the sets that may be deleted. A failed snapshot has no data to guard.
 
-        *depending*: by set, why it must not be deleted yet. *guards*: the guards with the facts at the time of the
+        *depending*: by set, why the set must not be deleted yet. *guards*: the guards with the facts at the time of the
         deletions. *waits*: whether all unfinished snapshots are completed by then, or None for the scene's own value.
         """
         guards = guards or self.guards
@@ -303,7 +303,7 @@ class Keeping:
 
 
 def exclusions(sets: Iterable[SnapshotSet], guards: Guards, now: datetime) -> dict[str, str]:
-    """Return, by set's key, why it takes part in no rule."""
+    """Return, by set's key, why the set takes part in no rule."""
     found = ((a_set.key, _excluded(a_set, guards, now)) for a_set in sets)
     return {key: reason for key, reason in found if reason}
 

@@ -98,7 +98,7 @@ class LateGuards:
         return (replace(query, place=place) for query in found)
 
     def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> dict[str, Withdrawal]:
-        """Return, by snapshot, why it is kept. All parts of a set are kept together."""
+        """Return, by snapshot, why the snapshot is kept. All parts of a set are kept together."""
         found: dict[str, Withdrawal] = {}
         for place in dict.fromkeys(one.place for one in self._deletions):
             there = {query: some for query, some in answers.items() if query.place == place}

@@ -4,8 +4,8 @@
 
 """Selected items that a policy cannot capture: missing ids, instances without a volume, Outposts.
 
-One bad item does not stop the others. The run takes all other snapshots and retains all, and then the task fails with
-these names.
+One bad item does not stop the others. The run takes all other snapshots, and applies retention to all. Then the task
+fails with these names.
 
 Private to this collection.
 """

@@ -29,8 +29,8 @@ class Leftovers:
     """The policy's snapshots outside its task's present selection.
 
     *known*: all snapshots of the region that have been read. *retired*: the volumes of instances whose successors are
-    captured. The rules delete their snapshots in time. *accounts*: the accounts that get copies, or None if they are
-    unknown.
+    captured. The rules delete the snapshots of these volumes over time. *accounts*: the accounts that get copies, or
+    None if they are unknown.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ class Leftovers:
         yield from self._other_places()
 
     def _other_consistency(self) -> Iterator[str]:
-        """Yield the warning about snapshots of the selected volumes with the other ``consistency``, which no new ones
-        replace.
+        """Yield the warning about snapshots of the selected volumes with the other ``consistency``. No new snapshots
+        replace them.
         """
         whole = self._capture.spec.whole_instances
         left = [

@@ -53,8 +53,8 @@ _LATER = f"EC2 archives at most {MOST_ARCHIVING} snapshots at once"
 LARGEST_FAST_RESTORE = 16384
 """GiB; EBS user guide, "Fast snapshot restore": larger ones cannot be enabled."""
 
-# EC2 documents no codes of these operations. These are its codes of other ones for a quota, for a state that is
-# changing at this moment, and for a snapshot that an image has begun to use since we looked.
+# EC2 documents no error codes for these operations. The codes here are those of other operations: for a quota, for a
+# state that is changing, and for a snapshot that an image has begun to use since the plan.
 _QUOTA = "ResourceLimitExceeded"
 _STATE = "IncorrectState"
 _NOT_ARCHIVED_NOW = frozenset({_QUOTA, _STATE, "InvalidSnapshot.InUse"})
@@ -114,7 +114,7 @@ def archive_candidates(lifecycle: Lifecycle, stock: Stock) -> list[Snapshot]:
     return [
         item
         for a_set in _older(lifecycle, stock)
-        # Perhaps only some parts of a set are on their way to the archive, and another set is now the newest.
+        # Parts of the newest set may be on their way to the archive. Then another set is the newest.
         if a_set.key not in newest or len(a_set.snapshots) > 1
         for item in a_set.snapshots
         if item.storage_tier != "archive"

@@ -4,7 +4,7 @@
 
 """The unfinished snapshots that a deletion depends on.
 
-If a snapshot fails, only the deletions that the rules allow because of it do not take place.
+If a snapshot fails, the run leaves out only the deletions that the rules allow because of it.
 
 Private to this collection.
 """
@@ -27,7 +27,7 @@ def completed_before(
 
     These are newer snapshots of its source, if a rule, a guard or *min_keep* would keep the set without them, and its
     own copies in the places of *copyings*. *claimed*: the adopted snapshots that this run claims. Until the run has
-    claimed them, another policy may count them as its own. So no snapshot of their source is deleted before.
+    claimed them, another policy may count them as its own. So no snapshot of their source is deleted before that.
     """
     found = _newer(decided, guards, min_keep)
     for copying in copyings:

@@ -4,8 +4,9 @@
 
 """The plan of a policy: the due captures and copies, the deletions, and the reasons of the kept snapshots.
 
-The run takes the due snapshots and waits for them. Then it copies them. Only then it deletes snapshots. If a deletion
-depends on a snapshot or a copy that is not completed in this run, a later run makes it. Limits withhold only deletions.
+The run takes the due snapshots and waits for them. Then it copies them. Only then does it delete snapshots. If a
+deletion depends on a snapshot or a copy that is not completed in this run, a later run makes it. Limits withhold only
+deletions.
 
 Private to this collection.
 """
@@ -68,7 +69,7 @@ _LISTS = {
     "DeleteSnapshot": "deleted",
 }
 """By action, the list of the result that has the ids of its snapshots."""
-# EBS: one snapshot of a volume each 15 seconds or so. It is taken a moment later.
+# EBS takes about one snapshot of a volume every 15 seconds. The run repeats the call a moment later.
 _TOO_SOON = frozenset({"SnapshotCreationPerVolumeRateExceeded"})
 
 
@@ -212,7 +213,7 @@ class _Rotation:
         )
 
     def _sources(self) -> list[SnapshotSet]:
-        """Return the sets to copy, which are all that take part in the rules here, with this run's tags."""
+        """Return the sets to copy, with this run's tags: all sets of this region that take part in the rules."""
         if not self.spec.copies:
             return []
         tags = {change.resource: (change.after or {})["tags"] for change in self.capture.taggings(set())}
@@ -290,7 +291,7 @@ class _Rotation:
         )
 
     def _depending(self) -> dict[str, str]:
-        """Return, by set's key, why it must not be deleted yet, since a copy of it is unfinished or an answer is
+        """Return, by set's key, why the set must not be deleted yet, since a copy of it is unfinished or an answer is
         missing.
         """
         depending = {**self.leftovers.unclear(self.home.leaving), **kept_for(self.silent, self.sources)}

@@ -92,7 +92,7 @@ class Sharing:
                     replace(self._permission(name, {copying.account}, "remove", reason), unless=(query,)),
                 )
         kept = self._records(self._shared, lambda name: self._recorded.get(name, set()) - self._wanted[name])
-        # A copy may end between the two looks. So the record depends on the shares, not on the copies under way.
+        # A copy may end between the two queries. So the record depends on the shares, not on the copies under way.
         records = [replace(change, unless=tuple(ends[change.resource])) for change in kept if change.resource in ends]
         if len(returned) == len(ends):
             return Stage(tuple(returned)), Stage(tuple(records))

@@ -38,7 +38,7 @@ GUARDS = (
     "protected",
 )
 MODES = ("keep", "report", "fail")
-# EC2 refuses these deletes itself, so there is nothing to report after the fact.
+# EC2 itself refuses these deletions, so the mode ``report`` would have nothing to report.
 _ENFORCED = ("image", "locked", "backup")
 OWN_TAGS = 8
 """The collection's own tags that a snapshot must have room for: policy, period, source, set, parts, origin, and either

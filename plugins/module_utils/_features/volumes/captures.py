@@ -114,11 +114,11 @@ def give_up(
     newer: bool,
     after: tuple[str, ...],
 ) -> None:
-    """Delete snapshots that earlier runs took of the volume, as far as facts allow it, with the changes *into* and
-    *after* the steps of other resources.
+    """Delete snapshots that earlier runs took of the volume, as far as facts allow it.
 
-    *newer*: this run takes a newer one, which EC2 accepts once pending ones are completed. A snapshot of an earlier
-    version, or of a run long ago, may be a record of another time. It is kept, and a warning names it.
+    *into*: the changes that the deletions join. *after*: the resources whose steps come first. *newer*: this run takes
+    a newer snapshot, which EC2 accepts once pending ones are completed. A snapshot of an earlier version, or of a run
+    long ago, may be a record of another time. It is kept, and a warning names it.
     """
     known = {change.resource for changes in (draft.cleanup, into) for change in changes}
     for item in snapshots:
@@ -145,7 +145,7 @@ def is_superseded(draft: Draft, volume: Volume, item: Snapshot) -> bool:
 
 
 def outdate(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
-    """Discard snapshots that are no longer the volume's final ones, since it has been attached since then, or will be.
+    """Discard snapshots that are no longer the volume's final ones: the volume was attached after them, or will be.
 
     EC2 shows a pending snapshot until it is completed, even if it is deleted. So its tags are removed first, and no run
     uses it again.

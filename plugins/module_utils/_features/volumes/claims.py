@@ -79,12 +79,12 @@ class KnownVolumes:
         unproven = "is no proven copy, since EC2 shows no swap snapshot as its source"
         if is_at(target, old) and not is_at(target, new):
             return unproven
-        # Two in its place, or one that is attached elsewhere, are left to the user: see `_pair`.
+        # The user decides about two volumes in its place, and about one that is attached elsewhere.
         if new.attachments if direct else is_at(target, new):
             return None
         marked = old.tags.get(tag_names.REPLACED_BY)
         between = new if marked == new.volume_id else self.get(marked or "")
-        # A copy of a copy stands for the first one too, which its own copy has replaced.
+        # A copy of a copy also stands for the first volume, which the copy between them has replaced.
         follows = marked is not None if between is None else old_id in tag_names.replaced_ids(between.tags)
         if follows and not old.attachments and (not direct or between is new):
             return None

@@ -19,7 +19,7 @@ Declaration = Mapping[str, Any]
 
 
 def refusals(purging: Mapping[str, Iterable[Declaration]]) -> dict[str, str]:
-    """Return, by host, the refusal of its purging declarations that contest an instance with others.
+    """Return, by host, why purging declarations of the host are refused: they contest an instance with others.
 
     *purging* are the declarations that purge, by host. A declaration that several hosts share does not contradict
     itself.

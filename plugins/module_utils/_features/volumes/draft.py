@@ -86,7 +86,7 @@ class Draft:
     refusals: dict[str, StorageError] = field(default_factory=dict)
     # The entry of each resource that the plan changes, by its label.
     labels: dict[str, str] = field(default_factory=dict)
-    # The labels of the entries that end attachments of an instance, by its id; an empty one for a purge.
+    # By instance, the labels of the entries that end attachments to it. An empty label stands for a purge.
     leavers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     # The changes before any interruption.
     settling: list[Wait] = field(default_factory=list)

@@ -123,7 +123,7 @@ def _never(volume: Volume, name: str, wanted: Any, actual: Mapping[str, Any]) ->
 
 
 def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the wanted values of the volume, and the values that follow from them. Only properties of the entry
+    """Return the wanted values of the volume, and the values that follow from them. Only properties that the entry sets
     change.
     """
     spec, label = match.target.spec, match.target.label
@@ -331,7 +331,7 @@ def _key(target: Target, state: State, source: Volume | Snapshot | None) -> str 
 def _is_own(target: Target, snapshot: Snapshot) -> bool:
     """Return whether the account owns the snapshot.
 
-    Its instances show the account, and a search by tags only finds its own snapshots.
+    The target's instances show the account. A search by tags finds only snapshots of that account.
     """
     accounts = {instance.owner_id for instance in target.instances if instance.owner_id}
     if accounts and snapshot.owner_id:

@@ -51,7 +51,7 @@ class Devices:
         if match.target.spec.device_name is not None:
             return match.target.spec.device_name
         names = (*([remembered] if remembered is not None else []), *automatic_names(instance))
-        # A name that only a record claims for another volume is taken when there is no other.
+        # If no other name is free, the entry gets a name that only a record claims for another volume.
         for claims in ((self._used, self._reserved, self._recorded), (self._used, self._reserved)):
             taken = self._taken(match, claims)
             for name in names:

@@ -140,7 +140,7 @@ def _unstoppable(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
 
 
 def at_rest(draft: Draft, instance_ids: Iterable[str]) -> list[Instance]:
-    """Return those of these instances that are stopped, which a relaunch may have retired."""
+    """Return the stopped ones of these instances, which a relaunch may have retired."""
     found = [draft.state.instance(item) for item in sorted(instance_ids)]
     return [item for item in found if item is not None and item.state in ("stopping", "stopped")]
 

@@ -104,7 +104,7 @@ def _claimed_once(found: Iterable[Match]) -> tuple[Match, ...]:
     """Refuse an entry if only tags lead to a volume of another entry. If both entries name it, refuse both."""
     several = list(found)
     claimed: dict[str, int] = {}
-    # The surest first; of several as sure, the first of the declaration.
+    # The surest match comes first. Among equally sure ones, the order of the declaration counts.
     for number in sorted(range(len(several)), key=lambda number: -_sureness(several[number])):
         match = several[number]
         volumes = (match.volume, *match.replaced, *match.stale) if match.volume is not None else ()
@@ -153,7 +153,7 @@ def _adopted(found: Iterable[Match]) -> tuple[Match, ...]:
 
 
 def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
-    """Refuse an entry with a name from its volume's tag that another entry has."""
+    """Refuse an entry whose name, taken from its volume's tag, is also the name of another entry."""
     several = list(found)
     called: dict[tuple[str, str], int] = {}
     for number, match in enumerate(several):
@@ -183,7 +183,7 @@ def _told_from_copies(match: Match, known: KnownVolumes) -> Match:
         volume.volume_id,
         *tag_names.replaced_ids(volume.tags),
         *(stale.volume_id for stale in match.stale),
-        # A volume that only claims to have replaced the named one shows it by that claim.
+        # A volume whose tag claims to replace the named one is no rival, even without a proof.
         *(claim.volume_id for claim in known.claims[match.target.spec.volume_id]),
     }
     rivals = [
@@ -232,7 +232,7 @@ def _match(target: Target, known: KnownVolumes) -> Match:
 
 def _unadopted(target: Target, name: str, volume: Volume) -> Match:
     """Return the warning about an unknown volume at the entry's device. Somebody may have attached it after the entry's
-    own.
+    own volume.
     """
     if tag_names.SPEC in volume.tags:
         return Match(target, name)

@@ -57,7 +57,8 @@ def plan_tags(draft: Draft, match: Match, volume: Volume) -> None:
     draft.add_tags(draft.in_place, volume, wanted, "tag as declared")
     draft.warnings += leaving_warnings(match, volume, draft.state)
     if late:
-        # A run finds the volume by its id without these tags. It keeps its former tags until it is in its place.
+        # Even without these tags, a run finds the volume by its id. The volume keeps its former tags until it is in its
+        # place.
         draft.add_tags(draft.arrivals, volume, identity, "tag as the volume of this entry")
     if draft.spec.purge_tags and target.spec.tags is not None:
         surplus = sorted(key for key in carried(volume.tags) if key not in wanted)
@@ -84,7 +85,7 @@ def plan_modification(
         )
     if not request:
         if latest is not None and latest.is_to_take_effect:
-            # An earlier run has asked for it.
+            # An earlier run has requested this modification.
             draft.in_place_waits.append(Wait((volume.volume_id,), "modified", final=not moving))
         return
     reason = shown(drift.modify)

@@ -5,7 +5,7 @@
 """The plan for the volumes of a declaration: create, modify, move, swap, detach or delete them.
 
 Changes without an interruption come first. If volumes must be detached from running instances, these follow: a hold,
-the stop, the detach, snapshots, copies, the attachments and the start. Only then the plan marks or deletes replaced
+the stop, the detach, snapshots, copies, the attachments and the start. Only then does the plan mark or delete replaced
 volumes. Every failure from the first detach to the last attachment is rolled back.
 
 Private to this collection.
@@ -147,7 +147,7 @@ def _plan_entry(draft: Draft, match: Match) -> None:
             f"{tag_names.VOLUME} from the copies, so that tasks find the volume by its name"
         )
     for swap in match.swaps:
-        # The volume that counts is not the copy of the last swap if that one was overtaken.
+        # If the last swap was overtaken, the volume that counts is not the copy of that swap.
         new = volume.volume_id if volume is not None else ""
         finish_swap(draft, match, swap.old, new, is_proven=swap.is_proven)
     if volume is None:

@@ -30,7 +30,7 @@ from .swaps import swaps_undone
 def stages_of(
     draft: Draft, stopping: Sequence[Instance], restored: Sequence[Instance]
 ) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
-    """Return the stages of the plan, and by entry why it must be refused, since a resource would have too many tags.
+    """Return the stages of the plan, and by entry why the entry must be refused: a resource would have too many tags.
 
     *stopping*: running instances that the plan stops. *restored*: instances that it starts afterwards.
     """
@@ -159,7 +159,8 @@ def _with_rollback(stage: Stage, back: tuple[Stage, ...]) -> Stage:
 
 
 def _predicted(stages: Iterable[Stage], draft: Draft) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
-    """Return the stages without changes that have no effect. Every change of tags has the tags before and after it.
+    """Return the stages, without the changes that have no effect. Every change of tags has the tags before and after
+    it.
 
     The errors, by entry, are about resources with more tags than EC2 takes.
     """

@@ -63,7 +63,7 @@ class Swap:
 
 
 _COPY_COUNTS = {
-    # phase, whether the entry wants the volume: whether the copy counts, None to ask the user
+    # By the phase, and whether the entry wants the volume: whether the copy counts. None: the user must decide.
     (Phase.COPIED, True): True,
     (Phase.COPIED, False): False,
     # The replaced volume has newer writes.
@@ -89,7 +89,7 @@ def swap_of(target: Target, old: Volume, copy: Volume, known: KnownVolumes) -> S
 def _phase(target: Target, old: Volume, copy: Volume, known: KnownVolumes, *, is_proven: bool) -> Phase:
     if known.is_replaced(target, old):
         return Phase.MARKED
-    # A copy loses this tag in its place.
+    # A copy loses this tag once it is in its place.
     was_placed = tag_names.SWAP not in copy.tags
     if old.attachments:
         return Phase.BOTH_USED if copy.attachments or was_placed else Phase.OVERTAKEN

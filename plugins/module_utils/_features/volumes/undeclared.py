@@ -101,7 +101,7 @@ def _half_identity(draft: Draft, volume: Volume) -> str:
     """If the volume lacks one of the two tags of this declaration, return a verb phrase about it, or else an empty
     text.
 
-    Somebody may have removed it, and EC2 does not show the entry of the volume.
+    Somebody may have removed the other tag, and EC2 does not show the entry of the volume.
     """
     has = [key for key in (tag_names.SPEC, tag_names.VOLUME) if key in volume.tags]
     if len(has) != 1 or volume.tags.get(tag_names.SPEC, draft.groups[0]) not in draft.groups:
