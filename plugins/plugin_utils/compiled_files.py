@@ -12,7 +12,8 @@ Private to this collection.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
@@ -39,7 +40,15 @@ def _files(folder: str) -> FileFinder:
     return FileFinder(folder, (SourceFileLoader, SOURCE_SUFFIXES))
 
 
-def keep_compiled_files() -> None:
-    """Let later imports of this process use the compiled files. A second call changes nothing."""
-    if not any(isinstance(finder, CompiledFiles) for finder in sys.meta_path):
-        sys.meta_path.insert(0, CompiledFiles())
+@contextmanager
+def compiled_files() -> Iterator[None]:
+    """Import this collection's files through ``__pycache__``, as long as the context lasts.
+
+    Other collections, and later imports, go through Ansible's own loader.
+    """
+    finder = CompiledFiles()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

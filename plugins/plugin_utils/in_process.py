@@ -25,16 +25,14 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.release import __version__ as core_version
 
-from .compiled_files import keep_compiled_files
+from .compiled_files import compiled_files
 
-# This must precede the imports of the files whose compiled form is kept.
-keep_compiled_files()
+with compiled_files():
+    from ansible_collections.ec2ops.storage.plugins.module_utils._aws import shared_model
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws import shared_model  # noqa: E402
-
-from .module_seams import as_module_process, built_module, imported, module_parameters  # noqa: E402
-from .result_files import ResultFile  # noqa: E402
-from .worker import Worker  # noqa: E402
+    from .module_seams import as_module_process, built_module, imported, module_parameters
+    from .result_files import ResultFile
+    from .worker import Worker
 
 CORES = ("2.18", "2.19", "2.20", "2.21")
 """The versions of ansible-core whose private interfaces `module_seams` knows.
@@ -61,7 +59,8 @@ class InProcess(NormalAction):
     def __init_subclass__(cls) -> None:
         """Import the module, once for all workers."""
         super().__init_subclass__()
-        cls.module = imported(f"{MODULES}.{cls.name}")
+        with compiled_files():
+            cls.module = imported(f"{MODULES}.{cls.name}")
 
     def _execute_module(self, *arguments: Any, task_vars: dict[str, Any] | None = None, **more: Any) -> Any:
         self._variables = task_vars or {}

@@ -10,8 +10,7 @@ from importlib.util import cache_from_source, module_from_spec
 from pathlib import Path
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.plugin_utils import compiled_files
-from ansible_collections.ec2ops.storage.plugins.plugin_utils.compiled_files import CompiledFiles, keep_compiled_files
+from ansible_collections.ec2ops.storage.plugins.plugin_utils.compiled_files import CompiledFiles, compiled_files
 
 OURS = "ansible_collections.ec2ops.storage.plugins.module_utils."
 
@@ -48,8 +47,8 @@ def test_everything_else_is_left_to_other_finders(folder: Path, name: str, path:
     assert CompiledFiles().find_spec(name, [str(folder)] if path else None) is None
 
 
-def test_second_call_adds_no_second_finder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_files.sys, "meta_path", [])
-    keep_compiled_files()
-    keep_compiled_files()
-    assert len(sys.meta_path) == 1
+def test_finder_leaves_with_the_context() -> None:
+    before = list(sys.meta_path)
+    with compiled_files():
+        assert isinstance(sys.meta_path[0], CompiledFiles)
+    assert sys.meta_path == before

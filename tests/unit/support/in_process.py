@@ -122,7 +122,7 @@ def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
         action, parameters = entry["action"], dict(entry["params"])
         if action.startswith("elasticloadbalancing:"):
             parameters = _nested(parameters)
-        service, _, name = action.rpartition(":")
+        service, _colon, name = action.rpartition(":")
         action = name if service in ("ssm", "autoscaling", "elasticloadbalancing") else action
         if name.startswith(("Describe", "Get")) or action.startswith(("kms:", "sts:")) or entry["outcome"] != "ok":
             continue

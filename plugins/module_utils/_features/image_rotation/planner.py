@@ -314,7 +314,7 @@ class _Verdict:
 
 def _report_requests(guards: Guards, decided: Iterable[Decided]) -> Iterator[Change]:
     """Yield the requests for the usage reports that ``check_accounts`` needs."""
-    own = next(one for one in decided if one.line is guards.line)
+    (own,) = [one for one in decided if one.line is guards.line]
     for image in guards.line.leaving:
         held = own.held.get(image.image_id)
         if held is not None and held.guard == "account" and guards.wants_report(image):
