@@ -11,29 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._domain.retention_options import KEEP
+
 _TEXT = {"type": "str"}
 _MODES = {"type": "str", "choices": ["keep", "report", "fail", "off"]}
 _ENFORCED = {"type": "str", "choices": ["keep", "fail"]}
 
-KEEP = {
-    "last": _TEXT,
-    "hourly": _TEXT,
-    "daily": _TEXT,
-    "weekly": _TEXT,
-    "monthly": _TEXT,
-    "quarterly": _TEXT,
-    "yearly": _TEXT,
-    "within": _TEXT,
-    "hourly_within": _TEXT,
-    "daily_within": _TEXT,
-    "weekly_within": _TEXT,
-    "monthly_within": _TEXT,
-    "quarterly_within": _TEXT,
-    "yearly_within": _TEXT,
-    "timezone": {"type": "str", "default": "UTC"},
-    "reference": {"type": "str", "choices": ["latest", "now"], "default": "latest"},
-    "oldest": {"type": "bool", "default": False},
-}
 GUARDS = {
     "instance": _MODES,
     "launch_template": _MODES,
