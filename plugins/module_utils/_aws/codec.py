@@ -37,6 +37,7 @@ from .fact_readers import (
     fast_restores,
     group_members,
     instance_types,
+    interfaces,
     key,
     launch_configurations,
     launch_permissions,
@@ -164,6 +165,7 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeInstanceHealth": Listing(member_health, unknown=frozenset({"InvalidInstance", "InvalidEndPoint"})),
     # DescribeAddresses has no pages.
     "DescribeAddresses": Listing(addresses),
+    "DescribeNetworkInterfaces": Listing(interfaces, ("MaxResults", 1000), unless="NetworkInterfaceIds"),
     # Only in the service elb. elbv2 has another operation of the same name.
     "DescribeLoadBalancers": Listing(classic_load_balancers, ("PageSize", 400), ("Marker", "NextMarker")),
 }

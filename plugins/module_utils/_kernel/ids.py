@@ -24,7 +24,7 @@ KINDS = {"i": "instance", "ami": "image", "snap": "snapshot", "vol": "volume"}
 _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 # EC2 ids have 8 (until 2016) or 17 hexadecimal digits.
 _ID = re.compile(r"(i|ami|snap|vol)-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|version|task|address) [^()]+\)")
+_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|version|task|address|interface|attachment) [^()]+\)")
 _BEGINNING = "(new "
 COPIED_VOLUME = "vol-ffffffff"
 """EC2's volume id of a copied snapshot: "an arbitrary volume ID" that must not be used for anything."""
@@ -44,8 +44,8 @@ def is_planned(resource: object) -> bool:
 def kind_of(resource: str) -> str | None:
     """Return ``instance``, ``image``, ``snapshot`` or ``volume`` for an EC2 id or a planned id, else None.
 
-    A planned id may also stand for the ``version`` of a launch template, for a ``task`` that replaces a root volume, or
-    for the ``address`` of an instance.
+    A planned id may also stand for the ``version`` of a launch template, for a ``task`` that replaces a root volume, for
+    the ``address`` or the primary ``interface`` of an instance, or for the ``attachment`` of an interface.
     """
     for pattern in (_ID, _PLANNED):
         match = pattern.fullmatch(resource)

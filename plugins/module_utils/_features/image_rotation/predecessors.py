@@ -130,7 +130,9 @@ class Predecessors:
             return f"nothing proves that {news[0].instance_id} serves in its place"
         if not self._serving(news[0], {old.instance_id}):
             return f"its successor {news[0].instance_id} is {news[0].state}"
-        if old.elastic_ip or old.operator or old.spot_request_id or "aws:autoscaling:groupName" in old.tags:
+        if len(old.interfaces) > 1:
+            return "it has several network interfaces, whose addresses would end with it"
+        if old.has_elastic_ip or old.operator or old.spot_request_id or "aws:autoscaling:groupName" in old.tags:
             return "an Elastic IP, an Auto Scaling group, a Spot request or an AWS service holds it"
         return self._stopped_too_late(old)
 
@@ -293,7 +295,7 @@ def _still_replaced(old: Instance, serving: str) -> Callable[[Sequence[Resource]
         if now is None or not now.alive:
             return ""
         same = now.state == "stopped" and last_transition(now) == stopped and tag_names.RESTORE_STATE not in now.tags
-        if not same or now.elastic_ip or {device.volume_id for device in now.block_devices} != volumes:
+        if not same or now.has_elastic_ip or {device.volume_id for device in now.block_devices} != volumes:
             return f"{instance_id} is not terminated, since it was started or changed during the run"
         if new is None or new.state != "running":
             return f"{instance_id} is not terminated, since {serving} no longer runs in its place"

@@ -9,6 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from ..._domain.attachments import disk
@@ -19,8 +20,16 @@ from ..._domain.power_cycle import stop_queries, stop_troubles, unanswered_about
 from ..._kernel.facts import type_facts
 from ..._kernel.instance_proofs import is_off
 from ..._kernel.resources import Image, Instance, Volume
-from ..._kernel.service_facts import ADDRESS, Address, address_queries
+from ..._kernel.service_facts import ADDRESS, Address, address_queries, interface_queries
 from ..._kernel.state import Query, State, by_id
+from .interface_moves import (
+    interface_troubles,
+    lost_address_trouble,
+    lost_interfaces,
+    movable_interfaces,
+    secondary_interfaces,
+    without_interfaces,
+)
 from .left_behind import data_volumes
 from .options import RelaunchSpec
 from .target_moves import has_registrations
@@ -33,6 +42,11 @@ def move_queries(spec: RelaunchSpec, state: State, old: Instance, new: Instance 
         yield from by_id("DescribeVolumes", "attachment.instance-id", [old.instance_id])
         yield from by_id("DescribeVolumes", "volume-id", record.volume_ids)
         yield from stop_queries([old], lose_instance_store=spec.lose_instance_store)
+    if "network_interfaces" in spec.moved or record.interfaces:
+        ids = {*(one.interface_id for one in movable_interfaces(old)), *record.interface_ids}
+        yield from interface_queries(interfaces=ids)
+        if ids:
+            yield from stop_queries([old], lose_instance_store=spec.lose_instance_store)
     if "elastic_ip" in spec.moved or record.allocation_id:
         yield from address_queries(instances=[old.instance_id], allocations=[record.allocation_id])
     if "target_groups" in spec.moved or record.targets:
@@ -42,9 +56,14 @@ def move_queries(spec: RelaunchSpec, state: State, old: Instance, new: Instance 
 
 
 def address_of(state: State, instance: Instance) -> list[Address]:
-    """Return the Elastic IP addresses of the instance."""
+    """Return the Elastic IP addresses of the instance. An address of a secondary interface goes with the interface."""
+    others = {one.get("NetworkInterfaceId") for one in secondary_interfaces(instance)}
     return sorted(
-        (item for item in ADDRESS.all(state).values() if item.instance_id == instance.instance_id),
+        (
+            item
+            for item in ADDRESS.all(state).values()
+            if item.instance_id == instance.instance_id and item.interface_id not in others
+        ),
         key=lambda item: item.allocation_id,
     )
 
@@ -57,8 +76,10 @@ def wanted_moves(spec: RelaunchSpec, state: State, old: Instance) -> Moves:
             MovedVolume(item.volume_id, item.device_name, item.delete_on_termination) for item in data_volumes(old)
         )
     addresses = address_of(state, old) if "elastic_ip" in spec.moved else []
-    targets = "target_groups" in spec.moved and has_registrations(state, old)
-    return Moves(volumes, addresses[0].allocation_id if addresses else "", targets)
+    interfaces = movable_interfaces(old) if "network_interfaces" in spec.moved else ()
+    moves = Moves(volumes, addresses[0].allocation_id if addresses else "", False, interfaces)
+    targets = "target_groups" in spec.moved and has_registrations(state, without_interfaces(old, moves))
+    return dataclasses.replace(moves, targets=targets)
 
 
 def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterator[str]:
@@ -66,6 +87,11 @@ def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image)
     moves = wanted_moves(spec, state, old)
     if moves.volumes:
         yield from _volume_troubles(spec, state, old, image, moves)
+    if moves.interfaces:
+        kind = spec.overrides.instance_type or old.instance_type
+        yield from interface_troubles(state, old, kind, moves)
+    if moves.attached:
+        yield from _stop_troubles(spec, state, old, moves)
     if "elastic_ip" in spec.moved and old.elastic_ip and len(address_of(state, old)) != 1:
         names = ", ".join(item.public_ip for item in address_of(state, old)) or "none"
         yield (
@@ -76,8 +102,6 @@ def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image)
 
 def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves) -> Iterator[str]:
     option = "data_volumes: move"
-    if len(moves_tags(moves)) > MOST_TAGS:
-        yield f"{option}: {old.instance_id} has {len(moves.volumes)} data volumes, more than the record has room for"
     ids = [item.volume_id for item in moves.volumes]
     for item in moves.volumes:
         trouble = _attachment_trouble(state.volume(item.volume_id), item, old, ids.count(item.volume_id))
@@ -92,6 +116,18 @@ def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Ima
             f"{option}: EC2 does not show the devices of {image.image_id} yet, and the successor must not get copies "
             "of the volumes. Run the task again once the image is available"
         )
+    yield from _limit_trouble(spec, state, moves)
+
+
+def _stop_troubles(spec: RelaunchSpec, state: State, old: Instance, moves: Moves) -> Iterator[str]:
+    """Yield the obstacles to a move that stops both instances."""
+    option = "data_volumes: move" if moves.volumes else "network_interfaces: move"
+    if len(moves_tags(moves)) > MOST_TAGS:
+        count = len(moves.volumes) + len(moves.interfaces)
+        yield f"{option}: {old.instance_id} has {count} volumes and interfaces, more than the record has room for"
+    trouble = lost_address_trouble(old)
+    if trouble:
+        yield f"{option}: {trouble}"
     silent = unanswered_about(state, old)
     yield from (f"{option}: {error}" for error in silent)
     if is_off(old) and standing_hold(old) is None:
@@ -102,7 +138,6 @@ def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Ima
     if not silent and old.state in ("pending", "running"):
         troubles = stop_troubles(state, old, lose_instance_store=spec.lose_instance_store)
         yield from (f"{option}: {old.instance_id} {text}" for text in troubles)
-    yield from _limit_trouble(spec, state, moves)
 
 
 def _attachment_trouble(volume: Volume | None, item: MovedVolume, old: Instance, times: int) -> str:
@@ -141,6 +176,12 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
             f"data_volumes: move: {new.instance_id} was launched without {', '.join(later)}. Set data_volumes: keep. "
             f"{remedy}"
         )
+    late = sorted(item.interface_id for item in wanted.interfaces if item.interface_id not in record.interface_ids)
+    if late:
+        yield (
+            f"network_interfaces: move: {new.instance_id} was launched without {', '.join(late)}. Set "
+            f"network_interfaces: keep. {remedy}"
+        )
     address = next((item for item in address_of(state, old) if item.allocation_id == wanted.allocation_id), None)
     if address is not None and not record.allocation_id:
         yield (
@@ -152,7 +193,12 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
             f"target_groups: move: {new.instance_id} was launched without the registrations of {old.instance_id}. Set "
             f"target_groups: keep. {remedy}"
         )
-    pairs = (("data_volumes", record.volumes), ("elastic_ip", record.allocation_id), ("target_groups", record.targets))
+    pairs = (
+        ("data_volumes", record.volumes),
+        ("network_interfaces", record.interfaces),
+        ("elastic_ip", record.allocation_id),
+        ("target_groups", record.targets),
+    )
     for option, part in pairs:
         if part and option not in spec.moved:
             yield f"{option}: {new.instance_id} was launched with {option}: move. Set the same option. {remedy}"
@@ -161,6 +207,11 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
         if not is_movable(volume, old, new):
             where = "is gone" if volume is None else f"is {volume.state}, and is not one of the two instances' own"
             yield f"data_volumes: {item.volume_id} ({item.device_name}), which moves to {new.instance_id}, {where}"
+    for interface_id in lost_interfaces(state, record, old, new):
+        yield (
+            f"network_interfaces: {interface_id}, which moves to {new.instance_id}, is gone, or is not one of the two "
+            "instances' own"
+        )
     yield from _address_trouble(state, record, old, new)
 
 
