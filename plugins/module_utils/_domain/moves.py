@@ -28,6 +28,7 @@ _VOLUME = re.compile(r"(vol-[0-9a-f]{8}(?:[0-9a-f]{9})?)=(\S+?)(=delete)?")
 _INTERFACE = re.compile(r"(eni-[0-9a-f]{8}(?:[0-9a-f]{9})?)=([0-9]{1,3})(=delete)?")
 _ADDRESS = re.compile(r"eipalloc-[0-9a-f]{8}(?:[0-9a-f]{9})?")
 _TARGETS = "targets"
+_AT = re.compile(r"at=([0-9]{1,3}(?:\.[0-9]{1,3}){3})")
 MOST_TAGS = len(tag_names.MOVES)
 
 
@@ -53,12 +54,16 @@ class MovedInterface:
 class Moves:
     """The parts that move: data volumes, secondary network interfaces, the Elastic IP, and whether the registrations
     with load balancers move.
+
+    ``address``: the private address of the successor, once it is known, if targets by address move. EC2 shows no address
+    of a terminated instance.
     """
 
     volumes: tuple[MovedVolume, ...] = ()
     allocation_id: str = ""
     targets: bool = False
     interfaces: tuple[MovedInterface, ...] = ()
+    address: str = ""
 
     def __bool__(self) -> bool:
         """Return whether any part moves."""
@@ -97,6 +102,7 @@ def moves_tags(moves: Moves) -> dict[str, str]:
         f"{item.volume_id}={item.device_name}{'=delete' if item.delete_on_termination else ''}"
         for item in moves.volumes
     ]
+    words += [f"at={moves.address}"] if moves.address else []
     values: list[str] = []
     for word in words:
         if values and len(values[-1]) + len(word) < tag_names.LONGEST_VALUE:
@@ -115,7 +121,8 @@ def recorded_moves(successor: Instance) -> Moves:
     interfaces = {match[1]: MovedInterface(match[1], int(match[2]), match[3] is not None) for match in links}
     allocation = next((word for word in words if _ADDRESS.fullmatch(word)), "")
     volumes = {match[1]: MovedVolume(match[1], match[2], match[3] is not None) for match in found}
-    return Moves(tuple(volumes.values()), allocation, _TARGETS in words, tuple(interfaces.values()))
+    at = next((match[1] for word in words if (match := _AT.fullmatch(word)) is not None), "")
+    return Moves(tuple(volumes.values()), allocation, _TARGETS in words, tuple(interfaces.values()), at)
 
 
 def attached_to(volume: Volume, instance_id: str) -> bool:

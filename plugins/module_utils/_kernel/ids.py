@@ -95,7 +95,7 @@ def require_image_name(value: str, option: str = "image_name") -> str:
 
 # Other people write tags, and their text may look like a planned id, even like an id of the same plan. So planned
 # ids are replaced only where a plan writes them. All other text stays as it is.
-_TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.SPEC})
+_TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.SPEC, *tag_names.MOVES})
 _NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource", "Version", "version", "_ip_address")
 _SENTENCES = frozenset({"reason", "reasons", "notes"})
 IMAGE_DATA_TYPE = "aws:ec2:image"

@@ -32,7 +32,7 @@ from .interface_moves import (
 )
 from .left_behind import data_volumes
 from .options import RelaunchSpec
-from .target_moves import has_registrations
+from .target_moves import has_registrations, owner_query
 
 
 def move_queries(spec: RelaunchSpec, state: State, old: Instance, new: Instance | None = None) -> Iterator[Query]:
@@ -53,6 +53,8 @@ def move_queries(spec: RelaunchSpec, state: State, old: Instance, new: Instance 
         yield from balancer_queries(state, old)
         if new is not None:
             yield from balancer_queries(state, new)
+            if not new.alive:
+                yield from owner_query(old, record)
 
 
 def address_of(state: State, instance: Instance) -> list[Address]:

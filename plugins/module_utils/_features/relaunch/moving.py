@@ -45,7 +45,7 @@ from .interface_moves import (
 from .moved_parts import own_address
 from .options import RelaunchSpec
 from .retirement import health_wait, terminations
-from .target_moves import deregistering, registering, withdrawing
+from .target_moves import deregistering, registering, withdrawing, withdrawing_dead
 from .volume_moves import (
     carrying,
     deletion_flags,
@@ -140,10 +140,7 @@ class Moving:
             *self._registered(),
         )
         halts = self._halts()
-        return (*halts, *self._undone_by(stages, self.back()))
-
-    def _undone_by(self, stages: Iterable[Stage], back: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        return tuple(dataclasses.replace(stage, on_failure=back, rollback_on=FAILURES) for stage in stages)
+        return (*halts, *undone_by(stages, self.back()))
 
     def _halts(self) -> tuple[Stage, ...]:
         if not self._underway:
@@ -152,7 +149,7 @@ class Moving:
         # No part has moved yet, unless an interrupted run has begun the move.
         at_old = {device.volume_id for device in self.old.block_devices}
         at_old |= {str(one.get("NetworkInterfaceId")) for one in self.old.interfaces}
-        return self._undone_by(stages, self.back(disks=not self.moves.part_ids <= at_old))
+        return undone_by(stages, self.back(disks=not self.moves.part_ids <= at_old))
 
     def _carried(self) -> tuple[Stage, ...]:
         if not self._pending:
@@ -222,6 +219,8 @@ class Moving:
         if self.moves.targets and new.alive:
             old, successor = self._balanced
             stages += withdrawing(state, old, successor, self._private_address)
+        elif self.moves.targets:
+            stages += withdrawing_dead(state, new)
         if self.spec.on_failure == "rollback" and self.ended and new.alive:
             why = f"terminate the rejected successor of {self.old.instance_id}"
             stages += terminations(state, self.old, [dataclasses.replace(new, state="running")], why)
@@ -290,7 +289,7 @@ class Moving:
         for change in (change for stage in retirement for change in stage.changes):
             if change.resource == self.new.instance_id and change.operation.retags:
                 tags = dict((change.after or {})["tags"])
-        return (*self._undone_by(head, self.back()), *unbound, *rest, *follow, *self._forgotten(tags))
+        return (*undone_by(head, self.back()), *unbound, *rest, *follow, *self._forgotten(tags))
 
     def _forgotten(self, present: dict[str, str]) -> tuple[Stage, ...]:
         """Return the last stage: it removes the record of the moves from the tags *present*."""
@@ -313,6 +312,11 @@ class Moving:
 def _named(moves: Moves) -> str:
     kinds = (("data volumes", moves.volumes), ("network interfaces", moves.interfaces))
     return " and ".join(name for name, parts in kinds if parts)
+
+
+def undone_by(stages: Iterable[Stage], back: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Return the stages with this rollback after every failure."""
+    return tuple(dataclasses.replace(stage, on_failure=back, rollback_on=FAILURES) for stage in stages)
 
 
 def side_by_side(first: Sequence[Stage], second: Sequence[Stage]) -> tuple[Stage, ...]:

@@ -9,29 +9,31 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ..._domain.hold import standing_hold
-from ..._domain.moves import Moves, attached_to, has_interface, is_movable, is_without_parts, recorded_moves
+from ..._domain.moves import Moves, attached_to, has_interface, is_movable, is_without_parts, moves_tags, recorded_moves
 from ..._domain.replacement import born, predecessor
+from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan
 from ..._kernel.instance_proofs import LONGEST_TRIAL, attached_since, is_off
-from ..._kernel.plan import Plan, Stage, Wait
+from ..._kernel.plan import Plan, Stage, Wait, tagging
 from ..._kernel.resources import Image, Instance
 from ..._kernel.service_facts import ADDRESS, INTERFACE
 from ..._kernel.state import State
 from .health import LAUNCHED, planned_address, probe_waits
-from .interface_moves import flags_back, lost_interfaces
+from .interface_moves import flags_back, lost_interfaces, without_interfaces
 from .launch import launch_change
 from .left_behind import left_behind, warnings_of, weaker_than_image
 from .moved_parts import own_address, record_troubles, wanted_moves
-from .moving import FAILURES, Moving
+from .moving import FAILURES, Moving, undone_by
 from .obstacles import refuse
 from .options import RelaunchSpec
 from .retirement import health_wait, lost_addresses, retirement_stages, rollback_stages
 from .source_check import source_check
-from .target_moves import has_taken_over
+from .target_moves import forgotten_targets, has_taken_over, is_target_by_address, with_former_address
 from .user_data import repeated_scripts
 from .volume_moves import lacking_flags
 
@@ -43,17 +45,17 @@ def launch_plan(spec: RelaunchSpec, state: State, current: Instance, image: Imag
     moves = wanted_moves(spec, state, current)
     launch = launch_change(spec, state, current, image, moves)
     tags = (launch.after or {})["tags"]
-    new = Instance(launch.resource, "running", launch_time=None, tags=tags)
+    noted, new = _noted(state, current, Instance(launch.resource, "running", launch_time=None, tags=tags), moves)
     moving = Moving(spec, state, current, new, moves, now)
     after = moving.old_after
-    retirement = retirement_stages(spec, state, after, launch.resource, tags)
+    retirement = retirement_stages(spec, state, after, launch.resource, new.tags)
     back = rollback_stages(spec, state, current, launch.resource, tags)
     stages = [Stage(waits=(Wait((image.image_id,), "available"),))] if image.state == "pending" else []
     health, rollback_on = health_wait(spec, launch.resource), ROLLBACK_ON if back else frozenset[str]()
     stages.append(Stage((launch,), (health,), on_failure=back, rollback_on=rollback_on))
     stages += source_check(current, new, state.region, back)
     if moves:
-        stages += moving.forward()
+        stages += [*undone_by(noted, moving.back(disks=False)), *moving.forward()]
         retirement = moving.finish(retirement, marks=True)
     else:
         stages += probing(spec, current, new, back)
@@ -86,17 +88,36 @@ def continued_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instanc
     """
     refuse(record_troubles(spec, state, old, new))
     moves = recorded_moves(new)
+    noted, new = _noted(state, old, new, moves)
     moving = Moving(spec, state, old, new, moves, now, ended=may_be_ended(state, old, new, now))
     # Its first boot is not proven yet, unless a run has stopped it for the volumes.
     proof = [Stage(waits=(health_wait(spec, new.instance_id),), on_failure=moving.back(), rollback_on=FAILURES)]
     check = source_check(old, new, state.region, moving.back())
-    stages = [*([] if is_off(new) else proof), *check, *moving.forward()]
+    stages = [*([] if is_off(new) else proof), *check, *undone_by(noted, moving.back()), *moving.forward()]
     if spec.stage == "launch":
         return Plan(tuple(stages))
     after = moving.old_after
     retirement = retirement_stages(spec, state, after, new.instance_id, new.tags)
     stages += moving.finish(retirement, marks=True)
     return Plan(tuple(stages), (*left_behind(spec, state, old), *lost_addresses(retirement, after)))
+
+
+def _noted(state: State, old: Instance, new: Instance, moves: Moves) -> tuple[tuple[Stage, ...], Instance]:
+    """Return the stage that notes the private address of *new* in the record of the moves, and *new* with that record.
+
+    A target by address needs it. If the successor ends, only the record shows which target was its own.
+    """
+    if not moves.targets or not is_target_by_address(state, without_interfaces(old, moves)):
+        return (), new
+    address = new.private_ip_address or planned_address(old)
+    wanted = moves_tags(dataclasses.replace(moves, address=address))
+    if not set(wanted) <= set(tag_names.MOVES):
+        return (), new
+    reason = "note the private address that becomes a target"
+    change, _left_out = tagging(new.instance_id, state.region, new.tags, wanted, reason)
+    if change is None:
+        return (), new
+    return (Stage((change,)),), dataclasses.replace(new, tags=(change.after or {})["tags"])
 
 
 def has_begun(old: Instance, new: Instance) -> bool:
@@ -163,6 +184,8 @@ def has_left_parts(state: State, old: Instance, new: Instance) -> bool:
     address = own_address(state, recorded_moves(new), old, new)
     if address is not None and address.instance_id != old.instance_id:
         return True
+    if recorded_moves(new).targets and forgotten_targets(state, with_former_address(state, old, new)):
+        return True
     return is_off(old) and is_without_parts(state, old, new)
 
 
@@ -180,7 +203,7 @@ def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, 
             f"them at neither instance, so nothing was changed. Attach them to {old.instance_id}, and run the task "
             "again"
         )
-    ended = may_be_ended(state, old, new, now)
+    ended, new = may_be_ended(state, old, new, now), with_former_address(state, old, new)
     moving = Moving(spec, state, old, new, record, now, ended=ended)
     stages = moving.back(disks=_has_left(state, record, old))
     if spec.stage == "rollback":
