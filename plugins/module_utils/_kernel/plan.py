@@ -52,12 +52,18 @@ Objection: TypeAlias = Callable[[Sequence[Resource], str], str]
 
 @dataclass(frozen=True)
 class Precondition:
-    """A condition that must still hold right before a change. *query* is asked at that moment, and *objection* reads
-    the answer.
+    """A condition that must still hold right before a change. *query* and *also* are asked at that moment, and
+    *objection* reads all answers.
     """
 
     query: Query
     objection: Objection = field(compare=False)
+    also: tuple[Query, ...] = ()
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """All queries."""
+        return (self.query, *self.also)
 
 
 @dataclass(frozen=True)

@@ -231,11 +231,17 @@ def test_refused_query_about_one_change_fails_that_change_alone() -> None:
     assert {change.resource for change in outcome.done} == {IDS[0], *IDS[3:]}
 
 
-def test_objection_to_one_change_fails_that_change_alone() -> None:
+@pytest.mark.parametrize("second", [False, True], ids=["first-query", "second-query"])
+def test_objection_to_one_change_fails_that_change_alone(second: bool) -> None:
     gateway = AskedGateway()
     gateway.found = IDS[3]
-    condition = {"objection": lambda answer, resource: f"{resource} is taken" if answer else ""}
-    plan = checked(provided=lambda one: Precondition(asked_about(one), **condition))
+    condition: dict[str, Any] = {"objection": lambda answer, resource: f"{resource} is taken" if answer else ""}
+
+    def provided(one: str) -> Precondition:
+        asked = asked_about(one)
+        return Precondition(asked_about("i-none"), also=(asked,), **condition) if second else Precondition(asked, **condition)
+
+    plan = checked(provided=provided)
     outcome = Scheduler(gateway, graph_of(plan), wait=True, timeout=100.0).run()
     assert [str(error) for error in outcome.errors] == [f"{IDS[3]} is taken"]
     assert isinstance(outcome.errors[0], Superseded)
