@@ -693,7 +693,12 @@ def _public_dns(address: str, region: str) -> str:
 
 def _interfaces(twin: Shape, network: Network, instance: Instance, now: datetime) -> list[Shape]:
     """moto's interfaces, with the public address of the first as it is now."""
-    rows = [interface_row(network.request, row) or {} for row in twin.get("NetworkInterfaces") or []]
+    rows = []
+    for one in twin.get("NetworkInterfaces") or []:
+        shown = interface_row(network.request, {**one, "Attachment": {**one["Attachment"], "InstanceId": instance.id}})
+        rows += [shown] if shown is not None else []
+    for row in rows:
+        row["Attachment"].pop("InstanceId")
     rows.sort(key=lambda row: row["Attachment"]["DeviceIndex"])
     public = network.public_ip(instance, now)
     for index, row in enumerate(rows):

@@ -58,9 +58,9 @@ class _Row:
 def _listed(request: Request, ids: Iterable[str] = ()) -> list[Shape]:
     """moto's interfaces, all of them or those with the ids. Raises InvalidNetworkInterfaceID.NotFound."""
     named = list(ids)
-    found: list[Shape] = request.moto(
-        "DescribeNetworkInterfaces", {"NetworkInterfaceIds": named} if named else {}
-    )["NetworkInterfaces"]
+    found: list[Shape] = request.moto("DescribeNetworkInterfaces", {"NetworkInterfaceIds": named} if named else {})[
+        "NetworkInterfaces"
+    ]
     return found
 
 

@@ -151,7 +151,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         "accepted",
         unset=(True,),
     ),
-    "NetworkInterfaces.Attachment.DeviceIndex": Rule(DERIVED, "0: the primary one. Other interfaces move with the same index, or stay"),
+    "NetworkInterfaces.Attachment.DeviceIndex": Rule(
+        DERIVED, "0: the primary one. Other interfaces move with the same index, or stay"
+    ),
     "NetworkInterfaces.Attachment.Status": Rule(DERIVED, _NOW),
     "NetworkInterfaces.Attachment.NetworkCardIndex": Rule(REFUSED, "the launch uses only network card 0", unset=(0,)),
     "NetworkInterfaces.Attachment.EnaSrdSpecification.EnaSrdEnabled": _same(
@@ -171,7 +173,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     ),
     "NetworkInterfaces.Ipv6Addresses.IsPrimaryIpv6": Rule(CARRIED, "as PrimaryIpv6"),
     "NetworkInterfaces.MacAddress": Rule(DERIVED, _NEW),
-    "NetworkInterfaces.NetworkInterfaceId": Rule(DERIVED, "the id of a new primary interface; see the option network_interfaces for the others"),
+    "NetworkInterfaces.NetworkInterfaceId": Rule(
+        DERIVED, "the id of a new primary interface; see the option network_interfaces for the others"
+    ),
     "NetworkInterfaces.OwnerId": Rule(DERIVED, "the account"),
     "NetworkInterfaces.PrivateDnsName": Rule(DERIVED, "follows from the address"),
     "NetworkInterfaces.PrivateIpAddress": Rule(DERIVED, "a new one of the subnet, since the predecessor keeps its own"),

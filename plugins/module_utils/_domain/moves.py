@@ -200,7 +200,9 @@ def half_moved_text(old: Instance, new: Instance) -> str:
     record = recorded_moves(new)
     kinds = []
     if record.volumes:
-        kinds.append(f"the data volumes of {old.instance_id} ({' and '.join(one.device_name for one in record.volumes)})")
+        kinds.append(
+            f"the data volumes of {old.instance_id} ({' and '.join(one.device_name for one in record.volumes)})"
+        )
     if record.interfaces:
         names = " and ".join(one.interface_id for one in record.interfaces)
         kinds.append(f"the network interfaces of {old.instance_id} ({names})")

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.scheduler import Scheduler
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError, Superseded
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
@@ -238,8 +239,8 @@ def test_objection_to_one_change_fails_that_change_alone(second: bool) -> None:
     condition: dict[str, Any] = {"objection": lambda answer, resource: f"{resource} is taken" if answer else ""}
 
     def provided(one: str) -> Precondition:
-        asked = asked_about(one)
-        return Precondition(asked_about("i-none"), also=(asked,), **condition) if second else Precondition(asked, **condition)
+        asked = (asked_about("i-none"), asked_about(one)) if second else (asked_about(one),)
+        return Precondition(asked[0], also=asked[1:], **condition)
 
     plan = checked(provided=provided)
     outcome = Scheduler(gateway, graph_of(plan), wait=True, timeout=100.0).run()

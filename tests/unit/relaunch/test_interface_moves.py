@@ -14,8 +14,12 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch.
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Resource
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.service_facts import INTERFACE, Address, ADDRESS
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.service_facts import Interface
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.service_facts import (
+    ADDRESS,
+    INTERFACE,
+    Address,
+    Interface,
+)
 
 import relaunch_world
 from moves_world import (
@@ -59,7 +63,7 @@ def extra(owner: str = OLD, **fields: Any) -> Resource:
     """The interface as EC2 shows it now, attached to this instance or, with an empty id, to none."""
     link = {} if not owner else {"attachment_id": f"eni-attach-{owner[-1]}", "attachment_state": "attached"}
     shown = Interface(EXTRA, "eu-central-1a", instance_id=owner, device_index=1 if owner else None, **link)
-    return INTERFACE.fact(EXTRA, dataclasses.replace(shown, delete_on_termination=owner == OLD, **fields))
+    return INTERFACE.fact(EXTRA, dataclasses.replace(shown, **{"delete_on_termination": owner == OLD, **fields}))
 
 
 def before(**fields: Any) -> Instance:
@@ -93,7 +97,7 @@ def test_interface_moves_while_both_instances_are_stopped_and_its_flag_follows_l
     assert changes["RunInstances"].own_tags.keys() == {"ec2ops:replaces"}
     assert changes["RunInstances"].after is not None
     assert changes["RunInstances"].after["tags"][MOVES] == RECORD
-    assert changes["DetachNetworkInterface"].parameters == {"AttachmentId": "eni-attach-2"}
+    assert changes["DetachNetworkInterface"].parameters == {"AttachmentId": "eni-attach-1"}
     attach = changes["AttachNetworkInterface"]
     assert attach.parameters == {"NetworkInterfaceId": EXTRA, "InstanceId": OTHER, "DeviceIndex": 1}
     flag = changes["ModifyNetworkInterfaceAttribute"].parameters["Attachment"]
@@ -166,6 +170,7 @@ def test_rejected_successor_gives_the_interface_back_and_its_flag() -> None:
     made = plan(spec(**MOVE), *resources)
     names = [change.action for change in made.changes]
     assert names == [
+        "StopInstances",
         "DetachNetworkInterface",
         "AttachNetworkInterface",
         "ModifyNetworkInterfaceAttribute",
@@ -173,7 +178,7 @@ def test_rejected_successor_gives_the_interface_back_and_its_flag() -> None:
         "TerminateInstances",
         "DeleteTags",
     ]
-    assert made.changes[0].parameters == {"AttachmentId": "eni-attach-2"}
+    assert made.changes[1].parameters == {"AttachmentId": "eni-attach-2"}
     assert made.refused is not None
     # The rollback was killed once the interface was back.
     late = plan(spec(**MOVE), *moved(OLD, trial="rejected"))
@@ -214,7 +219,9 @@ def test_type_with_fewer_interfaces_is_an_obstacle() -> None:
 
 
 def test_unset_option_is_refused_by_name_and_keep_leaves_the_interface() -> None:
-    with pytest.raises(UnsafePlan, match=rf"network_interfaces: {OLD} has network interfaces {EXTRA} \(device index 1\)"):
+    with pytest.raises(
+        UnsafePlan, match=rf"network_interfaces: {OLD} has network interfaces {EXTRA} \(device index 1\)"
+    ):
         plan(spec(), before(), extra())
     made = plan(spec(network_interfaces="keep"), before(), extra())
     assert actions(made) == ["RunInstances new", "CreateTags new", "StopInstances 1"]
@@ -252,7 +259,7 @@ def test_check_is_switched_off_once_after_the_launch() -> None:
 
 @pytest.mark.parametrize(("successor_check", "calls"), [(True, 1), (False, 0)], ids=["on", "off"])
 def test_interrupted_run_switches_the_check_off_only_if_it_is_on(successor_check: bool, calls: int) -> None:
-    made = plan(spec(), plain(facts=OFF), new("", **{}), image=relaunch_world.IMAGE)
+    made = plan(spec(), plain(facts=OFF), new(""))
     assert [change.action for change in made.changes].count("ModifyInstanceAttribute") == 1
     unproven = new("")
     unproven = dataclasses.replace(unproven, facts={**unproven.facts, "SourceDestCheck": successor_check})

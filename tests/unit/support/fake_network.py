@@ -191,7 +191,12 @@ class Network(Calls):
             del self._records[INTERFACE.id_of(one.interface_id)]
         else:
             self._set_interface(
-                one, instance_id="", attachment_id="", device_index=None, attachment_state="", delete_on_termination=False
+                one,
+                instance_id="",
+                attachment_id="",
+                device_index=None,
+                attachment_state="",
+                delete_on_termination=False,
             )
         for address in self.addresses():
             if address.interface_id == one.interface_id:
@@ -220,7 +225,9 @@ class Network(Calls):
     # --- interfaces ---
 
     def _interface(self, interface_id: str) -> Interface:
-        found: Interface = self._found(INTERFACE.id_of(interface_id), "InvalidNetworkInterfaceID.NotFound").resource.value
+        found: Interface = self._found(
+            INTERFACE.id_of(interface_id), "InvalidNetworkInterfaceID.NotFound"
+        ).resource.value
         return found
 
     def _AttachNetworkInterface(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
@@ -285,7 +292,9 @@ class Network(Calls):
 
     def _RegisterTargets(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
         arn = request["TargetGroupArn"]
-        new = [Target(one["Id"], one.get("AvailabilityZone", ""), one.get("Port"), "healthy") for one in request["Targets"]]
+        new = [
+            Target(one["Id"], one.get("AvailabilityZone", ""), one.get("Port"), "healthy") for one in request["Targets"]
+        ]
         self._set_targets(arn, tuple(dict.fromkeys((*self._targets(arn), *new))))
 
     def _DeregisterTargets(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:

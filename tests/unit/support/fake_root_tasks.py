@@ -215,9 +215,7 @@ def _becoming(task_id: str, **fields: Any) -> End:
     """The tasks of an instance with this one changed."""
 
     def end(fact: Fact) -> Fact:
-        tasks = (
-            dataclasses.replace(one, **fields) if one.task_id == task_id else one for one in fact.value
-        )
+        tasks = (dataclasses.replace(one, **fields) if one.task_id == task_id else one for one in fact.value)
         return dataclasses.replace(fact, value=tuple(tasks))
 
     return end

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..._domain.moves import MovedInterface, Moves, can_have_interface, has_interface
 from ..._kernel.facts import type_facts
-from ..._kernel.ids import planned
+from ..._kernel.ids import is_planned, planned
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Instance
 from ..._kernel.service_facts import INTERFACE, interface_queries
@@ -40,7 +40,8 @@ def secondary_interfaces(old: Instance) -> list[Mapping[str, Any]]:
 def described_interfaces(old: Instance) -> str:
     """Return the secondary interfaces for messages."""
     return ", ".join(
-        f"{one['NetworkInterfaceId']} (device index {_link(one).get('DeviceIndex')})" for one in secondary_interfaces(old)
+        f"{one['NetworkInterfaceId']} (device index {_link(one).get('DeviceIndex')})"
+        for one in secondary_interfaces(old)
     )
 
 
@@ -147,9 +148,7 @@ def attachment_to(state: State, item: MovedInterface, instance: Instance) -> str
     shown = INTERFACE.of(state, item.interface_id)
     if shown is not None and has_interface(shown, instance.instance_id) and shown.attachment_state != "detaching":
         return shown.attachment_id
-    link = next(
-        (_link(one) for one in instance.interfaces if one.get("NetworkInterfaceId") == item.interface_id), {}
-    )
+    link = next((_link(one) for one in instance.interfaces if one.get("NetworkInterfaceId") == item.interface_id), {})
     return link.get("AttachmentId") or planned("attachment", f"{item.interface_id} to {instance.instance_id}")
 
 
@@ -169,16 +168,18 @@ def carrying_interfaces(
 
 
 def returning_interfaces(
-    state: State, interfaces: Sequence[MovedInterface], old: Instance, new: Instance
+    state: State, interfaces: Sequence[MovedInterface], old: Instance, new: Instance, *, attaches: bool
 ) -> tuple[Stage, Stage, Stage]:
     """Return the rollback of the move, from any of its steps: the interfaces are at *old* as before.
 
-    A detachment whose attachment this run has not made is left out. EC2 answers that an interface is attached to *old*
-    already, and its attachment shows that this is the wanted one.
+    *attaches*: this plan attaches interfaces to *new* before, with planned attachments. A detachment whose attachment
+    the run has not made is left out. EC2 answers that an interface is attached to *old* already, and its attachment
+    shows that this is the wanted one.
     """
     reason = f"return to {old.instance_id}"
     ends = {item: attachment_to(state, item, new) for item in interfaces}
-    detaches = tuple(_detach(state, item, ends[item], new, reason) for item in interfaces) if new.alive else ()
+    there = [item for item in interfaces if new.alive and (attaches or not is_planned(ends[item]))]
+    detaches = tuple(_detach(state, item, ends[item], new, reason) for item in there)
     free = tuple(Wait((item.interface_id,), "interface_free", about=new.instance_id) for item in interfaces)
     name = {item: planned("attachment", f"{item.interface_id} back to {old.instance_id}") for item in interfaces}
     flags = tuple(_keep_or_delete(state, item, name[item]) for item in interfaces if item.delete_on_termination)
@@ -248,6 +249,4 @@ def _keep_or_delete(state: State, item: MovedInterface, attachment_id: str) -> C
     parameters = {"Attachment": {"AttachmentId": attachment_id, "DeleteOnTermination": True}}
     reason = "delete the interface with the instance, as before the move"
     before, after = {"delete_on_termination": False}, {"delete_on_termination": True}
-    return Change(
-        "ModifyNetworkInterfaceAttribute", item.interface_id, state.region, parameters, reason, before, after
-    )
+    return Change("ModifyNetworkInterfaceAttribute", item.interface_id, state.region, parameters, reason, before, after)

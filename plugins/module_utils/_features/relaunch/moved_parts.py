@@ -165,6 +165,21 @@ def _limit_trouble(spec: RelaunchSpec, state: State, moves: Moves) -> Iterator[s
         yield f"data_volumes: move: {kind} takes {most} volumes, and the successor would have {len(moves.volumes) + 1}"
 
 
+def _unrecorded(state: State, old: Instance, record: Moves, wanted: Moves) -> Iterator[tuple[str, str]]:
+    """Yield the parts that the task moves and that the record lacks: the option, and the parts for messages."""
+    volumes = sorted(item.device_name for item in wanted.volumes if item.volume_id not in record.volume_ids)
+    if volumes:
+        yield "data_volumes", ", ".join(volumes)
+    interfaces = sorted(wanted.interface_ids - record.interface_ids)
+    if interfaces:
+        yield "network_interfaces", ", ".join(interfaces)
+    address = next((item for item in address_of(state, old) if item.allocation_id == wanted.allocation_id), None)
+    if address is not None and not record.allocation_id:
+        yield "elastic_ip", address.public_ip
+    if wanted.targets and not record.targets:
+        yield "target_groups", f"the registrations of {old.instance_id}"
+
+
 def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instance) -> Iterator[str]:
     """Yield the differences between the task and the moves with which *new* was launched, and lost volumes.
 
@@ -172,29 +187,8 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
     """
     record, wanted = recorded_moves(new), wanted_moves(spec, state, old)
     remedy = f"Or terminate {new.instance_id} before anything has moved"
-    later = sorted(item.device_name for item in wanted.volumes if item.volume_id not in record.volume_ids)
-    if later:
-        yield (
-            f"data_volumes: move: {new.instance_id} was launched without {', '.join(later)}. Set data_volumes: keep. "
-            f"{remedy}"
-        )
-    late = sorted(item.interface_id for item in wanted.interfaces if item.interface_id not in record.interface_ids)
-    if late:
-        yield (
-            f"network_interfaces: move: {new.instance_id} was launched without {', '.join(late)}. Set "
-            f"network_interfaces: keep. {remedy}"
-        )
-    address = next((item for item in address_of(state, old) if item.allocation_id == wanted.allocation_id), None)
-    if address is not None and not record.allocation_id:
-        yield (
-            f"elastic_ip: move: {new.instance_id} was launched without {address.public_ip}. Set elastic_ip: keep. "
-            f"{remedy}"
-        )
-    if wanted.targets and not record.targets:
-        yield (
-            f"target_groups: move: {new.instance_id} was launched without the registrations of {old.instance_id}. Set "
-            f"target_groups: keep. {remedy}"
-        )
+    for option, parts in _unrecorded(state, old, record, wanted):
+        yield f"{option}: move: {new.instance_id} was launched without {parts}. Set {option}: keep. {remedy}"
     pairs = (
         ("data_volumes", record.volumes),
         ("network_interfaces", record.interfaces),

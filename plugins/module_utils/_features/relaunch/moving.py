@@ -63,7 +63,10 @@ FAILURES = ANY_FAILURE | {"superseded"}
 
 @dataclass(frozen=True)
 class Moving:
-    """A replacement that moves parts. *new*: the successor, planned or not. *ended*: a rollback may terminate it."""
+    """A replacement that moves parts. *new*: the successor, planned or not. *ended*: a rollback may terminate it.
+
+    *only_back*: the plan is a rollback, without steps forward.
+    """
 
     spec: RelaunchSpec
     state: State
@@ -72,6 +75,7 @@ class Moving:
     moves: Moves
     now: datetime
     ended: bool = True
+    only_back: bool = False
 
     # --- places ---
 
@@ -238,7 +242,9 @@ class Moving:
             leaving(self.state, self.old, self.new),
             *side_by_side(
                 returning(self.state, volumes, self.old, self.new) if volumes else (),
-                returning_interfaces(self.state, interfaces, self.old, self.new) if interfaces else (),
+                returning_interfaces(self.state, interfaces, self.old, self.new, attaches=not self.only_back)
+                if interfaces
+                else (),
             ),
         )
 

@@ -204,7 +204,7 @@ def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, 
             "again"
         )
     ended, new = may_be_ended(state, old, new, now), with_former_address(state, old, new)
-    moving = Moving(spec, state, old, new, record, now, ended=ended)
+    moving = Moving(spec, state, old, new, record, now, ended=ended, only_back=True)
     stages = moving.back(disks=_has_left(state, record, old))
     if spec.stage == "rollback":
         return Plan(stages)
