@@ -16,7 +16,7 @@ from sandbox.engine import World
 
 @pytest.fixture
 def pair(world: World, sandbox: Sandbox) -> tuple[Any, dict[str, str]]:
-    """Two running instances. ``extra`` is an interface at device index 1 of the first, ``attachment`` its attachment."""
+    """Two running instances. ``extra`` is an interface at index 1 of the first one, ``attachment`` its attachment."""
     make_instant(world)
     world.config.update({"durations": {"interface_attaching": 0.0, "interface_detaching": 0.0}})
     names = sandbox.seed({"instances": [{"name": "web"}, {"name": "other"}]})

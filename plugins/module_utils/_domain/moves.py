@@ -55,8 +55,8 @@ class Moves:
     """The parts that move: data volumes, secondary network interfaces, the Elastic IP, and whether the registrations
     with load balancers move.
 
-    ``address``: the private address of the successor, once it is known, if targets by address move. EC2 shows no address
-    of a terminated instance.
+    ``address``: the private address of the successor, once it is known, if targets by address move. EC2 shows no
+    address of a terminated instance.
     """
 
     volumes: tuple[MovedVolume, ...] = ()
@@ -207,8 +207,8 @@ def half_moved_text(old: Instance, new: Instance) -> str:
         names = " and ".join(one.interface_id for one in record.interfaces)
         kinds.append(f"the network interfaces of {old.instance_id} ({names})")
     return (
-        f"{' and '.join(kinds)} have left it for {new.instance_id}, which is unproven, so {old.instance_id} would start "
-        "without them"
+        f"{' and '.join(kinds)} have left it for {new.instance_id}, which is unproven, so {old.instance_id} would "
+        "start without them"
     )
 
 

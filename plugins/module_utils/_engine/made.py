@@ -104,9 +104,10 @@ def attachment_of(change: Change, answers: Iterable[Resource]) -> str | None:
     asked = change.parameters
     for fact in answers:
         found = INTERFACE.read(fact, asked["NetworkInterfaceId"])
-        if found is not None and found.attachment_state != "detaching":
-            if (found.instance_id, found.device_index) == (asked["InstanceId"], asked["DeviceIndex"]):
-                return found.attachment_id
+        if found is None or found.attachment_state == "detaching":
+            continue
+        if (found.instance_id, found.device_index) == (asked["InstanceId"], asked["DeviceIndex"]):
+            return found.attachment_id
     return None
 
 

@@ -44,8 +44,8 @@ def is_planned(resource: object) -> bool:
 def kind_of(resource: str) -> str | None:
     """Return ``instance``, ``image``, ``snapshot`` or ``volume`` for an EC2 id or a planned id, else None.
 
-    A planned id may also stand for the ``version`` of a launch template, for a ``task`` that replaces a root volume, for
-    the ``address`` or the primary ``interface`` of an instance, or for the ``attachment`` of an interface.
+    A planned id may also stand for the ``version`` of a launch template, for a ``task`` that replaces a root volume,
+    for the ``address`` or the primary ``interface`` of an instance, or for the ``attachment`` of an interface.
     """
     for pattern in (_ID, _PLANNED):
         match = pattern.fullmatch(resource)

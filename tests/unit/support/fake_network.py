@@ -42,6 +42,13 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state impor
 from fake_calls import Calls
 
 OWNER = "123456789012"
+_DETACHED: dict[str, Any] = {
+    "instance_id": "",
+    "attachment_id": "",
+    "device_index": None,
+    "attachment_state": "",
+    "delete_on_termination": False,
+}
 
 
 class Network(Calls):
@@ -190,14 +197,7 @@ class Network(Calls):
         if deleted:
             del self._records[INTERFACE.id_of(one.interface_id)]
         else:
-            self._set_interface(
-                one,
-                instance_id="",
-                attachment_id="",
-                device_index=None,
-                attachment_state="",
-                delete_on_termination=False,
-            )
+            self._set_interface(one, **_DETACHED)
         for address in self.addresses():
             if address.interface_id == one.interface_id:
                 interface_id = "" if deleted else one.interface_id

@@ -85,8 +85,9 @@ def interface_troubles(state: State, old: Instance, wanted_type: str, moves: Mov
         if trouble:
             yield f"{_OPTION}: {one['NetworkInterfaceId']} {trouble}"
     most = _most_interfaces(type_facts(state, wanted_type))
-    if moves.interfaces and most is not None and len(moves.interfaces) + 1 > most:
-        yield f"{_OPTION}: {wanted_type} takes {most} interfaces, and the successor would have {len(moves.interfaces) + 1}"
+    count = len(moves.interfaces) + 1
+    if moves.interfaces and most is not None and count > most:
+        yield f"{_OPTION}: {wanted_type} takes {most} interfaces, and the successor would have {count}"
 
 
 def _trouble(state: State, one: Mapping[str, Any]) -> str:

@@ -47,7 +47,8 @@ def retirement_troubles(
 ) -> list[str]:
     """Return the obstacles to the stop or termination of the predecessor. All are known before the launch.
 
-    *leaving*: the ids of the data volumes and interfaces that this plan moves to the successor before it retires the predecessor.
+    *leaving*: the ids of the data volumes and interfaces that this plan moves to the successor before it retires the
+    predecessor.
     """
     if old.state in _RETIRED[spec.old_instance]:
         return []

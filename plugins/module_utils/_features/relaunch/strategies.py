@@ -243,8 +243,9 @@ _STOPPING = frozenset({"data_volumes", "network_interfaces"})
 def _moving(spec: RelaunchSpec, record: Moves | None = None) -> RelaunchSpec:
     """Return the spec with ``move`` for each attachment that the task does not decide about.
 
-    A predecessor that is kept also keeps its volumes and interfaces. *record*: the moves of the successor that an earlier run has
-    launched. No other part can move to it, since the launch left out the image's copies of these parts only.
+    A predecessor that is kept also keeps its volumes and interfaces. *record*: the moves of the successor that an
+    earlier run has launched. No other part can move to it, since the launch left out the image's copies of these parts
+    only.
     """
     named = spec.unsaid & MOVED_BY_AUTO - (_STOPPING if spec.old_instance == "keep" else frozenset())
     if record is not None:
