@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Relaunches on the sandbox that move a second interface: whole, killed, and refused.
 
-The calls: DescribeNetworkInterfaces, DetachNetworkInterface, AttachNetworkInterface, ModifyNetworkInterfaceAttribute.
+The calls: DescribeNetworkInterfaces, DetachNetworkInterface, AttachNetworkInterface, ModifyNetworkInterfaceAttribute,
+and DescribeVolumes of an instance_power that looks for moved parts.
 """
 
 from __future__ import annotations
