@@ -102,7 +102,7 @@ def _only_interface(request: Request, instance_id: str) -> str:
         raise Ec2Error(
             "InvalidInstanceID", f"The pending instance '{instance_id}' is not in a valid state for this operation."
         )
-    interfaces = (Network(request, [instance_id]).rows.get(instance_id) or {}).get("NetworkInterfaces") or ()
+    interfaces = (Network(request, [instance_id]).rows.get(instance_id) or {}).get("NetworkInterfaces") or []
     if len(interfaces) > 1:
         raise Ec2Error(
             "InvalidInstanceID",

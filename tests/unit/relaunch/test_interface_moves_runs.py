@@ -32,7 +32,8 @@ class Router:
     def relaunch(self, **more: Any) -> Ended:
         given = {"instance_id": self.web.instance_id, "image_id": self.image_id, "health": {"timeout": 20}}
         moves = {"network_interfaces": "move", "elastic_ip": "move"}
-        return run(self.sandbox, module=instance_relaunch, **{**given, **moves, **more})
+        given = {name: value for name, value in {**given, **moves, **more}.items() if value is not None}
+        return run(self.sandbox, module=instance_relaunch, **given)
 
     def kill(self, nth: int, **more: Any) -> None:
         with pytest.raises(Killed):

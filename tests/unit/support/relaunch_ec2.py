@@ -112,9 +112,10 @@ def service() -> FakeEc2:
 
 
 def relaunch(ec2: FakeEc2, gateway: Any = None, *, check: bool = False, **more: Any) -> Ended:
-    """One run of the module with all moves."""
+    """One run of the module with all moves. An option that is None is not set."""
     moves = dict.fromkeys(("data_volumes", "network_interfaces", "elastic_ip", "target_groups"), "move")
     given = {"instance_id": OLD, "image_id": AMI, "health": {"timeout": 600}, **moves, **more}
+    given = {name: value for name, value in given.items() if value is not None}
     shell = _Shell(options(instance_relaunch, **given), check)
     runner.execute(instance_relaunch.FEATURE, shell, gateway or ec2)
     return shell.ended

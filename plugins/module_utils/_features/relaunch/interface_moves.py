@@ -104,7 +104,7 @@ def _trouble(state: State, one: Mapping[str, Any]) -> str:
 
 def _most_interfaces(facts: Mapping[str, Any]) -> int | None:
     network = facts.get("NetworkInfo") or {}
-    cards = network.get("NetworkCards") or ({},)
+    cards: Sequence[Mapping[str, Any]] = network.get("NetworkCards") or ({},)
     most: int | None = cards[0].get("MaximumNetworkInterfaces") or network.get("MaximumNetworkInterfaces")
     return most
 

@@ -166,8 +166,11 @@ def is_away(state: State, old: Instance, new: Instance) -> bool:
 
 
 def _lacks_flags(state: State, old: Instance, record: Moves) -> bool:
-    """Return whether a part is back at *old* without its delete-on-termination: the rollback was interrupted."""
-    return bool(lacking_flags(record.volumes, old) or flags_back(state, record.interfaces, old))
+    """Return whether a part is back at *old* without its delete-on-termination: the rollback was interrupted.
+
+    A rollback sets it before the start of *old*, so at a running one somebody else has changed it.
+    """
+    return is_off(old) and bool(lacking_flags(record.volumes, old) or flags_back(state, record.interfaces, old))
 
 
 def dead_successors(state: State, old: Instance) -> list[Instance]:
