@@ -117,12 +117,15 @@ class Network(Calls):
             return shown
         public = {one.interface_id: one.public_ip for one in self.addresses() if one.interface_id}
         rows = [_row(one, public.get(one.interface_id)) for one in mine]
+        rows_before = [one["Ebs"] for one in shown.facts.get("BlockDeviceMappings", ())]
+        known = {one.get("VolumeId"): one["AttachTime"] for one in rows_before}
         devices = [
             {
                 "DeviceName": one.device_name,
                 "Ebs": {
                     "VolumeId": one.volume_id,
-                    "AttachTime": self._attach_times.get((one.volume_id, shown.instance_id), shown.launch_time),
+                    "AttachTime": self._attach_times.get((one.volume_id, shown.instance_id))
+                    or known.get(one.volume_id, shown.launch_time),
                 },
             }
             for one in shown.block_devices

@@ -172,8 +172,9 @@ class RootTasks(Calls):
         self._task_ends[task.task_id] = []
         for name, when, end in places:
             record = self._records[name]
-            record.ends = sorted([*record.ends, (when, end)], key=lambda one: one[0])
-            self._task_ends[task.task_id].append((record, (when, end)))
+            later = (when, end)
+            record.ends = sorted([*record.ends, later], key=lambda one: one[0])
+            self._task_ends[task.task_id].append((record, later))
 
     def _with_root(self, volume_id: str, when: float) -> End:
         """The instance with its new root volume, which it got at that time."""
@@ -205,6 +206,8 @@ class RootTasks(Calls):
             return False
         for record, end in self._task_ends[resource_id]:
             record.ends = [one for one in record.ends if one is not end]
+            if isinstance(record.resource, Volume) and record.resource.state == "creating":
+                record.ends = [(self._time + BEGIN, lambda _volume: None)]
         record = next(one for one, _end in self._task_ends[resource_id] if isinstance(one.resource, Fact))
         state = "failed-detached" if code == "failed-detached" else "failed"
         record.ends.append((self._time + BEGIN, _becoming(resource_id, state=state)))
