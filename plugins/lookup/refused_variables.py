@@ -97,9 +97,7 @@ def known_variables() -> Mapping[str, frozenset[str]]:
     }
 
 
-def wrong_values(
-    given: Mapping[str, Any], playbooks: Collection[str], rendered: Callable[[Any], Any]
-) -> list[str]:
+def wrong_values(given: Mapping[str, Any], playbooks: Collection[str], rendered: Callable[[Any], Any]) -> list[str]:
     """Return a sentence for each value in *given* that the specification of one of these playbooks does not allow.
 
     The roles and modules check texts and mappings themselves. Null and an empty text count as unset. *rendered* returns

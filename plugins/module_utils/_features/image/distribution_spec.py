@@ -10,11 +10,12 @@ Private to this collection.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from ..._domain.destinations import parse_copies
 from ..._kernel.errors import SpecError
 from ..._kernel.places import Destination
 from ..._kernel.times import parse_span
@@ -27,7 +28,6 @@ LONGEST = timedelta(days=3650)
 LONGEST_PUBLIC = timedelta(days=730)
 """The longest time until the deprecation of a public image (EC2 user guide, "Deprecate an AMI")."""
 
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _ARN = re.compile(r"arn:[a-z-]+:organizations::[0-9]{12}:(organization/o-[a-z0-9]{10,32}|ou/o-[a-z0-9]{10,32}/ou-.+)")
 _PARAMETER = re.compile(r"/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
@@ -107,7 +107,7 @@ def parse_distribution(params: Mapping[str, Any], region: str) -> Distribution:
     if public and after not in (None, NEVER) and _deprecation(str(after)) > LONGEST_PUBLIC:
         raise SpecError(f"deprecate_after: {after} is more than the two years that EC2 takes for a public image.")
     return Distribution(
-        copies=_copies(params.get("copies"), region),
+        copies=parse_copies(params.get("copies"), region, "already has the image", _copy),
         permissions=permissions,
         deprecate_after=None if after in (None, NEVER) else _deprecation(str(after)),
         never_deprecate=after == NEVER,
@@ -117,22 +117,8 @@ def parse_distribution(params: Mapping[str, Any], region: str) -> Distribution:
     )
 
 
-def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[CopySpec, ...]:
-    copies: list[CopySpec] = []
-    for number, entry in enumerate(given or ()):
-        option = f"copies[{number}]"
-        where, profile = str(entry["region"]), entry.get("profile") or None
-        if not _REGION.fullmatch(where):
-            raise SpecError(f"{option}.region: {where!r} is not an AWS region. Use one such as eu-west-1.")
-        if profile is not None and "@" in profile:
-            raise SpecError(f"{option}.profile: {profile!r} has an @. Use a name without @.")
-        if where == region and profile is None:
-            raise SpecError(f"{option}.region: {where} already has the image. Use another region, or a profile.")
-        copy = CopySpec(option, where, profile, (entry.get("kms_key_id") or "").strip() or None)
-        if any(one.place == copy.place for one in copies):
-            raise SpecError(f"{option}: {copy.where} stands there twice. Remove one.")
-        copies.append(copy)
-    return tuple(copies)
+def _copy(option: str, region: str, profile: str | None, entry: Mapping[str, Any]) -> CopySpec:
+    return CopySpec(option, region, profile, (entry.get("kms_key_id") or "").strip() or None)
 
 
 def _permissions(given: Mapping[str, Any] | None, *, public: bool) -> Permissions | None:

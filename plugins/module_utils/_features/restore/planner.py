@@ -154,12 +154,15 @@ def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -
     missing = set(spec.volume_ids).difference(claim.source for claim in claims)
     making = bool(missing) if spec.volume_ids else not claims
     attaching = any(not _is_in_place(claim.volume, spec, target) for claim in claims)
+    made_from = [claim.volume.snapshot_id for claim in claims if claim.volume.snapshot_id]
     state.require(
-        *snapshots_by_id(claim.volume.snapshot_id for claim in claims),
-        *source_queries(spec.volume_ids),
+        *(snapshots_by_id(made_from) if spec.instance_id else source_queries(spec.volume_ids)),
         *(set_queries(spec.instance_id, ()) if spec.instance_id and not claims else ()),
         *_place_queries(spec, target, making=making, attaching=attaching),
     )
+    # EC2 has shown the snapshots of the sources. A volume may be from a snapshot that does not show its source.
+    if any(state.snapshot(item) is None for item in made_from):
+        state.require(*snapshots_by_id(made_from))
     proven = restored(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
     counted = [claim for claim in claims if claim.volume.volume_id in proven.volume_ids]
     refuted = {claim.source: proven.refuted[claim.volume.volume_id] for claim in claims if claim not in counted}
@@ -259,7 +262,6 @@ def _wanted(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datet
     )
     wanted = Wanted(spec.volume_ids, spec.instance_id, spec.before, state.region, restored_before)
     if not spec.instance_id:
-        state.require(*source_queries(wanted.volume_ids))
         return wanted
     begun = [found for item in restored_before if (found := state.snapshot(item.snapshot_id)) is not None]
     state.require(*set_queries(spec.instance_id, begun))
