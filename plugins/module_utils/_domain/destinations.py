@@ -43,6 +43,6 @@ def parse_copies(
             raise SpecError(f"{option}.region: {where} {originals}. Use another region, or a profile.")
         copy = parse(option, where, profile, entry)
         if any(one.place == copy.place for one in copies):
-            raise SpecError(f"{option}: {copy.where} stands there twice. Remove one.")
+            raise SpecError(f"{option}: {copy.where} is listed twice. Remove one entry.")
         copies.append(copy)
     return tuple(copies)

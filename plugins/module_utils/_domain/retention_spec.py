@@ -26,7 +26,7 @@ def parse_adopt(given: Mapping[str, Any] | None, things: str, others: str) -> di
         return {}
     found = compared_tags(given.get("tags"), "adopt.tags")
     if not found:
-        raise SpecError(f"adopt.tags: is empty, so it would take every {things} of the account. Name a tag.")
+        raise SpecError(f"adopt.tags: is empty, so it would match every {things} of the account. Name a tag.")
     for key in found:
         if key.startswith(PREFIX):
             raise SpecError(f"adopt.tags: {key!r} would adopt {others}. Use a tag of your own.")
@@ -41,8 +41,8 @@ def parse_protect(given: Mapping[str, Any] | None) -> tuple[dict[str, str], tupl
     keys = _compared_keys(given.get("tag_keys"), "protect.tag_keys")
     if not tags and not keys:
         raise SpecError(
-            "protect: tags and tag_keys are empty, so nothing is protected. Set one of them, such as tag_keys: "
-            "[legal-hold], or leave protect out."
+            "protect: tags and tag_keys are empty, so protect has no effect. Set one of them, such as tag_keys: "
+            "[legal-hold], or remove protect."
         )
     return tags, keys
 
@@ -82,7 +82,7 @@ def compared_tags(tags: Mapping[Any, Any] | None, option: str, *, numbers: bool 
     for key, value in found.items():
         if not key or set("*?") & set(key + value):
             raise SpecError(
-                f"{option}: {key!r}: {value!r} has a wildcard, but tags are compared literally, without * and ?."
+                f"{option}: {key!r}: {value!r} has a wildcard, but tags are compared literally. Write the whole tag."
             )
         if len(value) > LONGEST_VALUE:
             raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters. EC2 takes {LONGEST_VALUE}.")
@@ -93,5 +93,5 @@ def _compared_keys(keys: Iterable[Any] | None, option: str) -> tuple[str, ...]:
     found = require_selector_keys(keys or (), option)
     for key in found:
         if not key or set("*?") & set(key):
-            raise SpecError(f"{option}: {key!r} has a wildcard, but keys are compared literally, without * and ?.")
+            raise SpecError(f"{option}: {key!r} has a wildcard, but keys are compared literally. Write the whole key.")
     return found

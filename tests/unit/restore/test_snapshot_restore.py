@@ -319,6 +319,14 @@ def test_second_run_queries_neither_zone_nor_target() -> None:
     assert asked == {"DescribeVolumes", "DescribeSnapshots"}
 
 
+@pytest.mark.parametrize(("known", "number"), [([snapshot()], 3), ([], 4)], ids=["shown", "gone"])
+def test_second_run_asks_for_a_snapshot_by_id_only_if_its_source_does_not_show_it(
+    known: list[Snapshot], number: int
+) -> None:
+    asked = [query.operation for several in rounds([*known, restored()]) for query in several]
+    assert asked.count("DescribeSnapshots") == number
+
+
 def test_forged_volume_with_a_gone_snapshot_stops_no_restore_of_an_instance() -> None:
     forged = restored(made_from=9, attachments=(VolumeAttachment(SOURCE, "/dev/sdf"),), availability_zone="eu-west-1a")
     tags = {**forged.tags, "ec2ops:volume": f"{SOURCE}/{V1}"}

@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -125,13 +125,7 @@ def _permissions(given: Mapping[str, Any] | None, *, public: bool) -> Permission
     if given is None:
         return None
     option = "launch_permissions"
-    users = tuple(dict.fromkeys(str(item).strip() for item in given.get("user_ids") or ()))
-    for user in users:
-        if user != EVERYBODY and not _ACCOUNT.fullmatch(user):
-            raise SpecError(
-                f"{option}.user_ids: {user!r} is not an account of twelve digits. Quote it, since YAML reads a leading "
-                "zero as an octal number."
-            )
+    users = _users(given.get("user_ids"), f"{option}.user_ids")
     if EVERYBODY in users and not public:
         raise SpecError(
             f"{option}.user_ids: {EVERYBODY} makes the image public. Set allow_public: true if everybody may use it."
@@ -140,24 +134,34 @@ def _permissions(given: Mapping[str, Any] | None, *, public: bool) -> Permission
         raise SpecError(
             f"{option}.snapshots: {EVERYBODY} in user_ids would make the snapshots public. Remove one of the two."
         )
-    arns = {
-        name: tuple(dict.fromkeys(given.get(name) or ())) for name in ("organization_arns", "organizational_unit_arns")
-    }
-    for name, values in arns.items():
-        kind = "organization/" if name == "organization_arns" else "ou/"
-        for value in values:
-            found = _ARN.fullmatch(value)
-            if found is None or not found[1].startswith(kind):
-                raise SpecError(
-                    f"{option}.{name}: {value!r} is not an ARN of the form arn:aws:organizations::…:{kind}…"
-                )
-    purge = given.get("purge")
-    return Permissions(
-        users,
-        (*arns["organization_arns"], *arns["organizational_unit_arns"]),
-        purge is None or bool(purge),
-        bool(given.get("snapshots")),
+    arns = (
+        *_arns(given.get("organization_arns"), f"{option}.organization_arns", "organization/"),
+        *_arns(given.get("organizational_unit_arns"), f"{option}.organizational_unit_arns", "ou/"),
     )
+    purge = given.get("purge")
+    return Permissions(users, arns, purge is None or bool(purge), bool(given.get("snapshots")))
+
+
+def _users(given: Iterable[Any] | None, option: str) -> tuple[str, ...]:
+    """Return the accounts, and `EVERYBODY`, each once. Raises SpecError for any other text."""
+    users = tuple(dict.fromkeys(str(item).strip() for item in given or ()))
+    for user in users:
+        if user != EVERYBODY and not _ACCOUNT.fullmatch(user):
+            raise SpecError(
+                f"{option}: {user!r} is not an account of twelve digits. Quote it, since YAML reads a leading zero as "
+                "an octal number."
+            )
+    return users
+
+
+def _arns(given: Iterable[str] | None, option: str, kind: str) -> tuple[str, ...]:
+    """Return the ARNs, each once. Raises SpecError for one of another kind."""
+    arns = tuple(dict.fromkeys(given or ()))
+    for arn in arns:
+        found = _ARN.fullmatch(arn)
+        if found is None or not found[1].startswith(kind):
+            raise SpecError(f"{option}: {arn!r} is not an ARN of the form arn:aws:organizations::…:{kind}…")
+    return arns
 
 
 def _deprecation(value: str) -> timedelta:

@@ -129,7 +129,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         report=str(params.get("report") or "actions"),
     )
     if spec.check_accounts and spec.guard("account") == "off":
-        raise SpecError("check_accounts: needs the guard account, which guards.account: off ends. Remove one of them.")
+        raise SpecError("check_accounts: needs the guard account, and guards.account is off. Remove one of them.")
     return spec
 
 

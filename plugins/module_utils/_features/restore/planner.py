@@ -141,11 +141,7 @@ class _Before:
 
 
 def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -> _Before:
-    """Return the volumes of earlier runs. The same round asks for their snapshots.
-
-    If only its tags put a volume into the named declaration, its source is refused. For an instance, this raises
-    SpecError.
-    """
+    """Return the volumes of earlier runs. The same round asks for their snapshots."""
     zone = spec.zone if target is None else target.availability_zone
     found = restored_claims(spec, state)
     # Such a volume of a named declaration is refused: see `_the_one`.
@@ -163,6 +159,15 @@ def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -
     # EC2 has shown the snapshots of the sources. A volume may be from a snapshot that does not show its source.
     if any(state.snapshot(item) is None for item in made_from):
         state.require(*snapshots_by_id(made_from))
+    return _counted_before(spec, state, claims, beside)
+
+
+def _counted_before(spec: RestoreSpec, state: State, claims: Sequence[Claim], beside: list[Claim]) -> _Before:
+    """Return the volumes of earlier runs that EC2's facts do not contradict.
+
+    If only its tags put a volume into the named declaration, its source is refused. For an instance, this raises
+    SpecError.
+    """
     proven = restored(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
     counted = [claim for claim in claims if claim.volume.volume_id in proven.volume_ids]
     refuted = {claim.source: proven.refuted[claim.volume.volume_id] for claim in claims if claim not in counted}
