@@ -74,13 +74,13 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException|InvalidAccessKeyId",
         "AWS rejects these credentials. Check access_key, secret_key, session_token, profile, region and the clock.",
     ),
-    (r"OptInRequired", "The account has not enabled this region, or has not subscribed to the product."),
+    (r"OptInRequired", "Enable this region in the account, or subscribe to the product."),
     (r"InvalidRegion", "Check the spelling of the region, and that the account has enabled it."),
     (
         r"InvalidSnapshot\.InUse",
-        "First deregister the image that uses the snapshot.",
+        "Deregister the image that uses the snapshot first.",
     ),
-    (r"VolumeInUse", "First detach the volume."),
+    (r"VolumeInUse", "Detach the volume first."),
     (
         r"InvalidAMIName\.Duplicate",
         "The account has an image of this name in the region. Choose another name, or deregister that image.",
@@ -108,12 +108,12 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"Unsupported",
         "EC2 does not offer this configuration here, and waiting does not help. Choose another instance type or zone.",
     ),
-    (r"AttachmentLimitExceeded", "The instance or Multi-Attach volume takes no more attachments. First detach one."),
+    (r"AttachmentLimitExceeded", "The instance or Multi-Attach volume takes no more attachments. Detach one first."),
     (
         r"ConcurrentSnapshotLimitExceeded|PendingSnapshotLimitExceeded",
         "No quota raises this limit. Wait until the earlier snapshots are completed, then run the task again.",
     ),
-    (r"TagLimitExceeded", "EC2 takes 50 tags on a resource, and no quota raises this limit. First remove some tags."),
+    (r"TagLimitExceeded", "EC2 takes 50 tags on a resource, and no quota raises this limit. Remove some tags first."),
     (
         r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded",
         "The account has used up a quota. Service Quotas can raise it.",
@@ -135,7 +135,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"OperationNotPermitted",
-        "A lock or protection, the resource's state or encryption, or an account setting forbids the call.",
+        "A lock, a protection, the resource's state or encryption, or an account setting forbids the call.",
     ),
     (
         r"IncorrectState|IncorrectInstanceState",

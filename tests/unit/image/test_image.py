@@ -430,7 +430,7 @@ def test_rejected_successor_is_not_baked() -> None:
         ({"source_instance_id": None}, "exactly one of source_instance_id, source_snapshot_id and source_image_id"),
         ({"image_name": "a*b"}, "EC2 does not take 'a\\*b' as the name of an image"),
         ({"image_name": "x"}, "3 to 128 letters"),
-        ({"image_name": "{date}"}, "may only use {name} and {version}"),
+        ({"image_name": "{date}"}, "Use {name} and {version} only"),
         ({"version": " "}, "version: a tag keeps the value, and '' has 0 characters"),
         ({"tags": {"aws:x": "1"}}, "AWS reserves keys"),
         ({"name": "(new image x)"}, "name: .* looks like a planned id"),

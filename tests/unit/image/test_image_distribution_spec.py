@@ -29,7 +29,7 @@ ARN = "arn:aws:organizations::111122223333"
         ({"copies": [{"region": "Ireland"}]}, "copies[0].region: 'Ireland' is not an AWS region"),
         ({"copies": [{"region": REGION}]}, "copies[0].region: eu-central-1 already has the image"),
         ({"copies": [{"region": "eu-west-1", "profile": "a@b"}]}, "copies[0].profile: 'a@b' has an @"),
-        ({"copies": [{"region": "eu-west-1"}] * 2}, "copies[1]: eu-west-1 stands there twice"),
+        ({"copies": [{"region": "eu-west-1"}] * 2}, "copies[1]: eu-west-1 is listed twice"),
         ({"launch_permissions": {"user_ids": ["123"]}}, "launch_permissions.user_ids: '123' is not an account"),
         ({"launch_permissions": {"user_ids": ["all"]}}, "launch_permissions.user_ids: all makes the image public"),
         (
@@ -45,8 +45,8 @@ ARN = "arn:aws:organizations::111122223333"
             "launch_permissions.organizational_unit_arns: 'ou-abcd-12345678' is not an ARN",
         ),
         ({"deprecate_after": "soon"}, "deprecate_after: 'soon' is not a span of time"),
-        ({"deprecate_after": "0d"}, "deprecate_after: 0d is not between a minute and ten years"),
-        ({"deprecate_after": "4000d"}, "deprecate_after: 4000d is not between a minute and ten years"),
+        ({"deprecate_after": "0d"}, "deprecate_after: 0d is out of range. Use a minute to ten years"),
+        ({"deprecate_after": "4000d"}, "deprecate_after: 4000d is out of range. Use a minute to ten years"),
         (
             {"deprecate_after": "800d", "launch_permissions": {"user_ids": ["all"]}, "allow_public": True},
             "deprecate_after: 800d is more than the two years",

@@ -220,7 +220,7 @@ def test_unknown_template_or_version_is_refused_before_the_first_effect(line: Li
     assert unknown.failed == "launch_template.name: none does not exist in us-east-1."
     template(line)
     missing = line.bake(launch_template={"name": "web", "version": 9})
-    assert missing.failed == "launch_template.version: web has no version 9."
+    assert missing.failed == "launch_template.version: web has no version 9. Name an existing version."
     assert line.images() == []
 
 

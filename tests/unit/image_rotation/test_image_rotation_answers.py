@@ -116,7 +116,7 @@ def test_last_image_with_a_shared_snapshot_deletes_it(keep: int, stages: list[li
     parts = {one["image_id"]: one["snapshot_ids"] for one in plan.report.result["decisions"]}
     assert parts.get("ami-00000003", []) == ([] if keep > 1 else ["snap-00000003"])
     assert [text for text in plan.warnings if "snap-00000003 of ami-00000003 is kept" in text] == (
-        ["snap-00000003 of ami-00000003 is kept, since ami-00000002 uses it."] if keep == 2 else []
+        ["The task keeps snap-00000003 of ami-00000003, since ami-00000002 uses it."] if keep == 2 else []
     )
 
 

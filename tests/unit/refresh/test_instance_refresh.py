@@ -182,7 +182,7 @@ def test_refresh_that_means_something_else_is_refused_by_name(found: InstanceRef
     with pytest.raises(StorageError) as refused:
         planned_for(spec(version="2"), state(group("1", member("1")), found))
     text = str(refused.value)
-    assert text.startswith("groups: web has the refresh r-2 to ")
+    assert text.startswith("groups: the refresh r-2 of web goes to ")
     assert words in text
     assert "the task wants version 2 of web. Wait for the end of that refresh, or cancel it" in text
 
@@ -239,7 +239,7 @@ def test_plan_predicts_its_own_end() -> None:
         (None, {}, "web does not exist in eu-central-1. Check the name and the region"),
         (ScalingGroup("web"), {}, "web uses a launch configuration, which has no versions"),
         (group("7", member("1")), {}, "web names version 7 of web, which does not exist"),
-        (group("1", member("1")), {"version": "9"}, "web: web has no version 9"),
+        (group("1", member("1")), {"version": "9"}, "web cannot run version 9 of web, which does not exist"),
         (group("$Default", member("1"), is_mixed=True), {"version": "3"}, "Set the version in the policy"),
         (
             group("1", member("1")),
@@ -256,7 +256,7 @@ def test_group_that_cannot_be_refreshed_is_refused(
         planned_for(spec(**given), state(found))
     assert str(refused.value).startswith("groups: ")
     assert words in str(refused.value)
-    assert str(refused.value).endswith("Nothing was changed.")
+    assert str(refused.value).endswith("The task has changed nothing.")
 
 
 def test_refused_group_does_not_stop_the_others() -> None:
@@ -295,11 +295,14 @@ def test_refreshes_are_asked_before_the_groups() -> None:
         ({"groups": []}, "groups: no group is named"),
         ({"groups": [" "]}, "groups: no group is named"),
         ({"version": "0"}, "version: '0' is no version of a launch template"),
-        ({"version": "newest"}, "Give a number, $Default or $Latest, or leave it out"),
+        ({"version": "newest"}, "Give a number or $Default or $Latest, or remove the option"),
         ({"versions": {"web": "old"}}, "versions.web: 'old' is no version of a launch template"),
         ({"versions": {"wbe": "1"}}, "versions: wbe: not among groups"),
         ({"health_timeout": 0}, "health_timeout: 0 is less than 1 second"),
-        ({"preferences": {"min_healthy_percentage": 101}}, "preferences.min_healthy_percentage: 101 is not between"),
+        (
+            {"preferences": {"min_healthy_percentage": 101}},
+            "preferences.min_healthy_percentage: 101 is out of range. Use 0 to 100.",
+        ),
         ({"preferences": {"max_healthy_percentage": 110}}, "needs min_healthy_percentage too"),
         (
             {"preferences": {"min_healthy_percentage": 50, "max_healthy_percentage": 200}},
@@ -395,7 +398,7 @@ def test_instances_of_an_override_run_their_own_template() -> None:
     ("active", "words"),
     [
         (refresh("InProgress", "2"), ""),
-        (refresh("InProgress", "3"), "is not the one of this task"),
+        (refresh("InProgress", "3"), "goes to another version"),
         (refresh("RollbackInProgress", "2"), "is RollbackInProgress already"),
         (refresh("Cancelling", "2"), "is Cancelling already"),
         (refresh("Cancelled", "2"), ""),

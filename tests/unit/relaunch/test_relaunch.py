@@ -114,13 +114,13 @@ def way_back(made: Plan) -> list[list[str]]:
         ({"instance_id": "web-1"}, "instance_id: 'web-1' is not an id"),
         ({"image_id": "web-1"}, "image_id: 'web-1' is not an id"),
         ({"image_id": OLD}, "image_id: .* is not an id"),
-        ({"data_volumes": "move", "old_instance": "keep"}, "old_instance: keep: data_volumes: move stops"),
-        ({"health": {"status_checks": True, "timeout": 0}}, "health: timeout: 0"),
+        ({"data_volumes": "move", "old_instance": "keep"}, "old_instance: keep excludes data_volumes: move"),
+        ({"health": {"status_checks": True, "timeout": 0}}, "health.timeout: 0"),
         ({"overrides": {"user_data": "replace"}}, "user_data_content"),
         ({"overrides": {"user_data_content": "x"}}, "user_data_content"),
         ({"overrides": {"security_group_ids": []}}, "at least one security group"),
-        ({"overrides": {"tags": {"aws:x": "y"}}}, "overrides: tags"),
-        ({"overrides": {"tags": {"ec2ops:replaces": "y"}}}, "overrides: tags"),
+        ({"overrides": {"tags": {"aws:x": "y"}}}, "overrides.tags"),
+        ({"overrides": {"tags": {"ec2ops:replaces": "y"}}}, "overrides.tags"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_any_call(options: dict[str, Any], words: str) -> None:
@@ -696,7 +696,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     ("managed", {}, (plain(facts={"Operator": {"Managed": True}}),), "Operator"),
     ("spot", {}, (plain(facts={"InstanceLifecycle": "spot"}),), "InstanceLifecycle"),
     ("store root", {}, (plain(facts={"RootDeviceType": "instance-store"}),), "RootDeviceType"),
-    ("two interfaces", {}, (plain(facts={"NetworkInterfaces": [INTERFACE, INTERFACE]}),), "it has 2"),
+    ("two interfaces", {}, (plain(facts={"NetworkInterfaces": [INTERFACE, INTERFACE]}),), "the instance has 2"),
     ("doomed data", {"old_instance": "terminate"}, (instance(block_devices=DOOMED),), DATA),
     (
         "termination protection",

@@ -232,7 +232,7 @@ def test_name_of_a_declaration_and_deletion_with_the_instance_follow() -> None:
     ("there", "words"),
     [
         ([old(), volume(OLD, NEW)], "is also attached to"),
-        ([old(), volume(OLD, operator="backup.amazonaws.com")], "is managed by backup"),
+        ([old(), volume(OLD, operator="backup.amazonaws.com")], "belongs to backup"),
         ([old(state="stopped", tags={"Name": "web"}), volume(OLD)], "is stopped without a hold"),
     ],
 )

@@ -256,10 +256,10 @@ def test_lose_writes_false_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"overrides": {"instance_type": "m5.xlarge"}}, "overrides: instance_type: "),
-        ({"overrides": {"tags": {"a": "b"}}}, "overrides: tags: "),
-        ({"overrides": {"user_data": "drop"}}, "overrides: user_data: "),
-        ({"old_instance": "stop"}, "old_instance: stop: "),
+        ({"overrides": {"instance_type": "m5.xlarge"}}, "overrides.instance_type: "),
+        ({"overrides": {"tags": {"a": "b"}}}, "overrides.tags: "),
+        ({"overrides": {"user_data": "drop"}}, "overrides.user_data: "),
+        ({"old_instance": "stop"}, "old_instance: stop does not fit "),
         ({"strategy": "replace_instance", "old_root_volume": "keep"}, "old_root_volume: "),
     ],
 )
@@ -304,7 +304,7 @@ SECONDARY = {
     [
         ({}, {}, "replace_instance", "a successor can take over everything"),
         ({}, {"old_instance": "terminate"}, "replace_instance", "a successor can take over everything"),
-        (TWO, {}, "replace_root_volume", "it has 2, and only one can be relaunched"),
+        (TWO, {}, "replace_root_volume", "the instance has 2, and the module takes over only one"),
         (SECONDARY, {}, "replace_root_volume", "secondary addresses"),
         ({"SourceDestCheck": False}, {}, "replace_root_volume", "SourceDestCheck"),
         ({}, {"data_volumes": None}, "replace_instance", "a successor can take over everything"),
@@ -334,7 +334,7 @@ def test_auto_takes_the_first_strategy_without_an_obstacle(
 def test_auto_refuses_with_every_obstacle() -> None:
     with pytest.raises(UnsafePlan) as caught:
         made(spec(strategy="auto", old_instance="keep", overrides={"key_name": "x"}), pet(facts=TWO, state="stopped"))
-    for text in ("it has 2", "overrides: key_name", "old_instance: keep", "is stopped, and EC2"):
+    for text in ("the instance has 2", "overrides.key_name", "old_instance: keep does not fit", "is stopped, and EC2"):
         assert text in str(caught.value)
 
 

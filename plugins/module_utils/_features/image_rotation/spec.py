@@ -136,14 +136,14 @@ def _require_sense(spec: RotationSpec, *, adopts: bool, protects: bool) -> None:
     if spec.expected_plan is not None and not spec.expected_plan.strip():
         raise SpecError("expected_plan: is empty. Give the hash of the approved plan, or remove the option.")
     if adopts and not spec.adopt:
-        raise SpecError("adopt.tags: is empty, so it would take every image of the account. Name a tag.")
+        raise SpecError("adopt.tags: is empty, so it would match every image of the account. Name a tag.")
     if protects and not spec.protect and not spec.protect_keys:
         raise SpecError(
             "protect: tags and tag_keys are empty, so nothing is protected. Set one of them, such as tag_keys: "
-            "[legal-hold], or leave protect out."
+            "[legal-hold], or remove protect."
         )
     if spec.check_accounts and spec.guard("account") == "off":
-        raise SpecError("check_accounts: needs the guard account, which guards.account: off ends. Remove one of them.")
+        raise SpecError("check_accounts: needs the guard account, and guards.account is off. Remove one of them.")
 
 
 def _after(given: Mapping[str, Any] | None) -> CalendarSpan | None:
@@ -155,7 +155,9 @@ def _tags(tags: Mapping[Any, Any] | None, option: str) -> dict[str, str]:
     found = require_selector_text(tags or {}, option, numbers=False)
     for key, value in found.items():
         if not key or set("*?") & set(key + value):
-            raise SpecError(f"{option}: {key!r}: {value!r} has a wildcard, but tags are compared literally.")
+            raise SpecError(
+                f"{option}: {key!r}: {value!r} has a wildcard, but tags are compared literally. Write the whole tag."
+            )
         if key.startswith(PREFIX) and option == "adopt.tags":
             raise SpecError(f"adopt.tags: {key!r} would adopt the versions of another image. Use a tag of your own.")
     return found
@@ -165,7 +167,7 @@ def _keys(keys: Iterable[Any] | None, option: str) -> tuple[str, ...]:
     found = require_selector_keys(keys or (), option)
     for key in found:
         if not key or set("*?") & set(key):
-            raise SpecError(f"{option}: {key!r} has a wildcard, but keys are compared literally.")
+            raise SpecError(f"{option}: {key!r} has a wildcard, but keys are compared literally. Write the whole key.")
     return found
 
 
@@ -198,7 +200,7 @@ def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[Cop
             raise SpecError(f"{option}.region: {where} has the originals. Use another region, or a profile.")
         copy = CopySpec(where, profile, parse_keep(entry.get("keep") or {}, f"{option}.keep", "images"))
         if any(one.place == copy.place for one in copies):
-            raise SpecError(f"{option}: {copy.where} stands there twice. Remove one.")
+            raise SpecError(f"{option}: {copy.where} is listed twice. Remove one entry.")
         copies.append(copy)
     return tuple(copies)
 

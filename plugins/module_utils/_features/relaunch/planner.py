@@ -376,14 +376,14 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
         return Plan(retirement)
     if current.state not in ("pending", "running"):
         warning = (
-            f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so {old.instance_id} "
-            f"is left as it is ({old.state}). Start one of them and run the task again"
+            f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so the task does "
+            f"not change {old.instance_id} ({old.state}). Start one of them and run the task again"
         )
         return Plan(warnings=(warning,))
     if started_since(old, current):
         warning = (
-            f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it is left as it is "
-            f"({old.state}). Stop or terminate {old.instance_id} yourself once you do not need it any more"
+            f"{old.instance_id} ({old.state}) was started again after {current.instance_id} had replaced it, so the "
+            f"task does not change it. Stop or terminate {old.instance_id} yourself once you do not need it any more"
         )
         return Plan(warnings=(warning,))
     if _is_left(spec, old, current, now):
@@ -414,13 +414,13 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance, now: 
         return Plan()
     if spec.stage == "finish":
         raise SpecError(
-            f"stage: finish: no successor of {current.instance_id} from {spec.image_id} is launched. Run the task with "
-            "stage: launch first"
+            f"stage: {current.instance_id} has no successor from {spec.image_id} to finish. Run the task with stage: "
+            "launch first"
         )
     if is_planned(current.instance_id):
         raise SpecError(
             f"instance_id: {spec.instance_id} stands for {current.instance_id}, which is only planned. Check mode "
-            "cannot plan its replacement too"
+            "cannot plan the replacement of that instance too"
         )
     if spec.follow_successor:
         # A successor that has lost its tag is found by its ClientToken.

@@ -130,7 +130,7 @@ class Report:
         lines = [line for one, entries in self.entries for line in self._place(one, entries)]
         more = len(lines) - MOST_SHOWN
         if self.spec.report != "all" and more > 0:
-            lines[MOST_SHOWN:] = [f"and {more} more lines, which report: all shows"]
+            lines[MOST_SHOWN:] = [f"and {more} more lines (report: all shows them)"]
         return "\n".join(lines) + "\n" if lines else ""
 
     def _place(self, one: Decided, entries: Sequence[tuple[SnapshotSet, Mapping[str, Any]]]) -> Iterator[str]:
