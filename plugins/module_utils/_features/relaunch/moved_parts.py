@@ -120,7 +120,7 @@ def _attachment_trouble(volume: Volume | None, item: MovedVolume, old: Instance,
         return f"is also attached to {', '.join(sorted(others))}. Detach it there, or keep the data volumes"
     mine = [link for link in volume.attachments if link.device_name == item.device_name]
     if volume.attachments and not any(link.state == "attached" for link in mine):
-        return f"is {mine[0].state if mine else 'elsewhere'}. Run the task again later"
+        return f"is {mine[0].state if mine else 'at another device'}. Run the task again later"
     return ""
 
 

@@ -296,14 +296,16 @@ def _plan_rollback(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
     another run.
     """
     names = " and ".join(new.instance_id for new in rejected)
-    verb, them = ("is", "it") if len(rejected) == 1 else ("are", "them")
-    what = f"instance_id: {names} did not become healthy in place of {old.instance_id}, and {verb}"
+    them = "it" if len(rejected) == 1 else "them"
+    what = f"instance_id: {names} did not become healthy in place of {old.instance_id}"
     if spec.on_failure != "rollback":
-        raise UnsafePlan(f"{what} kept for inspection (on_failure: {spec.on_failure}). Terminate {them} afterwards")
+        raise UnsafePlan(
+            f"{what}. The task keeps {them} for inspection (on_failure: {spec.on_failure}). Terminate {them} afterwards"
+        )
     refused = UnsafePlan(
-        f"{what} terminated. {old.instance_id} stays in service. Another run launches a new successor from "
-        f"{spec.image_id}, which lacks the writes of {old.instance_id} since the capture. To include them, bake "
-        "another version"
+        f"{what}. The task terminates {them}, and {old.instance_id} stays in service. Another run launches a new "
+        f"successor from {spec.image_id}, which lacks the writes of {old.instance_id} since the capture. To include "
+        "them, bake another version"
     )
     return Plan(restoration(state, old, rejected), refused=refused)
 
