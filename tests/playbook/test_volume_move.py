@@ -212,8 +212,8 @@ def test_volumes_of_several_declarations_move_within_a_zone(sandbox: Sandbox, we
 REFUSED = {
     "in use": ({}, "in_use"),
     "the root volume": ({"volume_move_volume_ids": ["root"], "volume_move_in_use": "stop"}, "root"),
-    "two targets": ({"volume_move_target_zone": THERE}, "Set exactly one of them."),
-    "no target": ({"volume_move_target_instance_id": ""}, "Set exactly one of them."),
+    "two targets": ({"volume_move_target_zone": THERE}, "needs exactly one of"),
+    "no target": ({"volume_move_target_instance_id": ""}, "needs exactly one of"),
     "what is not there": ({"volume_move_volume_ids": ["vol-0123456789abcdef0"]}, "does not exist"),
 }
 

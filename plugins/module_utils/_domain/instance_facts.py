@@ -63,7 +63,7 @@ _NOW = "current state, not carried"
 
 # The rules by dotted path. A path covers the paths below it. Only a CARRIED path needs a rule for each member below.
 INSTANCE_RULES: Mapping[str, Rule] = {
-    "AmiLaunchIndex": Rule(DERIVED, "0: one instance is launched"),
+    "AmiLaunchIndex": Rule(DERIVED, "0: the launch makes one instance"),
     "Architecture": Rule(DERIVED, "the image's, which must equal the predecessor's, or fit the new instance_type"),
     "BlockDeviceMappings": Rule(
         DERIVED,

@@ -177,7 +177,7 @@ def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
     used = used_by_others(state, images(spec, state))
     for name in ids(taken(spec, state)):
         if name in used:
-            yield f"snapshot {name} of {spec.label} is kept: {used[name]} uses it"
+            yield f"the task keeps snapshot {name} of {spec.label}, since {used[name]} uses it"
 
 
 def _plan(spec: ImageSpec, state: State) -> Plan:

@@ -166,7 +166,7 @@ class _Rotation:
         if not causes:
             return None
         return Incomplete(
-            f"{' '.join(causes)} The images that depend on the answer are kept. All other images are decided.",
+            f"{' '.join(causes)} The task keeps the images that depend on the answer, and has decided on all others.",
             *causes.values(),
         )
 

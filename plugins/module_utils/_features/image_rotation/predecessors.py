@@ -229,7 +229,7 @@ class Predecessors:
             volume,
             FINAL_WORD,
             self._state.region,
-            f"capture {volume.volume_id} before {old.instance_id} is terminated",
+            f"capture {volume.volume_id} before the termination of {old.instance_id}",
             description=f"{old.instance_id}: {capture_note(Purpose.FINAL, volume.volume_id)}",
             tags={**others, **own},
             identity=own_snapshots(own),
@@ -294,9 +294,9 @@ def _still_replaced(old: Instance, serving: str) -> Callable[[Sequence[Resource]
             return ""
         same = now.state == "stopped" and last_transition(now) == stopped and tag_names.RESTORE_STATE not in now.tags
         if not same or now.elastic_ip or {device.volume_id for device in now.block_devices} != volumes:
-            return f"{instance_id} is not terminated, since it was started or changed during the run"
+            return f"the task does not terminate {instance_id}, which was started or changed during the run"
         if new is None or new.state != "running":
-            return f"{instance_id} is not terminated, since {serving} no longer runs in its place"
+            return f"the task does not terminate {instance_id}, since {serving} no longer runs in its place"
         return ""
 
     return objection

@@ -139,7 +139,7 @@ def _require_sense(spec: RotationSpec, *, adopts: bool, protects: bool) -> None:
         raise SpecError("adopt.tags: is empty, so it would match every image of the account. Name a tag.")
     if protects and not spec.protect and not spec.protect_keys:
         raise SpecError(
-            "protect: tags and tag_keys are empty, so nothing is protected. Set one of them, such as tag_keys: "
+            "protect: tags and tag_keys are empty, so protect has no effect. Set one of them, such as tag_keys: "
             "[legal-hold], or remove protect."
         )
     if spec.check_accounts and spec.guard("account") == "off":

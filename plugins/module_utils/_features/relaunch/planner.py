@@ -316,7 +316,7 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
     The instance itself is up to date.
     """
     if spec.stage == "rollback":
-        return Plan(warnings=(f"stage: rollback: {current.instance_id} serves already, so it stays in service",))
+        return Plan(warnings=(f"stage: rollback changes nothing, since {current.instance_id} already serves",))
     made = _retirement_plan(spec, state, current, now)
     return dataclasses.replace(made, warnings=(*made.warnings, *not_applied(spec, current)))
 
