@@ -140,7 +140,8 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
     The launch left out the image's copies of the moved volumes, so the moves cannot change afterwards.
     """
     record, wanted = recorded_moves(new), wanted_moves(spec, state, old)
-    remedy = f"Or terminate {new.instance_id} before anything has moved"
+    way_out = f"terminate {new.instance_id} before anything has moved"
+    remedy = f"Or {way_out}"
     later = sorted(item.device_name for item in wanted.volumes if item.volume_id not in record.volume_ids)
     if later:
         yield (
@@ -164,7 +165,10 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
         volume = state.volume(item.volume_id)
         if not is_movable(volume, old, new):
             where = "is gone" if volume is None else f"is {volume.state}, and belongs to neither instance"
-            yield f"data_volumes: {item.volume_id} ({item.device_name}), which moves to {new.instance_id}, {where}"
+            yield (
+                f"data_volumes: {item.volume_id} ({item.device_name}), which moves to {new.instance_id}, {where}. To "
+                f"begin anew, {way_out}"
+            )
     yield from _address_trouble(state, record, old, new)
 
 
@@ -184,7 +188,13 @@ def _address_trouble(state: State, record: Moves, old: Instance, new: Instance) 
         return
     address = ADDRESS.of(state, record.allocation_id)
     if address is None:
-        yield f"elastic_ip: {record.allocation_id}, which moves to {new.instance_id}, is gone"
+        yield (
+            f"elastic_ip: {record.allocation_id}, which moves to {new.instance_id}, is gone. Terminate "
+            f"{new.instance_id} to begin anew"
+        )
     elif own_address(state, record, old, new) is None:
         owner = address.instance_id or address.interface_id
-        yield f"elastic_ip: {address.public_ip}, which moves to {new.instance_id}, is associated with {owner} now"
+        yield (
+            f"elastic_ip: {address.public_ip}, which moves to {new.instance_id}, is associated with {owner} now. "
+            "Disassociate it"
+        )

@@ -132,7 +132,7 @@ def _check_strategy(params: Mapping[str, Any]) -> None:
         raise SpecError("; ".join(unfit))
     if strategy == REPLACE_INSTANCE and params.get("old_root_volume"):
         raise SpecError(
-            "old_root_volume: with strategy: replace_instance the former root volume stays with the predecessor. "
+            "old_root_volume: replace_instance leaves the former root volume with the predecessor. "
             "Remove the option, or use strategy: replace_root_volume"
         )
 

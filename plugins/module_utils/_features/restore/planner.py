@@ -311,7 +311,7 @@ def _zone(spec: RestoreSpec, state: State, target: Instance | None) -> str:
     if target is not None:
         return target.availability_zone
     if not IS_USABLE_ZONE.of(state, spec.zone):
-        raise SpecError(f"zone: the account cannot use a zone {spec.zone} in {state.region}. Name another one.")
+        raise SpecError(f"zone: EC2 shows no usable zone {spec.zone} in {state.region}. Name another one.")
     return spec.zone
 
 
