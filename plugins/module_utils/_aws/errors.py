@@ -78,9 +78,9 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"InvalidRegion", "Check the spelling of the region, and that the account has enabled it."),
     (
         r"InvalidSnapshot\.InUse",
-        "Deregister the image that uses the snapshot first.",
+        "First deregister the image that uses the snapshot.",
     ),
-    (r"VolumeInUse", "Detach the volume first."),
+    (r"VolumeInUse", "First detach the volume."),
     (
         r"InvalidAMIName\.Duplicate",
         "The account has an image of this name in the region. Choose another name, or deregister that image.",
@@ -108,12 +108,12 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"Unsupported",
         "EC2 does not offer this configuration here, and waiting does not help. Choose another instance type or zone.",
     ),
-    (r"AttachmentLimitExceeded", "The instance or Multi-Attach volume takes no more attachments. Detach one first."),
+    (r"AttachmentLimitExceeded", "The instance or Multi-Attach volume takes no more attachments. First detach one."),
     (
         r"ConcurrentSnapshotLimitExceeded|PendingSnapshotLimitExceeded",
         "No quota raises this limit. Wait until the earlier snapshots are completed, then run the task again.",
     ),
-    (r"TagLimitExceeded", "EC2 takes 50 tags on a resource, and no quota raises this limit. Remove some tags first."),
+    (r"TagLimitExceeded", "EC2 takes 50 tags on a resource, and no quota raises this limit. First remove some tags."),
     (
         r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded",
         "The account has used up a quota. Service Quotas can raise it.",

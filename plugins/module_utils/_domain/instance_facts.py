@@ -67,7 +67,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "Architecture": Rule(DERIVED, "the image's, which must equal the predecessor's, or fit the new instance_type"),
     "BlockDeviceMappings": Rule(
         DERIVED,
-        "the image's. An encrypted root stays encrypted, with its key. Data volumes that the image has no snapshot of "
+        "the image's. An encrypted root stays encrypted, with its key. Data volumes without a snapshot in the image "
         "stay with the predecessor, and a warning names them",
     ),
     "BootMode": Rule(DERIVED, _IMAGE),

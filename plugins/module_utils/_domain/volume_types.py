@@ -122,7 +122,7 @@ def require_performance(
         boots = ", ".join(sorted(name for name, item in VOLUME_TYPES.items() if item.bootable))
         raise SpecError(f"{what}: a root volume cannot be of type {volume_type}. Use {boots}.")
     if size is not None and not rules.size[0] <= size <= rules.size[1]:
-        raise SpecError(f"{what}: {volume_type} cannot have {size} GiB. Use {rules.size[0]} to {rules.size[1]}.")
+        raise SpecError(f"{what}: {volume_type} takes {rules.size[0]} to {rules.size[1]} GiB, not {size}")
     if iops is None and rules.iops_required:
         least, most = rules.iops or (0, 0)
         raise SpecError(f"{what}: {volume_type} needs iops. Use {least} to {most}.")
@@ -130,10 +130,10 @@ def require_performance(
         _require_iops(what, volume_type, rules, size, iops)
     if throughput is not None:
         if rules.throughput is None:
-            raise SpecError(f"{what}: {volume_type} takes no throughput. Remove throughput, or use gp3.")
+            raise SpecError(f"{what}: {volume_type} takes no throughput. Remove throughput ({throughput}), or use gp3.")
         least, most = rules.throughput
         if not least <= throughput <= most:
-            raise SpecError(f"{what}: {volume_type} cannot have {throughput} MiB/s. Use {least} to {most}.")
+            raise SpecError(f"{what}: {volume_type} takes {least} to {most} MiB/s, not {throughput}")
         if throughput > max(iops or 0, rules.free_iops) * THROUGHPUT_PER_IOPS:
             least = int(throughput / THROUGHPUT_PER_IOPS)
             raise SpecError(
@@ -143,10 +143,10 @@ def require_performance(
 
 def _require_iops(what: str, volume_type: str, rules: VolumeType, size: int | None, iops: int) -> None:
     if rules.iops is None:
-        raise SpecError(f"{what}: {volume_type} takes no iops. Remove iops, or use gp3, io1 or io2.")
+        raise SpecError(f"{what}: {volume_type} takes no iops. Remove iops ({iops}), or use gp3, io1 or io2.")
     least, most = rules.iops
     if not least <= iops <= most:
-        raise SpecError(f"{what}: {volume_type} cannot have {iops} iops. Use {least} to {most}.")
+        raise SpecError(f"{what}: {volume_type} takes {least} to {most} iops, not {iops}")
     if size is not None and iops > max(size * rules.iops_per_gib, rules.free_iops):
         most = max(size * rules.iops_per_gib, rules.free_iops)
         raise SpecError(

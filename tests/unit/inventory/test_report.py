@@ -151,7 +151,10 @@ def test_prices_of_the_task_precede_those_of_the_file() -> None:
         ({"rpo_max": "1x"}, "rpo_max: '1x' is not a span"),
         ({"ignore": [{"reason": " ", "resource": "x"}]}, "ignore[0].reason: no reason is given"),
         ({"ignore": [{"reason": "x"}]}, "ignore[0]: the rule ignores everything"),
-        ({"ignore": [{"reason": "x", "finding": "volume-old"}]}, "ignore[0].finding: 'volume-old' is the id of no"),
+        (
+            {"ignore": [{"reason": "x", "finding": "volume-old"}]},
+            "ignore[0].finding: no finding has the id 'volume-old'",
+        ),
         ({"policies": [{"policy": "p", "every": "5h"}]}, "policies[0].every: '5h' does not divide"),
         ({"copy_regions": ["Ireland"]}, "copy_regions: 'Ireland' is not the name of a region"),
         ({"trusted_accounts": ["12"]}, "trusted_accounts: '12' is not an account id"),

@@ -170,12 +170,12 @@ def test_refresh_that_means_the_same_is_awaited(status: str, version: str | None
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (refresh("InProgress", "3"), "the refresh r-2 to version 3, InProgress, 40% done"),
-        (refresh("InProgress"), "to version 1"),
+        (refresh("InProgress", "3"), "the refresh r-2 of web goes to version 3 (InProgress, 40% done)"),
+        (refresh("InProgress"), "goes to version 1"),
         (refresh("Cancelling", "2"), "Cancelling, 40% done"),
         (refresh("RollbackInProgress", "2", reason="by hand"), "RollbackInProgress (by hand), 40% done"),
-        (refresh("Pending", is_mixed=True), "to another configuration, Pending"),
-        (replace(refresh("Pending"), desired=TemplateReference("lt-1", "db", "2")), "to another configuration"),
+        (refresh("Pending", is_mixed=True), "goes to another configuration (Pending"),
+        (replace(refresh("Pending"), desired=TemplateReference("lt-1", "db", "2")), "goes to another configuration"),
     ],
 )
 def test_refresh_that_means_something_else_is_refused_by_name(found: InstanceRefresh, words: str) -> None:
@@ -294,10 +294,10 @@ def test_refreshes_are_asked_before_the_groups() -> None:
     [
         ({"groups": []}, "groups: no group is named"),
         ({"groups": [" "]}, "groups: no group is named"),
-        ({"version": "0"}, "version: '0' is no version of a launch template"),
+        ({"version": "0"}, "version: '0' is not a version of a launch template"),
         ({"version": "newest"}, "Give a number or $Default or $Latest, or remove the option"),
-        ({"versions": {"web": "old"}}, "versions.web: 'old' is no version of a launch template"),
-        ({"versions": {"wbe": "1"}}, "versions: wbe: not among groups"),
+        ({"versions": {"web": "old"}}, "versions.web: 'old' is not a version of a launch template"),
+        ({"versions": {"wbe": "1"}}, "versions: wbe: groups does not name it"),
         ({"health_timeout": 0}, "health_timeout: 0 is less than 1 second"),
         (
             {"preferences": {"min_healthy_percentage": 101}},
@@ -379,7 +379,7 @@ def test_check_run_knows_the_default_that_an_earlier_task_makes(is_mixed: bool) 
     # The refresh that is under way to the earlier default is another one.
     active = state(group("$Default", member("1")), refresh("InProgress"))
     entry = {"resource": LT, "region": REGION, "after": {"facts": {"defaultTo": "1"}}}
-    with pytest.raises(StorageError, match="to version 2, InProgress"):
+    with pytest.raises(StorageError, match=r"goes to version 2 \(InProgress"):
         planned_for(spec(version="1"), overlay(active, [entry]))
 
 
@@ -399,8 +399,8 @@ def test_instances_of_an_override_run_their_own_template() -> None:
     [
         (refresh("InProgress", "2"), ""),
         (refresh("InProgress", "3"), "goes to another version"),
-        (refresh("RollbackInProgress", "2"), "is RollbackInProgress already"),
-        (refresh("Cancelling", "2"), "is Cancelling already"),
+        (refresh("RollbackInProgress", "2"), "is already RollbackInProgress"),
+        (refresh("Cancelling", "2"), "is already Cancelling"),
         (refresh("Cancelled", "2"), ""),
     ],
 )

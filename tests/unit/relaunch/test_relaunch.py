@@ -728,7 +728,7 @@ def test_instance_that_cannot_be_relaunched_is_refused_by_name(
     case: tuple[str, dict[str, Any], tuple[Resource, ...], str],
 ) -> None:
     _name, options, resources, words = case
-    with pytest.raises(UnsafePlan, match="this task has changed nothing: ") as caught:
+    with pytest.raises(UnsafePlan, match="the task refuses the relaunch, and has changed nothing: ") as caught:
         plan(spec(**options), *resources)
     assert words in str(caught.value)
 
@@ -770,7 +770,7 @@ def test_harmless_facts_permit_a_relaunch(options: dict[str, Any], resources: tu
         (dataclasses.replace(IMAGE, state="disabled"), "is disabled"),
         (dataclasses.replace(IMAGE, state="failed", state_reason="no snapshot"), r"is failed \(no snapshot\)"),
         (dataclasses.replace(IMAGE, state="deregistered"), "is deregistered"),
-        (dataclasses.replace(IMAGE, root_device_type="instance-store"), "only EBS roots"),
+        (dataclasses.replace(IMAGE, root_device_type="instance-store"), "the module needs an EBS root"),
     ],
 )
 def test_an_image_that_cannot_be_launched_is_refused(image: Image | None, words: str) -> None:
@@ -1027,7 +1027,8 @@ def test_predecessor_started_after_its_replacement_is_left_and_named(old_instanc
     made = plan(spec(old_instance=old_instance), current, old, STOP_PROTECTION.fact(OLD, True))
     assert made.stages == ()
     (warning,) = made.warnings
-    assert f"{OLD} was started again after {NEW} had replaced it" in warning
+    assert f"was started again after {NEW} had replaced it" in warning
+    assert warning.startswith(f"{OLD} (")
     assert f"Stop or terminate {OLD} yourself" in warning
     # No query is about it either.
     assert asked(spec(old_instance=old_instance), current, old) == ["DescribeInstances"] * 2

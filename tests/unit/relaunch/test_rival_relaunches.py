@@ -69,7 +69,7 @@ def test_later_launch_yields_to_an_unproven_one(race: Race) -> None:
         race.sandbox.move_clock(2)
 
     lost = race.relaunch(race.one, Meanwhile(race.sandbox, launched_and_killed, action="RunInstances"))
-    assert "is rejected" in lost.failed
+    assert "the task rejects " in lost.failed
     assert not race.relaunch(race.two).failed
     race.assert_serves(race.two)
 
@@ -87,7 +87,7 @@ def test_protected_successor_that_came_second_is_terminated(sandbox: Sandbox) ->
     protected = {"DisableApiTermination": {"Value": True}}
     race.web.ec2.modify_instance_attribute(InstanceId=race.web.instance_id, **protected)
     meanwhile = Meanwhile(sandbox, lambda: race.relaunch(race.two), action="RunInstances")
-    assert "is rejected" in race.relaunch(race.one, meanwhile).failed
+    assert "the task rejects " in race.relaunch(race.one, meanwhile).failed
     race.assert_serves(race.two)
 
 

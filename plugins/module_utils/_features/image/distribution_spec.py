@@ -192,7 +192,7 @@ def _parameter(given: Mapping[str, Any] | None) -> Publication | None:
         )
     if name.lstrip("/").lower().startswith(("aws", "ssm")):
         raise SpecError(
-            f"ssm_parameter.name: SSM reserves {name!r} and all names that begin with aws or ssm. Use another."
+            f"ssm_parameter.name: SSM reserves names that begin with aws or ssm, such as {name!r}. Use another."
         )
     if "/" in name and not name.startswith("/"):
         raise SpecError(f"ssm_parameter.name: {name!r} has a slash, but does not begin with one. Write '/{name}'.")

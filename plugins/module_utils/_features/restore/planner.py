@@ -451,7 +451,7 @@ def _told(
     errors = [failures[source] for source in sorted(failures)]
     if errors and not ordered:
         raise _joined(errors)
-    refused = Incomplete(f"{_text_of(errors)}. The task restores the other volumes.", *errors) if errors else None
+    refused = Incomplete(f"{_text_of(errors)}. The task restores the other volumes", *errors) if errors else None
     # The notes are a part of the result, and playbooks show them.
     shown = list(dict.fromkeys(visible(note) for note in notes))
     return Plan(

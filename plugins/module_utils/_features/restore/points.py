@@ -93,7 +93,7 @@ def parse_time(value: object, option: str) -> datetime:
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
-        raise SpecError(f"{option}: {value!r} is not a time such as 2026-11-23T19:00:00Z") from None
+        raise SpecError(f"{option}: {value!r} is not a time. Write it as in 2026-11-23T19:00:00Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
