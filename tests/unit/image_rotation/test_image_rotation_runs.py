@@ -223,7 +223,10 @@ def test_snapshot_that_ec2_keeps_is_a_failure_that_names_it(quick_sandbox: Sandb
     assert shelf.parts[1] in ended.failed
     assert ended.result["deregistered"] == []
     shelf.sandbox.refuse()
-    assert f"deregistered: {', '.join(sorted(shelf.parts[one] for one in (1, 2, 3)))}." in shelf.rotate().warnings[0]
+    assert (
+        f"remain in us-east-1: {', '.join(sorted(shelf.parts[one] for one in (1, 2, 3)))}."
+        in shelf.rotate().warnings[0]
+    )
 
 
 def test_refused_deregistration_stops_no_other(quick_sandbox: Sandbox) -> None:

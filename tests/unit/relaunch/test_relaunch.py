@@ -713,7 +713,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     ),
     ("instance store", {}, (plain(instance_type="i3.large"), STORE), "lose_instance_store"),
     ("instance store", {"old_instance": "terminate"}, (plain(instance_type="i3.large"), STORE), "lose_instance_store"),
-    ("type gone", {"overrides": {"instance_type": "m9.tiny"}}, (plain(),), "m9.tiny is not a type"),
+    ("type gone", {"overrides": {"instance_type": "m9.tiny"}}, (plain(),), "EC2 does not offer m9.tiny"),
     (
         "type of another architecture",
         {"overrides": {"instance_type": "c5.large"}},
