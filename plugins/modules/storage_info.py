@@ -67,7 +67,7 @@ options:
     default: 1d
   old_after:
     description:
-      - A snapshot of no policy is old after this time.
+      - A snapshot without a policy is old after this time.
     type: str
     default: 90d
   stopped_after:

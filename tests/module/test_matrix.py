@@ -747,7 +747,7 @@ REFUSED: tuple[tuple[str, str, Callable[[World], Mapping[str, Any]], str], ...] 
         "move",
         "instance_relaunch",
         lambda w: relaunch(w, data_volumes="move", old_instance="keep"),
-        "old_instance: keep: data_volumes: move",
+        "old_instance: keep excludes data_volumes: move",
     ),
 )
 

@@ -450,7 +450,7 @@ def test_missing_permission_is_named_and_each_change_accounted_for(sandbox: Sand
         told = [*ended.result["done"], *ended.result["failed_changes"], *ended.result["not_tried"]]
         assert len(told) == len(ended.result["plan"]), f"{case.name}, {action}: {ended.failed}"
         for entry in ended.result["not_tried"]:
-            rehearsed = "The call was a DryRun. Nothing was changed." in ended.failed
+            rehearsed = "The call was a DryRun, so the task has changed nothing." in ended.failed
             assert rehearsed or entry["depends_on"], f"{case.name}, {action}: {entry}"
 
 

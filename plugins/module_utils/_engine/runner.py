@@ -307,7 +307,7 @@ def _rehearse(plan: Plan, gateway: Gateway) -> None:
             try:
                 gateway.rehearse(change)
             except CallError as error:
-                error.args = (f"{error} The call was a DryRun. Nothing was changed.",)
+                error.args = (f"{error} The call was a DryRun, so the task has changed nothing.",)
                 raise
 
 
@@ -390,7 +390,7 @@ def _told(
     # The user must also learn of a part that the plan refused.
     done = "" if outcome.error is None else rendering.done_before(outcome)
     message = rendering.sentences(
-        str(error), done, rendering.not_tried(outcome), "" if plan.refused is None else f"Besides: {plan.refused}"
+        str(error), done, rendering.not_tried(outcome), "" if plan.refused is None else f"Also refused: {plan.refused}"
     )
     return {"msg": message, **rendering.failure(error, plan, outcome, gateway.calls)}
 

@@ -83,7 +83,7 @@ def planned(*resources: Resource, **given: Any) -> Any:
     [
         ({"name": " "}, "name: '' is not the name of an image."),
         ({"name": "(new image web/1)"}, "name: '(new image web/1)' is not the name"),
-        ({"keep": {}}, "keep: has no rule, so all images except the newest would be deleted."),
+        ({"keep": {}}, "keep: has no rule, so it would keep only the newest of all images."),
         ({"keep": {"last": "0"}}, "keep.last: '0' is not a number of images."),
         ({"unused_for": "soon"}, "unused_for: 'soon' is not a span of time."),
         ({"adopt": {"tags": {}}}, "adopt.tags: is empty, so it would match every image"),

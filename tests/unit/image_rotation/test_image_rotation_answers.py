@@ -64,7 +64,7 @@ def test_refused_query_about_leftovers_ends_nothing() -> None:
 
     plan = answered([image(1), part(1), image(2), part(2), part(9)], refused)
     assert acted_on(plan) == ["ami-00000002"]
-    assert [text for text in plan.warnings if "so leftover snapshots are not named" in text]
+    assert [text for text in plan.warnings if "so the task names no leftover snapshots" in text]
 
 
 def test_place_of_an_unusable_profile_ends_nothing() -> None:
@@ -115,8 +115,8 @@ def test_last_image_with_a_shared_snapshot_deletes_it(keep: int, stages: list[li
     assert [[change.resource for change in stage.changes] for stage in plan.stages] == stages
     parts = {one["image_id"]: one["snapshot_ids"] for one in plan.report.result["decisions"]}
     assert parts.get("ami-00000003", []) == ([] if keep > 1 else ["snap-00000003"])
-    assert [text for text in plan.warnings if "snap-00000003 of ami-00000003 is kept" in text] == (
-        ["snap-00000003 of ami-00000003 is kept, since ami-00000002 uses it."] if keep == 2 else []
+    assert [text for text in plan.warnings if "snap-00000003 of ami-00000003" in text] == (
+        ["The task keeps snap-00000003 of ami-00000003, since ami-00000002 uses it."] if keep == 2 else []
     )
 
 

@@ -203,7 +203,7 @@ def test_unusable_target_is_refused(target: Instance | None, words: str) -> None
             {"name": "mine", "target_instance_id": TARGET},
             f"name: {MADE}",
         ),
-        ({"state": "error"}, {}, f"EBS has lost {MADE}"),
+        ({"state": "error"}, {}, f"the restored volume {MADE} has the state error, so EBS has lost it"),
     ],
     ids=["another zone", "another instance", "lost"],
 )

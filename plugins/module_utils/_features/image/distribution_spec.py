@@ -105,7 +105,7 @@ def parse_distribution(params: Mapping[str, Any], region: str) -> Distribution:
     permissions = _permissions(params.get("launch_permissions"), public=bool(params.get("allow_public")))
     public = permissions is not None and EVERYBODY in permissions.user_ids
     if public and after not in (None, NEVER) and _deprecation(str(after)) > LONGEST_PUBLIC:
-        raise SpecError(f"deprecate_after: {after} is more than the two years that EC2 takes for a public image.")
+        raise SpecError(f"deprecate_after: {after} is too long for a public image. Use two years or less, such as 90d.")
     return Distribution(
         copies=parse_copies(params.get("copies"), region, "already has the image", _copy),
         permissions=permissions,
@@ -167,7 +167,7 @@ def _arns(given: Iterable[str] | None, option: str, kind: str) -> tuple[str, ...
 def _deprecation(value: str) -> timedelta:
     span = parse_span(value, "deprecate_after")
     if not timedelta(minutes=1) <= span <= LONGEST:
-        raise SpecError(f"deprecate_after: {value} is not between a minute and ten years. Use a span such as 90d.")
+        raise SpecError(f"deprecate_after: {value} is out of range. Use a minute to ten years, such as 90d.")
     return span
 
 
@@ -180,9 +180,11 @@ def _parameter(given: Mapping[str, Any] | None) -> Publication | None:
             f"ssm_parameter.name: SSM does not take {name!r} as a name. Use letters, digits and . - _ between slashes."
         )
     if name.lstrip("/").lower().startswith(("aws", "ssm")):
-        raise SpecError(f"ssm_parameter.name: SSM reserves names that begin with aws or ssm, such as {name!r}.")
+        raise SpecError(
+            f"ssm_parameter.name: SSM reserves names that begin with aws or ssm, such as {name!r}. Use another."
+        )
     if "/" in name and not name.startswith("/"):
-        raise SpecError(f"ssm_parameter.name: {name!r} has slashes, so it must begin with one.")
+        raise SpecError(f"ssm_parameter.name: {name!r} has a slash, but does not begin with one. Write '/{name}'.")
     return Publication(name, given.get("publish") == "force")
 
 
@@ -191,15 +193,18 @@ def _template(given: Mapping[str, Any] | None) -> TemplateSpec | None:
         return None
     template_id, name, version = (given.get(key) for key in ("id", "name", "version"))
     if bool(template_id) == bool(name):
-        raise SpecError("launch_template: set exactly one of id and name.")
+        raise SpecError("launch_template: the task needs exactly one of id and name. Set one of them.")
     if template_id and not _TEMPLATE_ID.fullmatch(template_id):
         raise SpecError(f"launch_template.id: {template_id!r} is not an id. Write lt- and 17 hexadecimal digits.")
     if name and not _TEMPLATE_NAME.fullmatch(name):
-        raise SpecError(f"launch_template.name: {name!r} is not the name of a launch template.")
+        raise SpecError(
+            f"launch_template.name: {name!r} is not the name of a launch template. Use 3 to 128 letters, digits and ( "
+            ") . / _ -"
+        )
     default = given.get("default")
     if version is not None and (version < 1 or default is False):
         raise SpecError(
-            "launch_template.version: this earlier version becomes the default again. Use a number from 1, and leave "
-            "out default: false."
+            "launch_template.version: this option makes an earlier version the default again. Use a number from 1, and "
+            "remove default: false."
         )
     return TemplateSpec(str(template_id or name), bool(name), default is None or bool(default), version)

@@ -27,7 +27,8 @@ def plan_from_image(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) 
     source = state.image(spec.source)
     if source is None:
         raise SpecError(
-            f"source_image_id: {spec.source} does not exist in {state.region}, or is not shared with this account."
+            f"source_image_id: {spec.source} does not exist in {state.region}, or is not shared with this account. "
+            "Check the id and the region."
         )
     if spec.kms_key_id is not None:
         state.require(replace(key_query(spec.kms_key_id), optional=True))

@@ -33,10 +33,10 @@ def plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...
     root = spec.hardware["root_device_name"]
     for override in spec.overrides:
         if override.device_name != root:
-            raise SpecError(f"block_devices: {override.device_name} is not a device of the image, which has {root}")
+            raise SpecError(f"block_devices: the image has no device {override.device_name}. Use {root}")
     override = next(iter(spec.overrides), DeviceOverride(root))
     if override.omitted:
-        raise SpecError(f"block_devices: {root}: omitted: an image needs its root device.")
+        raise SpecError(f"block_devices: an image needs its root device {root}. Remove omitted.")
     source = Volume(
         volume_id="",
         size=snapshot.volume_size,
@@ -74,5 +74,5 @@ def _platform_note(snapshot: Snapshot) -> str:
     return (
         "source_snapshot_id: EC2 bills an image that is registered from a snapshot as Linux/UNIX, even if "
         f"{snapshot.snapshot_id} has another platform. Bake Windows, RHEL and SLES from an instance instead. Set "
-        "platform_details: Linux/UNIX to say that this is right."
+        "platform_details: Linux/UNIX to accept that."
     )

@@ -166,7 +166,7 @@ class _Rotation:
         if not causes:
             return None
         return Incomplete(
-            f"{' '.join(causes)} The images that depend on the answer are kept. All other images are decided.",
+            f"{' '.join(causes)} The task keeps the images that depend on the answer, and has decided on all others.",
             *causes.values(),
         )
 
@@ -295,7 +295,10 @@ class _Verdict:
         parts, kept = self._parts(image)
         if not parts:
             return self._change(
-                image, {}, "deregister, and keep its snapshots" if kept else "deregister: no rule keeps it", None
+                image,
+                {},
+                "deregister and keep its snapshots: no rule keeps it" if kept else "deregister: no rule keeps it",
+                None,
             )
         number = f"{len(parts)} snapshots" if len(parts) > 1 else "its snapshot"
         return self._change(
@@ -307,17 +310,19 @@ class _Verdict:
         deed = self.spec.action.deed
         for image in self.decided.going:
             for held in self.guards.stops(image, "report"):
-                yield f"{image.image_id} is {deed} although a guard objects ({held.guard}: {held.reason})."
+                yield f"{image.image_id} is {deed}, although the guard {held.guard} objects: {held.reason}."
             if self.spec.action is Action.DEREGISTER:
                 yield from self._kept_parts(image)
 
     def _kept_parts(self, image: Image) -> Iterator[str]:
         kept = self._parts(image)[1]
         if kept:
-            yield f"The snapshots of {image.image_id} are kept, since {kept}. Delete them if you do not need them."
+            yield (
+                f"The task keeps the snapshots of {image.image_id}, since {kept}. Delete them if you do not need them."
+            )
             return
         for name, other in self.guards.users_of_parts(image, self._gone).items():
-            yield f"{name} of {image.image_id} is kept, since {other} uses it."
+            yield f"The task keeps {name} of {image.image_id}, since {other} uses it."
 
 
 def _report_requests(guards: Guards, decided: Iterable[Decided]) -> Iterator[Change]:

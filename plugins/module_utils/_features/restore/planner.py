@@ -216,8 +216,8 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
     lost = [volume.volume_id for volume in several if volume.state == "error"]
     if lost:
         raise UnsafePlan(
-            f"{source}: EBS has lost {listed(lost)}, or could not make it: its state is error. Delete it to restore "
-            "once more"
+            f"{source}: the restored volume {listed(lost)} has the state error, so EBS has lost it or could not make "
+            "it. Delete it to restore again"
         )
     here = [volume for volume in several if target is not None and _holds(target, volume)]
     chosen = here if len(here) == 1 else several
@@ -233,7 +233,7 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
     if is_elsewhere(Claim(volume, source), zone, target):
         raise SpecError(
             f"name: {volume.volume_id} was restored before from {source}, and is in another zone or attached to "
-            "another instance. Give another name to restore once more"
+            "another instance. Give another name to restore again"
         )
     return volume
 
@@ -318,7 +318,7 @@ def _zone(spec: RestoreSpec, state: State, target: Instance | None) -> str:
     if target is not None:
         return target.availability_zone
     if not IS_USABLE_ZONE.of(state, spec.zone):
-        raise SpecError(f"zone: there is no zone {spec.zone} in {state.region} to use. Name another one.")
+        raise SpecError(f"zone: EC2 shows no usable zone {spec.zone} in {state.region}. Name another one.")
     return spec.zone
 
 
@@ -342,7 +342,7 @@ def _devices(
     site = unsupported_site(target.availability_zone, target.facts)
     if site:
         raise UnsafePlan(
-            f"target_instance_id: {target.instance_id} is at {site}, where this collection does not make or attach "
+            f"target_instance_id: {target.instance_id} is at {site}, where this collection makes and attaches no "
             "volumes. Restore to a zone of the region, and attach the volumes by other means"
         )
     _require_unreplaced(spec, state)
@@ -440,7 +440,7 @@ def _drill_zone(spec: RestoreSpec, state: State, point: RestorePoint) -> str:
         return _zone(spec, state, None)
     usable = sorted(zone for zone, is_usable in IS_USABLE_ZONE.all(state).items() if is_usable)
     if not usable:
-        raise SpecError(f"zone: EC2 shows no Availability Zone of {state.region} to use. Name one.")
+        raise SpecError(f"zone: EC2 shows no usable Availability Zone in {state.region}. Name one.")
     return point.zone if point.zone in usable else usable[0]
 
 
