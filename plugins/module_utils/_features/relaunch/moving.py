@@ -5,9 +5,10 @@
 """The steps of a relaunch that moves parts of the predecessor, and their rollback.
 
 The order: launch and first boot; both instances stop, the volumes change hands, the successor starts; probes; Elastic
-IP; load balancers. Only then is the successor marked as serving. A failure until then returns every part, in the order
-volumes, start, address, load balancers, termination: the predecessor never starts without its volumes, and no address
-leaves with a terminated successor. After the mark, the predecessor is deregistered and retires.
+IP; load balancers; status checks of the second boot. Only then is the successor marked as serving. A failure until then
+returns every part, in the order volumes, start, address, load balancers, termination: the predecessor never starts
+without its volumes, and no address leaves with a terminated successor. After the mark, the predecessor is deregistered
+and retires.
 
 Each stage is planned from the places where EC2 shows the parts, so a plan after an interruption continues.
 
@@ -112,6 +113,7 @@ class Moving:
             *self._associated(),
             *(check if late else ()),
             *self._registered(),
+            *self._proven(),
         )
         halts = self._halts()
         return (*halts, *self._undone_by(stages, self.back()))
@@ -138,9 +140,18 @@ class Moving:
         start = Change(
             "StartInstances", self.new.instance_id, self.state.region, {}, reason, {"state": "stopped"}, after
         )
-        wait = dataclasses.replace(health_wait(self.spec, self.new.instance_id), clock=MOVED)
+        wait = Wait((self.new.instance_id,), "running", timeout=float(self.spec.health_timeout), clock=MOVED)
         stopping = (Stage(waits=(Wait((self.new.instance_id,), "stopped"),)),) if self.new.state == "stopping" else ()
         return (*(stages or stopping), Stage((start,), (wait,)))
+
+    def _proven(self) -> tuple[Stage, ...]:
+        """Return the wait for the status checks after the start with the volumes.
+
+        The checks take a minute or two, and the predecessor is off. So the service does not wait for them.
+        """
+        if not self._pending or not self.spec.status_checks:
+            return ()
+        return (Stage(waits=(dataclasses.replace(health_wait(self.spec, self.new.instance_id), clock=MOVED),)),)
 
     def _associated(self) -> tuple[Stage, ...]:
         address = self._address
