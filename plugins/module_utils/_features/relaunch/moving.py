@@ -44,6 +44,14 @@ _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
 FAILURES = ANY_FAILURE | {"superseded"}
 
 
+def _urgent(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """Return the stages with urgent waits: the predecessor is off, and the successor does not serve yet."""
+    return tuple(
+        dataclasses.replace(stage, waits=tuple(dataclasses.replace(wait, urgent=True) for wait in stage.waits))
+        for stage in stages
+    )
+
+
 @dataclass(frozen=True)
 class Moving:
     """A replacement that moves parts. *new*: the successor, planned or not. *ended*: a rollback may terminate it."""
@@ -113,10 +121,9 @@ class Moving:
             *self._associated(),
             *(check if late else ()),
             *self._registered(),
-            *self._proven(),
         )
-        halts = self._halts()
-        return (*halts, *self._undone_by(stages, self.back()))
+        outage = (*self._halts(), *self._undone_by(stages, self.back()))
+        return (*(_urgent(outage) if self._pending else outage), *self._undone_by(self._proven(), self.back()))
 
     def _undone_by(self, stages: Iterable[Stage], back: tuple[Stage, ...]) -> tuple[Stage, ...]:
         return tuple(dataclasses.replace(stage, on_failure=back, rollback_on=FAILURES) for stage in stages)
