@@ -40,8 +40,9 @@ MOST_EARLIER = 3
 """The snapshots that are expected before those of a sample if the listing begins with the newest ones, as a multiple
 of the sample.
 """
-MOST_REPEATED = 0.25
-"""The most pages that parts may read in vain, as a share of the pages whose snapshots are in the answer."""
+MOST_REPEATED = 1 / 3
+"""The most pages that parts may read in vain, as a share of all their pages."""
+_NEARLY = 0.9
 _SAMPLE = 1000
 """The most start times that the parts are computed from."""
 _DIGITS = "0123456789"
@@ -62,7 +63,7 @@ class _Read:
 
 
 class _Budget:
-    """The pages of the parts: those with the answer, and those that were read in vain. Several threads use it.
+    """The pages that the parts have read, and how many of them in vain. Several threads use it.
 
     A part that turns out to be long is divided again, and its pages so far are read again. Without a limit, the calls
     would be a multiple of those of the plain listing if the sample says little about the times of the rest.
@@ -70,17 +71,17 @@ class _Budget:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._useful, self._repeated = 0, 0
+        self._read, self._repeated = 0, 0
 
-    def read(self, pages: int) -> None:
-        """Count the pages of a part that was read to its end."""
+    def count(self) -> None:
+        """Count a page of a part."""
         with self._lock:
-            self._useful += pages
+            self._read += 1
 
     def may_repeat(self, pages: int) -> bool:
         """Return whether a part may be divided after so many pages, and count them."""
         with self._lock:
-            if self._repeated + pages > MOST_REPEATED * (self._useful + pages):
+            if self._repeated + pages > MOST_REPEATED * self._read:
                 return False
             self._repeated += pages
             return True
@@ -124,6 +125,8 @@ def _begin(query: Query, pages: Pages, prefixes: Sequence[str], budget: _Budget 
         nonlocal read
         for page in some:
             read += 1
+            if budget is not None:
+                budget.count()
             found.extend(codec.decode(query, [page]))
 
     take(islice(pages, LARGE))
@@ -133,8 +136,6 @@ def _begin(query: Query, pages: Pages, prefixes: Sequence[str], budget: _Budget 
         if parts and (budget is None or budget.may_repeat(read)):
             return _Read(tuple(found), parts)
         take(islice(pages, read - 1))
-    if budget is not None:
-        budget.read(read)
     return _Read(tuple(found))
 
 
@@ -161,7 +162,7 @@ def _expected(times: Sequence[datetime], now: datetime) -> Iterator[datetime]:
     first, last = min(times, default=None), max(times, default=None)
     if first is None or last is None or first == last:
         return
-    if all(earlier >= later for earlier, later in pairwise(times)):
+    if _is_descending(times):
         for position in range(1, MOST_EARLIER * len(times) + 1):
             yield first - (last - first) * (position / len(times))
         return
@@ -169,6 +170,12 @@ def _expected(times: Sequence[datetime], now: datetime) -> Iterator[datetime]:
     number = min(int(missing / (last - first) * len(times)), MOST_EXPECTED * len(times))
     for position in range(1, number + 1):
         yield last + missing * (position / number)
+
+
+def _is_descending(times: Sequence[datetime]) -> bool:
+    """Return whether nearly every time is before the one in front of it. Equal times do not count."""
+    steps = [earlier > later for earlier, later in pairwise(times) if earlier != later]
+    return sum(steps) > _NEARLY * len(steps)
 
 
 def _side_by_side(

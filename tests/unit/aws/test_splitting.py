@@ -150,7 +150,7 @@ def test_calls_are_no_multiple_of_the_plain_listing(name: str, order: str, monke
     listing = Listing(times)
     found = [one.resource_id for one in splitting.read(OWN, listing, 4)]
     assert sorted(found) == sorted(listing.texts)
-    assert listing.calls <= 2 * listing.pages + splitting.PARTS // 2
+    assert listing.calls <= 2 * listing.pages + splitting.PARTS
     if "short" in name or "all in" in name or "barely long, in" in name:
         assert listing.calls == listing.pages
 
@@ -213,7 +213,7 @@ def test_parted_listing_equals_the_unsplit_one(sandbox: Sandbox) -> None:
     assert len(found) == len(set(found)) == 4500
     assert set(found) == unsplit(sandbox)
     parted = [entry for entry in sandbox.log(action="DescribeSnapshots") if "start-time" in str(entry["params"])]
-    assert len(parted) > splitting.PARTS // 2
+    assert len(parted) > splitting.PARTS
 
 
 @pytest.mark.usefixtures("_long")
