@@ -175,8 +175,9 @@ def test_parts_of_a_long_listing_are_read_side_by_side(monkeypatch: pytest.Monke
 
 @pytest.fixture
 def _long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two pages make a listing long."""
+    """Two pages make a listing long, and one page makes a part."""
     monkeypatch.setattr(splitting, "LARGE", 2)
+    monkeypatch.setattr(splitting, "PAGES", 1)
 
 
 def seed(sandbox: Sandbox) -> None:
