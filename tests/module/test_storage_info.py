@@ -22,7 +22,7 @@ from playbook.support import REGION, changing_calls, run_playbook
 from sandbox.client import Sandbox
 
 ROWS = {"instances", "volumes", "snapshots", "images", "holders", "relations", "recovery"}
-DAY = 86400.0
+HOUR, DAY = 3600.0, 86400.0
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +103,65 @@ def test_all_rows_are_documented_and_a_missing_permission_is_named(world: Sandbo
     assert {one["part"] for one in partly.result["partial"]} <= {"locks", "image users"}
     assert any("Allow ec2:DescribeLockedSnapshots." in text for text in partly.warnings)
     assert "snapshot-orphaned" not in partly.result["summary"]["findings_by_id"]
+
+
+def test_unused_performance_is_found_by_the_metrics_and_lacks_without_the_permission(sandbox: Sandbox) -> None:
+    sandbox.reset()
+    names = sandbox.seed(
+        {
+            "instance": {
+                "name": "web",
+                "data_volumes": [
+                    {"name": "idle", "Size": 100, "Iops": 10_000},
+                    {"name": "busy", "Size": 100, "Iops": 10_000},
+                ],
+            }
+        }
+    )
+    idle, busy = names["web/idle"], names["web/busy"]
+    sandbox.move_clock(20 * DAY)
+    loads = ((idle, 1000), (busy, 9000))
+    sandbox.seed({"loads": [{"volume": one, "ago": DAY, "write_iops": iops} for one, iops in loads]})
+    ended = run_module(sandbox, module=storage_info, metrics=True)
+    found = [one for one in ended.result["findings"] if one["id"] == "volume-performance-unused"]
+    # 3,000 of 10,000 IOPS are free: 7,000 x 0.005
+    assert [(one["resource"], one["saving"]["most"]) for one in found] == [(idle, 35.0)]
+    # One call for the hours of both volumes, one for the minutes of each: no hour of the busy one is full.
+    assert ended.result["api_calls"]["GetMetricData"] == 3
+    sandbox.refuse("cloudwatch:GetMetricData")
+    try:
+        partly = run_module(sandbox, module=storage_info, metrics=True)
+    finally:
+        sandbox.refuse()
+    assert [one["part"] for one in partly.result["partial"]] == ["metrics"]
+    assert any("Allow cloudwatch:GetMetricData." in text for text in partly.warnings)
+    assert partly.result["api_calls"]["GetMetricData"] == 1
+
+
+def test_changed_blocks_give_the_exact_cost_of_each_snapshot_and_a_refusal_says_so(sandbox: Sandbox) -> None:
+    sandbox.reset()
+    data = sandbox.seed({"volume": {"name": "data", "Size": 10}})["data"]
+    taken = []
+    # 1,024 and 2,048 blocks of 512 KiB are 0.5 and 1 GiB. The third snapshot stores what its volume wrote again.
+    for blocks in (0, 1024, 2048):
+        if blocks:
+            sandbox.seed({"write": {"volume": data, "first": 100, "blocks": blocks}})
+        sandbox.move_clock(HOUR)
+        taken.append(sandbox.client().create_snapshot(VolumeId=data)["SnapshotId"])
+    sandbox.move_clock(2 * DAY)
+    ended = run_module(sandbox, module=storage_info, changed_blocks=True, report="all")
+    assert ended.failed == ""
+    rows = {one["id"]: one for one in ended.result["snapshots"]}
+    assert [rows[one]["stored_gib"] for one in taken] == [10.0, 0.5, 1.0]
+    # At 0.05 USD: 10 GiB, 0.5 GiB and 1 GiB.
+    assert [rows[one]["cost"]["most"] for one in taken] == [0.5, 0.03, 0.05]
+    assert {rows[one]["cost"]["basis"] for one in taken} == {"changed blocks"}
+    assert ended.result["api_calls"]["ListChangedBlocks"] == 2
+    sandbox.refuse("ebs:ListChangedBlocks")
+    try:
+        partly = run_module(sandbox, module=storage_info, changed_blocks=True)
+    finally:
+        sandbox.refuse()
+    assert [one["part"] for one in partly.result["partial"]] == ["changed blocks"]
+    assert partly.result["summary"]["snapshots"]["exact_sizes"] == 1
+    assert any("Allow ebs:ListChangedBlocks." in text for text in partly.warnings)
