@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.usage_facts import (
+    STORED_BYTES,
+    snapshot_blocks_query,
+)
 from ansible_collections.ec2ops.storage.plugins.modules import storage_info
 
 from in_process import run as run_module
@@ -20,6 +24,7 @@ from module.test_matrix import NOT_THE_MODULES, contained, documented
 from playbook.seeds import seed_web
 from playbook.support import REGION, changing_calls, run_playbook
 from sandbox.client import Sandbox
+from worlds import sandbox_gateway
 
 ROWS = {"instances", "volumes", "snapshots", "images", "holders", "relations", "recovery"}
 HOUR, DAY = 3600.0, 86400.0
@@ -165,3 +170,38 @@ def test_changed_blocks_give_the_exact_cost_of_each_snapshot_and_a_refusal_says_
     assert [one["part"] for one in partly.result["partial"]] == ["changed blocks"]
     assert partly.result["summary"]["snapshots"]["exact_sizes"] == 1
     assert any("Allow ebs:ListChangedBlocks." in text for text in partly.warnings)
+
+
+def test_listing_of_blocks_goes_on_when_its_page_tokens_expire(sandbox: Sandbox) -> None:
+    sandbox.reset()
+    data = sandbox.seed({"volume": {"name": "data", "Size": 10}})["data"]
+    taken = sandbox.client().create_snapshot(VolumeId=data)["SnapshotId"]
+    sandbox.move_clock(DAY)
+    sandbox.configure(durations={"block_page_token": 0.0})
+    query = snapshot_blocks_query(taken)
+    ((fact,),) = sandbox_gateway(sandbox).ask([query]).values()
+    assert sum(STORED_BYTES.read(fact, taken) or ()) == 10 << 30
+    # Two full pages and the rest. Each of two tokens has expired.
+    assert sandbox.counts()["ebs:ListSnapshotBlocks"] == 5
+
+
+def test_prices_of_the_api_precede_the_shipped_ones_and_an_ambiguous_one_is_not_used(sandbox: Sandbox) -> None:
+    sandbox.reset()
+    sandbox.seed({"region": "eu-west-1", "volume": {"name": "data", "Size": 100, "AvailabilityZone": "eu-west-1a"}})
+    ended = run_module(sandbox, module=storage_info, price_api=True, gateway=sandbox_gateway(sandbox, "eu-west-1"))
+    # 100 GiB x 0.08 x 1.1, the sandbox's price of every region but us-east-1.
+    assert ended.result["summary"]["cost"]["most"] == 8.8
+    assert set(ended.result["prices"]["sources"].values()) == {"api"}
+    assert len(ended.result["prices"]["sources"]) == 15
+    assert {one["region"] for one in sandbox.log(action="pricing:GetProducts")} == {"eu-central-1"}
+    twin = {"family": "Storage", "usage": "EBS:VolumeUsage.gp3", "unit": "GB-Mo", "usd": 0.09, "region": "eu-west-1"}
+    sandbox.seed({"product": twin})
+    twice = run_module(sandbox, module=storage_info, price_api=True, gateway=sandbox_gateway(sandbox, "eu-west-1"))
+    assert twice.result["summary"]["cost"] is None
+    assert twice.result["prices"]["missing"] == ["gp3.gib"]
+    sandbox.refuse("pricing:GetProducts")
+    try:
+        partly = run_module(sandbox, module=storage_info, price_api=True, gateway=sandbox_gateway(sandbox, "eu-west-1"))
+    finally:
+        sandbox.refuse()
+    assert [one["part"] for one in partly.result["partial"]] == ["prices"]

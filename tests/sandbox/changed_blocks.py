@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The EBS direct APIs that list blocks: ListSnapshotBlocks and ListChangedBlocks.
 
-moto's backend knows only snapshots of its own StartSnapshot, compares in one direction, and has no pages. Here each mark
-of a volume writes a block of 512 KiB, at a place that the mark decides, and a seed writes further blocks. All other
-blocks are as they were when the first volume of the line was made, and a snapshot has all of them. (EBS direct APIs
-reference; EBS user guide, "Read snapshots with the EBS direct APIs".) The reference names the errors and their reasons,
-and has few of their texts.
+moto's backend knows only snapshots of its own StartSnapshot, compares in one direction, and has no pages. Here each
+mark of a volume writes a block of 512 KiB, at a place that the mark decides, and a seed writes further blocks. All
+other blocks are as they were when the first volume of the line was made, and a snapshot has all of them. (EBS direct
+APIs reference; EBS user guide, "Read snapshots with the EBS direct APIs".) The reference names the errors and their
+reasons, and has few of their texts.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -62,11 +63,15 @@ LOAD_KEYS = frozenset({"volume", "ago", "seconds", "read_iops", "write_iops", "r
 
 
 def add_load(world: World, row: Mapping[str, Any], volume_id: str) -> None:
-    """Add a load of a seed: it began ``ago`` seconds before now and lasts ``seconds``. Raises ValueError."""
+    """Add a load of a seed, which began ``ago`` seconds before now, at a full minute, and lasts ``seconds``.
+
+    Raises ValueError for an unknown key.
+    """
     unknown = set(row) - LOAD_KEYS
     if unknown:
         raise ValueError(f"seed: load does not know {', '.join(sorted(unknown))}; it knows {', '.join(LOAD_KEYS)}")
-    start = world.clock.now() - timedelta(seconds=float(row.get("ago", 0)))
+    began = world.clock.now() - timedelta(seconds=float(row.get("ago", 0)))
+    start = began.replace(second=0, microsecond=0)
     rates = {name: float(row[name]) for name in LOAD_KEYS - {"volume", "ago", "seconds"} if name in row}
     load = Load(start, start + timedelta(seconds=float(row.get("seconds", 60))), **rates)
     world.loads.setdefault(volume_id, []).append(load)
@@ -127,7 +132,7 @@ def _queries(params: Mapping[str, Any]) -> list[dict[str, Any]]:
     for number, query in enumerate(queries, 1):
         place = f"MetricDataQueries.member.{number}"
         if not _ID.fullmatch(str(query.get("Id") or "")):
-            raise _refused(f"The value {query.get('Id')} for parameter {place}.Id is not matching the expected pattern.")
+            raise _refused(f"The value {query.get('Id')} for {place}.Id is not matching the expected pattern.")
         if "MetricStat" not in query:
             raise _refused(f"The parameter {place}.MetricStat is required.")
         period = query["MetricStat"].get("Period", 0)
@@ -184,13 +189,12 @@ def _offset(params: Mapping[str, Any]) -> int:
 # --- the points ------------------------------------------------------------------------------------------------------
 
 
-def _points(
-    home: Region, asked: Mapping[str, Any], start: datetime, end: datetime
-) -> Iterator[tuple[datetime, float]]:
+def _points(home: Region, asked: Mapping[str, Any], start: datetime, end: datetime) -> Iterator[tuple[datetime, float]]:
     """The points of one metric, oldest first. A point bears the beginning of its period."""
     metric, period, now = asked["Metric"], asked["Period"], home.world.clock.now()
     volume = _volume(home, metric)
-    if volume is None or asked.get("Unit") not in (None, *(("Count",) if "Ops" in metric["MetricName"] else ("Bytes",))):
+    unit = "Count" if "Ops" in metric.get("MetricName", "") else "Bytes"
+    if volume is None or asked.get("Unit") not in (None, unit):
         return
     kept = max([start, *(now - timedelta(days=days) for days, least in _RETENTION if period < least)])
     found: dict[int, list[float]] = {}
@@ -207,7 +211,9 @@ def _statistic(name: str, values: list[float]) -> float:
         return float(len(values))
     if name == "Average":
         return sum(values) / len(values)
-    return {"Sum": sum, "Minimum": min, "Maximum": max}[name](values)
+    if name == "Sum":
+        return sum(values)
+    return min(values) if name == "Minimum" else max(values)
 
 
 def _volume(home: Region, metric: Mapping[str, Any]) -> Volume | None:
@@ -224,18 +230,15 @@ def _floor(moment: datetime, step: int) -> int:
 
 
 def _minutes(home: Region, volume: Volume, name: str, start: int, end: datetime) -> Iterator[tuple[int, float]]:
-    """Each minute with a data point, and the sum in it. Minutes of loads are whole: a load begins and ends with one."""
+    """Each minute with a data point, and the sum in it."""
     rate, factor = METRICS[name]
-    loads = [
-        (_floor(one.start, 60), one.end.timestamp(), getattr(one, rate) * factor * 60)
-        for one in home.world.loads.get(volume.id, ())
-    ]
-    spans = [
-        (_floor(begin, 60), (stop or end).timestamp()) for begin, stop, _writer in content.spans(home, volume)
-    ]
     until = end.timestamp()
-    minute = start
-    while minute < until:
-        if any(begin <= minute < stop for begin, stop in spans):
-            yield minute, float(sum(value for begin, stop, value in loads if begin <= minute < stop))
-        minute += 60
+    values: dict[int, float] = {}
+    for begin, stop, _writer in content.spans(home, volume):
+        last = min(until, until if stop is None else stop.timestamp())
+        values |= dict.fromkeys(range(max(start, _floor(begin, 60)), math.ceil(last), 60), 0.0)
+    for load in home.world.loads.get(volume.id, ()):
+        for minute in range(_floor(load.start, 60), math.ceil(load.end.timestamp()), 60):
+            if minute in values:
+                values[minute] += getattr(load, rate) * factor * 60
+    yield from sorted(values.items())

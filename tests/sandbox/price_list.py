@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """GetProducts of the AWS Price List API, with the products of EBS in the form of AWS's list.
 
-The form is that of the offer files: each item of PriceList is a JSON text with a product, its attributes, and its terms.
-A price is a text in USD. The prices of us-east-1 are AWS's published ones. Those of all other regions are 1.1 times as
-high, which is nobody's price list. Products that a careless client would take for the wanted ones stand beside them: a
-local zone's, Outposts', I/O requests, fast restore, and copies by time. (AWS Price List API reference, "GetProducts";
-billing user guide, "Reading the service price list file".)
+The form is that of the offer files: each item of PriceList is a JSON text with a product, its attributes and its
+terms. A price is a text in USD. The prices of us-east-1 are AWS's published ones. Those of all other regions are 1.1
+times as high, which is nobody's price list. Products that a careless client would take for the wanted ones stand
+beside them: a local zone's, Outposts', I/O requests, fast restore, and copies by time. (AWS Price List API reference,
+"GetProducts"; billing user guide, "Reading the service price list file".)
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ unless said.
 ``recipe``/``recipes``: Image Builder's, ``name``, ``image`` (a name of this call, or an id), ``container`` (a container
 recipe instead of an image recipe).
 
-``load``/``loads``: the activity of a volume that CloudWatch shows while a running instance has it. ``volume`` (a name of
-this call, or an id), ``ago`` (seconds, 0) and ``seconds`` (60), ``read_iops``, ``write_iops``, ``read_mibps`` and
+``load``/``loads``: the activity of a volume that CloudWatch shows while a running instance has it. ``volume`` (a name
+of this call, or an id), ``ago`` (seconds, 0) and ``seconds`` (60), ``read_iops``, ``write_iops``, ``read_mibps`` and
 ``write_mibps`` (0).
 
 ``product``/``products``: of AWS's price list, beside those that are always there: ``family``, ``usage``, ``unit``,

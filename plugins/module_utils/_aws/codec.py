@@ -215,9 +215,7 @@ def next_request(query: Query, request: Mapping[str, Any], page: Answer) -> dict
     return {**request, sent: token} if token else None
 
 
-def resumed_request(
-    query: Query, request: Mapping[str, Any], page: Answer | None, code: str
-) -> dict[str, Any] | None:
+def resumed_request(query: Query, request: Mapping[str, Any], page: Answer | None, code: str) -> dict[str, Any] | None:
     """Return the request that goes on after *page*, if AWS refused its token with *code*. Return None otherwise."""
     listing = LISTINGS[query.operation]
     if page is None or listing.resume is None or code not in listing.expired or listing.token[0] not in request:

@@ -102,7 +102,7 @@ def _parse_quickly(session: Any) -> None:
 
 
 def read_time(value: Any) -> datetime:
-    """Return the time in a text of an answer. Raises ValueError for any other text.
+    """Return the time in an answer: a text, or the seconds since 1970. Raises ValueError for any other text.
 
     Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. On a large page, botocore's
     reader needs as long for the times as botocore needs for all the rest.
@@ -112,6 +112,8 @@ def read_time(value: Any) -> datetime:
             return datetime.fromisoformat(value)
         except ValueError:
             pass
+    if isinstance(value, (int, float)):
+        return datetime.fromtimestamp(value, UTC)
     moment: datetime = parse_timestamp(value)
     return moment
 

@@ -112,8 +112,8 @@ def total(costs: Iterable[Cost | None]) -> Cost | None:
 class Prices:
     """The prices of one region.
 
-    ``source``: ``task``, ``file``, ``api`` or ``shipped``, or None if the region has no price. ``sources``: by name, the
-    source of a price that comes from another one.
+    ``source``: ``task``, ``file``, ``api`` or ``shipped``, or None if the region has no price. ``sources``: by name,
+    the source of a price that comes from another one.
     """
 
     region: str
@@ -160,9 +160,10 @@ class Prices:
     ) -> Cost:
         """Return the monthly cost of a snapshot. Raises NoPrice.
 
-        EC2 does not show the stored size. If *stored_bytes*, from the changed blocks, are known, the cost is exact. A snapshot stores the blocks that no older one stores, so the cost is at most
-        that of all written blocks, or of *gib*, the size of the volume. An archived snapshot stores all written blocks
-        (EBS user guide, "Archive Amazon EBS snapshots").
+        EC2 does not show the stored size. If *stored_bytes*, from the changed blocks, are known, the cost is exact. A
+        snapshot stores the blocks that no older one stores, so otherwise the cost is at most that of all written
+        blocks, or of *gib*, the size of the volume. An archived snapshot stores all written blocks (EBS user guide,
+        "Archive Amazon EBS snapshots").
         """
         price = self.of("archive.gib" if archived else "snapshot.gib")
         if stored_bytes is not None and not archived:

@@ -129,7 +129,9 @@ def test_result_names_the_first_source_its_date_and_all_references() -> None:
     assert (prices["sources"]["gp3.gib"], prices["sources"]["snapshot.gib"]) == ("api", "shipped")
 
 
-@pytest.mark.parametrize("second", [product(*STORAGE, usd="0.6"), product(*STORAGE, usd="0.5"), product(*STORAGE, usd="x")])
+@pytest.mark.parametrize(
+    "second", [product(*STORAGE, usd="0.6"), product(*STORAGE, usd="0.5"), product(*STORAGE, usd="x")]
+)
 def test_price_of_two_products_is_not_used(second: str) -> None:
     assert monthly(answered(product(*STORAGE, usd="0.5"), second)) == (8.0, "shipped")
     assert monthly(answered(product(*STORAGE, usd="0.5"), second, region="eu-west-1")) == (None, None)
@@ -157,8 +159,9 @@ def test_region_without_an_endpoint_says_so() -> None:
     assert monthly(document) == (None, None)
     (part,) = document["partial"]
     assert (part["part"], part["code"]) == ("prices", "NoEndpoint")
-    (warning,) = planner.plan(spec_of(region="cn-north-1", price_api=True), State("cn-north-1", now=NOW), NOW).warnings
+    spec = spec_of(region="cn-north-1", price_api=True)
+    (warning,) = planner.plan(spec, State("cn-north-1", now=NOW), NOW).warnings
     assert warning == (
-        "The report has no prices from AWS's Pricing API. GetProducts failed: NoEndpoint: AWS's Pricing API has no prices "
-        "in USD for cn-north-1. Name the prices in the option prices."
+        "The report has no prices from AWS's Pricing API. GetProducts failed: NoEndpoint: AWS's Pricing API has no "
+        "prices in USD for cn-north-1. Name the prices in the option prices."
     )

@@ -18,9 +18,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.usage_facts
     changed_blocks_query,
     snapshot_blocks_query,
 )
+from test_use import open_state
 
 from inventory_world import HOUR, NOW, POLICY, copy_of, image, plain, report, snap, snapshot, spec_of, vol, volume
-from test_use import open_state
 
 GIB, BLOCK = 1 << 30, 512 * 1024
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"

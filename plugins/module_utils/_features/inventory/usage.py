@@ -74,11 +74,11 @@ def _paid(spec: InventorySpec, state: State) -> Iterator[Volume]:
 
 def is_paid(volume: Volume) -> bool:
     """Return whether the volume costs less with less performance."""
-    least = VOLUME_TYPES["gp3"]
-    if volume.volume_type == "gp3":
-        return (volume.iops or 0) > (least.iops or (0, 0))[0] or (volume.throughput or 0) > (least.throughput or (0,))[0]
-    kind = VOLUME_TYPES.get(volume.volume_type)
-    return volume.volume_type in ("io1", "io2") and kind is not None and (volume.iops or 0) > (kind.iops or (0,))[0]
+    if volume.volume_type not in ("gp3", "io1", "io2"):
+        return False
+    rules = VOLUME_TYPES[volume.volume_type]
+    has_more_iops = (volume.iops or 0) > (rules.iops or (0, 0))[0]
+    return has_more_iops or (rules.throughput is not None and (volume.throughput or 0) > rules.throughput[0])
 
 
 def seen(state: State, volume: Volume) -> VolumeUse | None:
