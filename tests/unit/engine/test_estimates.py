@@ -188,7 +188,6 @@ DEVICES = [{"device_name": "/dev/xvda", "snapshot_id": NEW_SNAP, "size": 30, "vo
         # A copy in a region without a price.
         ([change("CopySnapshot", "(copy)", None, {"volume_size": 100}, "eu-west-1")], None),
     ],
-    ids=range(20),
 )
 def test_snapshots_images_and_launches_count_within_their_bounds(changes: list[Change], expected: Any) -> None:
     assert bounds(*changes) == expected

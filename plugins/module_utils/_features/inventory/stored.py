@@ -36,7 +36,8 @@ def read_stored(inventory: Inventory) -> None:
     queries = list(_queries(inventory))
     first = [next((one for one in queries if one.operation == name), None) for name in OPERATIONS]
     inventory.state.require(*(one for one in first if one is not None))
-    inventory.state.require(*(one for one in queries if not _is_forbidden(inventory.state, one.operation)))
+    allowed = {name for name in OPERATIONS if not _is_forbidden(inventory.state, name)}
+    inventory.state.require(*(one for one in queries if one.operation in allowed))
 
 
 def _is_forbidden(state: State, operation: str) -> bool:
