@@ -70,6 +70,7 @@ class _Ledger:
     def __init__(self, state: State) -> None:
         self._state = state
         self._images: dict[str, list[Mapping[str, Any]]] = {}
+        self._kinds: set[str] = set()
         self.before: dict[tuple[Place, str], Thing | None] = {}
         self.after: dict[tuple[Place, str], Thing | None] = {}
 
@@ -87,6 +88,9 @@ class _Ledger:
                 own = {**(self.known(change, resource) or {}), **(change.before or {})}
                 self.before[key] = own if resource == change.resource and own else self.known(change, resource)
             self.after[key] = after
+            self._kinds |= {
+                str(one["volume_type"]) for one in (self.before[key], after) if one and "volume_type" in one
+            }
 
     def known(self, change: Change, resource: str) -> Thing | None:
         """Return the volume or snapshot as the plan has left it, or as EC2 shows it. None for a new one."""
@@ -149,7 +153,6 @@ class _Ledger:
         """Return the estimate. Raises NoPrice and _Unknown."""
         least = most = 0.0
         sizes = {"volume": 0, "snapshot": 0}
-        kinds: set[str] = set()
         for key, old in self.before.items():
             new = self.after[key]
             if new == old:
@@ -160,9 +163,8 @@ class _Ledger:
             for sign, one in ((-1, old), (1, new)):
                 if one:
                     sizes["snapshot" if _is_snapshot(one) else "volume"] += sign * _size(one)
-            kinds |= {str(one["volume_type"]) for one in (old, new) if one and one.get("volume_type")}
         first = book(next(iter(self.before))[0].region)
-        text = _text(sizes, kinds, least, most)
+        text = _text(sizes, self._kinds, least, most)
         return {
             "monthly": round(most, 2),
             "least": round(least, 2),
