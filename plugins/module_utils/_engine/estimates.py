@@ -89,7 +89,7 @@ class _Ledger:
                 self.before[key] = own if resource == change.resource and own else self.known(change, resource)
             self.after[key] = after
             self._kinds |= {
-                str(one["volume_type"]) for one in (self.before[key], after) if one and "volume_type" in one
+                str(one["volume_type"]) for one in (self.before[key], after) if one and one.get("volume_type")
             }
 
     def known(self, change: Change, resource: str) -> Thing | None:
