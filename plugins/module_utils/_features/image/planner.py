@@ -457,4 +457,4 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     return Plan((*stages, register_stage(create, billing(instance), captured)), doubts)
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)

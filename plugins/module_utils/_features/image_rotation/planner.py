@@ -367,4 +367,4 @@ def headline(spec: RotationSpec, result: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)

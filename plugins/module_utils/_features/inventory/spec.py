@@ -67,6 +67,9 @@ class InventorySpec:
     unused_after: timedelta = timedelta(days=90)
     copy_regions: tuple[str, ...] = ()
     permissions: bool = False
+    metrics: bool = False
+    changed_blocks: bool = False
+    price_api: bool = False
     trusted_accounts: frozenset[str] = frozenset()
     ignore: tuple[Ignore, ...] = ()
     report: str = "findings"
@@ -81,6 +84,9 @@ class InventorySpec:
             "unused_after": seconds(self.unused_after),
             "policies": [{"policy": name, "every": seconds(every)} for name, every in self.every.items()],
             "copy_regions": list(self.copy_regions),
+            "metrics": self.metrics,
+            "changed_blocks": self.changed_blocks,
+            "price_api": self.price_api,
             "subjects": list(self.subjects),
             "filters": dict(self.filters),
         }
@@ -110,6 +116,9 @@ def parse(params: Mapping[str, Any], region: str) -> InventorySpec:
         every=dict(_policies(params.get("policies") or ())),
         copy_regions=tuple(_regions(params.get("copy_regions") or (), region)),
         permissions=bool(params.get("permissions")),
+        metrics=bool(params.get("metrics")),
+        changed_blocks=bool(params.get("changed_blocks")),
+        price_api=bool(params.get("price_api")),
         trusted_accounts=frozenset(_accounts(params.get("trusted_accounts") or ())),
         ignore=tuple(_ignores(params.get("ignore") or ())),
         report=params.get("report") or "findings",

@@ -469,4 +469,4 @@ def headline(spec: RelaunchSpec, result: Mapping[str, Any]) -> str:
     return f"{told}; strategy {result['strategy']}: {result['strategy_reason']}"
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)
