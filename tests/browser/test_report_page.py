@@ -15,7 +15,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining imp
 from axe_playwright_python.sync_playwright import Axe
 
 from browser.conftest import Open
-from report_documents import DAY, document, exact, finding, large, small, snapshot, volume
+from report_documents import DAY, document, exact, finding, foreseen, large, small, snapshot, volume
 from tools.environment import WORK
 
 SCREENSHOTS = WORK / "screenshots"
@@ -108,12 +108,37 @@ def test_timeline_and_relations_follow_a_volume(open_report: Open) -> None:
     page.locator("#timeline input").fill("db-data")
     assert "Volumes 1 to 1 of 1" in page.locator("#timeline").inner_text()
     assert page.locator("#timeline svg g[fill] circle, #timeline svg circle").count() == 20
-    assert page.locator("#timeline svg title").first.text_content().count("kept until") == 1
+    assert page.locator("#timeline svg title").first.text_content().count("locked until") == 1
     page.locator("#graph input").fill("ami-00000000000000001")
     page.keyboard.press("Enter")
     listed = page.locator("#graph tbody tr").all_inner_texts()
     assert any("lt-00000000000000001" in row and "names" in row for row in listed)
     assert any("i-00000000000000001" in row and "launched from" in row for row in listed)
+
+
+def test_timeline_shows_who_keeps_a_point_and_when_its_policy_deletes_it(open_report: Open) -> None:
+    source = small()
+    web = source["recovery"]["volumes"][0]
+    foreseen(web, days=3)
+    page = open_report([source]).page
+    lanes = page.locator("#timeline")
+    # The page names the policy whose rules it does not know, and never a deletion by it.
+    assert "when db-hourly will delete its snapshots" in page.locator("#timeline-unknown").inner_text()
+    lanes.locator("summary").click()
+    rows = {row.split("\t")[0]: row.split("\t")[-1] for row in lanes.locator("tbody tr").all_inner_texts()}
+    first = web["forecast"][2]["deletion"][:16].replace("T", " ")
+    oldest = web["forecast"][-1]["deletion"][:16].replace("T", " ")
+    assert (rows["web-root (vol-00000000000000001)"], rows["db-data (vol-00000000000000002)"]) == (oldest, "unknown")
+    page.locator("#timeline input").fill("web-root")
+    told = page.locator("#timeline svg title").all_text_contents()
+    assert any(f"kept by: {web['forecast'][2]['kept_by'][0]}\ndeletion: {first}" in text for text in told)
+    assert any("kept by: no rule" in text for text in told)
+    assert "if the policy takes no more snapshots: not deleted" in told[0]
+    page.locator("#snapshots-table input").fill("web-root")
+    listed = page.locator("#snapshots-table tbody tr").all_inner_texts()
+    assert f"{web['forecast'][2]['kept_by'][0]}\t{first}" in listed[2]
+    page.locator("#snapshots-table input").fill("db-data")
+    assert "\tunknown\t" in page.locator("#snapshots-table tbody tr").first.inner_text()
 
 
 def test_tags_are_shown_as_text(open_report: Open) -> None:

@@ -45,6 +45,8 @@ def test_one_report_of_all_places_is_written_and_the_lost_place_fails(world: San
         "storage_report_dest": str(dest),
         "storage_report_title": "Storage of the shop",
         "storage_report_options": "rpo_max: 24h",
+        # As rotate_snapshots has them.
+        "storage_report_policies": [{"policy": "web", "keep": {"daily": 7}, "max_delete": 5}],
     }
     check = run_playbook(world, PLAYBOOK, given, check=True, inventory=INVENTORY)
     assert not dest.exists()
@@ -71,6 +73,7 @@ def test_one_report_of_all_places_is_written_and_the_lost_place_fails(world: San
     assert figures["recovery"]["without_point"] == 5
     assert figures["findings_by_id"]["volume-unattached"] == 1
     assert [document["options"]["rpo_max"] for document in report["documents"]] == [DAY, DAY]
+    assert report["documents"][1]["options"]["policies"] == [{"policy": "web", "every": DAY, "rules": True}]
     result = run.fact("storage_report_result", "ireland")
     assert result["figures"] == figures
     for key in ("volumes", "cost", "findings"):
@@ -100,6 +103,18 @@ def test_findings_of_the_chosen_severity_fail_after_the_report(world: Sandbox, t
         ({}, "storage_report_dest: is required. Set it."),
         ({"storage_report_dest": "x", "storage_report_fail_on": "severe"}, "storage_report_fail_on: Value of"),
         ({"storage_report_dest": "x", "storage_report_options": ["a"]}, "storage_report_options: \"['a']\""),
+        (
+            {"storage_report_dest": "x", "storage_report_policies": "[{policy: a, kep: {daily: 1}}]"},
+            "storage_report_policies[0]: a policy has no option kep. Correct or remove it.",
+        ),
+        (
+            {
+                "storage_report_dest": "x",
+                "storage_report_policies": [{"policy": "a", "keep": {"daily": 1}}],
+                "storage_report_options": {"policies": []},
+            },
+            "storage_report_policies: storage_report_options.policies names policies too. Use one of them.",
+        ),
         ({"storage_report_dest": "x", "storage_report_titles": "y"}, "Did you mean storage_report_title?"),
     ],
 )

@@ -133,6 +133,7 @@ function snapshotsTable() {
   const names = new Map(VOLUMES.map((volume) => [volume[V.id], volume[V.name]]));
   const remarks = (bits) => [[ARCHIVED, "archived"], [UNENCRYPTED, "not encrypted"], [DRILLED, "drilled"], [COPY, "copy"], [SHARED, "shared"]].filter(([bit]) => bits & bit).map(([, text]) => text).join(", ");
   const told = (row) => remarks(flags[row]);
+  const anyFate = SNAPSHOTS.fate.length > 0, anyLock = until.some((each) => each > 0);
   tables.snapshots = new DataTable(byId("snapshots-table"), {
     name: "Snapshots", noun: "snapshot", total, leftOut: DATA.snapshots.left_out, where: "report.json", empty: "No snapshot.",
     // Many snapshots share a volume, a policy and remarks, so a word is looked for once in each of these.
@@ -154,8 +155,10 @@ function snapshotsTable() {
       { label: "Volume", kind: "id", value: (row) => sources[group[row]], cell: (row) => wrap(idButton(sources[group[row]], names.get(sources[group[row]]) || "")) },
       { label: "Place", value: (row) => placeText(places[group[row]]), cell: (row) => placeCell(places[group[row]]) },
       { label: "Taken", value: (row) => moment[row], cell: (row) => minuteText(moment[row]) },
-      { label: "Kept until", value: (row) => until[row] || null, cell: (row) => (until[row] ? minuteText(until[row]) : "") },
       { label: "Policy", value: (row) => policies[policy[row]] },
+      ...(anyFate ? [{ label: "Kept by", kind: "text", value: (row) => (fateOf(row) || { keptBy: "" }).keptBy, cell: (row) => { const fate = fateOf(row); return fate ? fate.keptBy || "no rule" : ""; } }] : []),
+      { label: "Deletion", value: (row) => (fateOf(row) || { deletion: null }).deletion, cell: (row) => (policies[policy[row]] || fateOf(row) ? deletionText(row) : "") },
+      ...(anyLock ? [{ label: "Locked until", value: (row) => until[row] || null, cell: (row) => (until[row] ? minuteText(until[row]) : "") }] : []),
       { label: "Full size", kind: "number", value: (row) => gib[row] || null, cell: (row) => gibText(gib[row] || null) },
       ...(stored.length ? [{ label: "Stored", kind: "number", value: (row) => stored[row], cell: (row) => gibText(stored[row]) }] : []),
       { label: "Remarks", value: told },

@@ -29,7 +29,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._report.texts impor
 from inventory_world import instance, report
 from inventory_world import snapshot as inventory_snapshot
 from inventory_world import volume as inventory_volume
-from report_documents import DAY, bounds, document, exact, finding, large, small, snapshot, volume
+from report_documents import DAY, bounds, document, exact, finding, foreseen, large, small, snapshot, volume
 
 ASSETS = Path(__file__).resolve().parents[3] / "plugins" / "plugin_utils" / "report_page"
 FILES = {name: (ASSETS / name).read_text(encoding="utf-8") for name in page.FILES}
@@ -150,7 +150,24 @@ def test_page_has_every_snapshot_with_its_times_and_policy() -> None:
     first = columns["policy"].index(hourly)
     assert columns["until"][first : first + 20] == [5 * 24 * 60] * 20
     assert columns["moments"][first + 1 : first + 20] == [6 * 60] * 19
-    assert columns["gib"][first : first + 20] == [500, *[0] * 19]
+    assert (sorted(columns["gib"]), columns["resized"]) == ([20, 100, 500], [])
+    assert (columns["fate"], columns["stored"]) == ([], [])
+
+
+def test_forecasts_are_shared_by_the_snapshots_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = small()
+    foreseen(source["recovery"]["volumes"][0], days=14)
+    columns = page_data.page_data([Place("a", source)])["snapshots"]
+    own = columns["policies"].index("web-daily")
+    fates = [
+        columns["fates"][fate] for fate, name in zip(columns["fate"], columns["policy"], strict=True) if name == own
+    ]
+    assert [(minutes, idle) for _kept_by, minutes, idle in fates] == [(14 * 24 * 60, 0)] * 14
+    assert fates[0][0] == "daily 2026-11-30"
+    assert {fate for fate, name in zip(columns["fate"], columns["policy"], strict=True) if name != own} == {0}
+    monkeypatch.setattr(page_data, "MOST_FATES", 3)
+    columns = page_data.page_data([Place("a", source)])["snapshots"]
+    assert (len(columns["fates"]), columns["fate"].count(1), columns["fate"].count(2)) == (3, 13, 1)
 
 
 def test_volume_most_at_risk_is_the_first_row() -> None:
