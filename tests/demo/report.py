@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,12 @@ def main() -> int:
         for _day in range(RUNS):
             play(sandbox, Path(folder), "rotate_snapshots", policies(volumes), quiet=True)
             sandbox.move_clock(DAY)
-        # The policies rest for the weekend.
+        # A report for the changes since then. Afterwards, the policies rest for the weekend.
+        shutil.rmtree(DEST, ignore_errors=True)
+        play(sandbox, Path(folder), "storage_report", report(sandbox, volumes), quiet=True)
+        sandbox.seed(
+            {"region": HOME, "volume": {"Size": 200, "VolumeType": "io1", "Iops": 1000, "tags": {"Name": "tmp-copy"}}}
+        )
         sandbox.move_clock(2 * DAY)
         print("The report:\n", flush=True)
         play(sandbox, Path(folder), "storage_report", report(sandbox, volumes))

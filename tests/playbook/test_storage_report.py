@@ -20,9 +20,13 @@ from sandbox.client import Sandbox
 PLAYBOOK = "ec2ops.storage.storage_report"
 DAY = 86_400
 INVENTORY = """[places]
+misspelt storage_report_region=us-east-1 storage_report_titel=x
 virginia storage_report_region=us-east-1
 ireland storage_report_region=eu-west-1
 lost storage_report_region=us-east-1 storage_report_profile=nobody
+hidden storage_report_region=us-east-1 storage_report_delegate_to=relay
+[relays]
+relay ansible_host=127.0.0.1 ansible_port=1 ansible_connection=ssh
 """
 FILES = {"report.html", "report.json", "findings.csv", "report.md"}
 
@@ -52,9 +56,14 @@ def test_one_report_of_all_places_is_written_and_the_lost_place_fails(world: San
     assert not dest.exists()
     foreseen = check.fact("storage_report_result", "virginia")
     run = run_playbook(world, PLAYBOOK, given, inventory=INVENTORY)
-    # The profile does not exist, so this host fails, after the report is written.
+    # Three hosts fail, after the report of the others is written: one has a misspelt variable, the profile of one does
+    # not exist, and nobody can connect to the host that talks to EC2 for the third.
     assert run.status == check.status == 2, run.output
-    assert [failure.partition(":")[0] for failure in run.failures][-1] == "lost is not in the report"
+    assert sorted(failure.partition(":")[0] for failure in run.failures[-3:]) == [
+        "hidden is not in the report",
+        "lost is not in the report",
+        "misspelt is not in the report",
+    ]
     assert run.changed == check.changed == []
     assert changing_calls(world.log()) == []
 
@@ -63,13 +72,18 @@ def test_one_report_of_all_places_is_written_and_the_lost_place_fails(world: San
     assert stat.S_IMODE(dest.stat().st_mode) == 0o700
     report = json.loads((dest / "report.json").read_text())
     assert [(each["host"], each["region"]) for each in report["places"]] == [
+        ("misspelt", None),
         ("virginia", "us-east-1"),
         ("ireland", "eu-west-1"),
         ("lost", None),
+        ("hidden", None),
     ]
+    errors = {each["host"]: each["error"] for each in report["places"]}
+    assert "Did you mean storage_report_title?" in errors["misspelt"]
+    assert "nobody" in errors["lost"] and errors["hidden"].startswith("relay is unreachable: ")
     figures = report["figures"]
     assert figures["volumes"] == {"count": 5, "gib": 2 * (8 + 20) + 50, "unencrypted": 5, "unattached": 1}
-    assert figures["failed_places"] == 1
+    assert figures["failed_places"] == 3
     assert figures["recovery"]["without_point"] == 5
     assert figures["findings_by_id"]["volume-unattached"] == 1
     assert [document["options"]["rpo_max"] for document in report["documents"]] == [DAY, DAY]
@@ -80,7 +94,14 @@ def test_one_report_of_all_places_is_written_and_the_lost_place_fails(world: San
         assert foreseen["figures"][key] == figures[key]
     rows = list(csv.DictReader((dest / "findings.csv").open(encoding="utf-8", newline="")))
     assert len(rows) == sum(figures["findings"].values()) == len([row for row in rows if row["host"] != "lost"])
-    assert "# Storage of the shop" in (dest / "report.md").read_text()
+    text = (dest / "report.md").read_text()
+    assert "# Storage of the shop" in text and "- hidden: relay is unreachable" in text
+    assert report["changes"] is None
+    world.seed({"volume": {"Size": 9, "tags": {"Name": "new"}}})
+    world.move_clock(2 * DAY)
+    result = run_playbook(world, PLAYBOOK, given, inventory=INVENTORY).fact("storage_report_result", "lost")
+    assert result["changes"]["findings"]["new"] > 0 and result["changes"]["since"] == report["generated"]
+    assert result["changes"]["cost"][0]["least"] == pytest.approx(9 * 0.1, abs=0.3)
     page = (dest / "report.html").read_text()
     assert "lookup('pipe', 'false')" in page and "Storage of the shop" in page
 

@@ -47,13 +47,14 @@ class _Names:
         return self._index[text]
 
 
-def page_data(places: Sequence[Place]) -> dict[str, Any]:
+def page_data(places: Sequence[Place], changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return all data of the page, as the page's script reads it."""
     volumes = _volumes(places)
     return {
         "generated": generated(places),
         "places": [place_row(place) for place in places],
         "figures": figures(places),
+        "changes": _changes(changes),
         "costs": costs(places),
         "findings": _findings(places),
         "volumes": volumes,
@@ -87,6 +88,20 @@ def _findings(places: Sequence[Place]) -> dict[str, Any]:
             break
         rows.append(row)
     return {"rows": rows, "left_out": len(found) - len(rows)}
+
+
+def _changes(changes: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the changes with texts that the page can show."""
+    if changes is None:
+        return None
+    rows = {
+        key: [
+            {**row, **{text: visible(row[text] or "") for text in ("name", "reason") if text in row}}
+            for row in changes[key]
+        ]
+        for key in ("new", "solved", "worse")
+    }
+    return {**changes, **rows}
 
 
 def _money(cost: Mapping[str, Any] | None) -> list[float] | None:

@@ -57,6 +57,13 @@ function distinct(labels, most) {
   });
 }
 
+/** Return the value beside a bar. A part without a price is never left out in silence. */
+function barText(cost, unpriced) {
+  if (!cost) return noPriceText(unpriced);
+  const text = spanText([cost.least, cost.most]);
+  return unpriced.length ? `${text} + ?` : text;
+}
+
 /** Draw costs as bars: the certain part in full colour, and the part up to the upper bound in a light one. */
 function costBars(home, title, rows, drill) {
   if (!rows.length) return;
@@ -65,21 +72,24 @@ function costBars(home, title, rows, drill) {
   const of = (row, bound) => (row.cost.find((cost) => cost.currency === currency) || { [bound]: 0 })[bound];
   const most = rows.slice(0, 14);
   const labels = distinct(most.map((row) => row.label), 20);
-  const bars = most.map((row, index) => ({ label: labels[index], least: of(row, "least"), most: of(row, "most"), gib: row.gib }));
   const priced = currencies.length > 0;
+  const bars = most.map((row, index) => ({ label: labels[index], least: of(row, "least"), most: of(row, "most"), gib: row.gib,
+    text: priced ? barText(row.cost.find((cost) => cost.currency === currency), row.unpriced) : gibText(row.gib) }));
   const draw = (width) => Plot.plot({
-    width, height: 44 + 26 * bars.length, marginLeft: Math.min(160, width * 0.4), marginRight: 24, marginBottom: 36, ariaLabel: title,
+    width, height: 44 + 26 * bars.length, marginLeft: Math.min(160, width * 0.36), marginRight: Math.min(120, width * 0.3), marginBottom: 36, ariaLabel: title,
     x: { label: priced ? `${currency} a month` : "GiB", grid: true, ticks: Math.max(2, Math.floor(width / 110)), zero: true },
     y: { label: null, domain: labels, tickSize: 0 },
     marks: priced ? [
       Plot.barX(bars, { x1: 0, x2: "most", y: "label", fill: "var(--accent-soft)" }),
       Plot.barX(bars, { x1: 0, x2: "least", y: "label", fill: "var(--accent)" }),
+      Plot.text(bars, { x: "most", y: "label", text: "text", textAnchor: "start", dx: 5, fill: "currentColor" }),
       Plot.ruleX([0]),
-    ] : [Plot.barX(bars, { x1: 0, x2: "gib", y: "label", fill: "var(--accent)" }), Plot.ruleX([0])],
+    ] : [Plot.barX(bars, { x1: 0, x2: "gib", y: "label", fill: "var(--accent)" }),
+      Plot.text(bars, { x: "gib", y: "label", text: "text", textAnchor: "start", dx: 5, fill: "currentColor" }), Plot.ruleX([0])],
   });
   const named = (row) => (drill && drill(row) ? el("button", { type: "button", class: "link", click: drill(row) }, row.label) : row.label);
   chart(home, title, "", draw, simpleTable(title, ["What", "Resources", "Size", "A month"],
-    rows.map((row) => [named(row), whole.format(row.count), gibText(row.gib), moneyText(row.cost) || "no price"])));
+    rows.map((row) => [named(row), whole.format(row.count), gibText(row.gib), [moneyText(row.cost), noPriceText(row.unpriced)].filter(Boolean).join("; ")])));
 }
 
 // --- Recovery ---------------------------------------------------------------------------------------------------------
@@ -128,7 +138,7 @@ function recoveryAges(home) {
       Plot.ruleX([100], { stroke: "currentColor", strokeDasharray: "4 3" })],
     color: { domain: ["late", "good"], range: ["var(--medium)", "var(--good)"] },
   });
-  chart(home, "Age of the newest recovery point", "The dashed line is the target: the policy's interval, or rpo_max. The latest volumes come first.", draw,
+  chart(home, "Age of the newest recovery point", "The dashed line is the target: the interval of the volume's policy, or else rpo_max, the largest age that you allow. The most overdue volumes come first.", draw,
     simpleTable("ages of recovery points", ["Volume", "Newest recovery point", "Age", "Target"], rows.map(({ volume }) =>
       [volumeText(volume), minuteText(volume[V.newest]), ageText(volume[V.age]), ageText(volume[V.target])])));
 }

@@ -41,6 +41,12 @@ function moneyText(sums) {
   return sums.map((each) => `${spanText([each.least, each.most])} ${each.currency}`).join(" + ");
 }
 
+/** Return that there is no price for these regions, or an empty text for none. */
+function noPriceText(regions) {
+  if (!regions.length) return "";
+  return `no price for ${regions.length > 2 ? `${regions.length} regions` : regions.join(" and ")}`;
+}
+
 /** Return an age for a person, in the largest unit with a value of at least two, as the modules write it. */
 function ageText(seconds) {
   if (seconds === null || seconds === undefined) return "";
@@ -58,6 +64,7 @@ function minuteText(minute) {
 const counted = (number, noun) => `${whole.format(number)} ${noun}${number === 1 ? "" : "s"}`;
 const place = (index) => DATA.places[index];
 const regionOf = (index) => place(index).region;
+const isUnpriced = (index) => DATA.places[index].cost === null;
 const currencyOf = (index) => place(index).currency;
 
 /** Return the account and the region of a place. */
@@ -149,11 +156,11 @@ function asPlaybook(task) {
   return `---\n- name: Carry out a finding of the storage report\n  hosts: localhost\n  gather_facts: false\n  tasks:\n${lines.join("\n")}\n`;
 }
 
-/** Return the task, to read and to copy. */
-function remedy(task) {
+/** Return the task, to read and to copy, and further buttons. */
+function remedy(task, further = []) {
   return el("div", {},
     el("pre", { tabindex: "0", "aria-label": "The task" }, task),
-    el("div", { class: "buttons" }, copyButton("Copy the task", task), copyButton("Copy as a playbook", asPlaybook(task))));
+    el("div", { class: "buttons" }, copyButton("Copy the task", task), copyButton("Copy as a playbook", asPlaybook(task)), ...further));
 }
 
 function showSection(id) {

@@ -76,7 +76,23 @@ def test_volume_without_recovery_point_is_more_at_risk_than_the_latest_one() -> 
     bare = document([volume(2)], [], [])
     found = figures([Place("late", late), Place("bare", bare)])
     assert (found["at_risk"]["host"], found["at_risk"]["newest"]) == ("bare", None)
-    assert figures([Place("late", late)])["at_risk"]["newest"]["age"] == 90 * DAY
+    alone = figures([Place("late", late)])["at_risk"]
+    assert (alone["newest"]["age"], alone["equals"], alone["gib"], alone["attached"]) == (90 * DAY, 0, 100, True)
+
+
+def test_equally_risky_volumes_are_counted_and_the_largest_is_the_answer() -> None:
+    rows = [volume(1, 10), volume(2, 30), volume(3, 30), volume(4, 99, state="available")]
+    found = figures([Place("a", document(rows, [], []))])["at_risk"]
+    assert (found["volume_id"], found["gib"], found["equals"]) == (rows[1]["id"], 30, 2)
+    assert "no recovery point; the largest of 3 such volumes" in markdown([Place("a", document(rows, [], []))], "x")
+
+
+def test_bar_without_a_price_names_the_region() -> None:
+    free = document([volume(1, 50, cost=None)], [], [], region="xx-north-1")
+    found = costs([Place("a", small()), Place("b", free)])
+    assert [row["unpriced"] for row in found["region"]] == [[], ["xx-north-1"]]
+    gp3 = next(row for row in found["type"] if row["label"] == "gp3")
+    assert (gp3["unpriced"], gp3["cost"][0]["most"]) == (["xx-north-1"], 57.6)
 
 
 def test_age_against_target_decides_between_late_volumes() -> None:
