@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._report import page, page_data
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.changes import changes
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.costs import OTHERS, UNTAGGED, costs
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining import (
     Place,
@@ -291,3 +292,30 @@ def test_module_and_page_call_the_same_volume_most_at_risk() -> None:
         page_says = figures([Place("a", made)])["at_risk"]
         assert (page_says or {}).get("volume_id") == made["summary"]["at_risk"]
     assert made["summary"]["at_risk"] == inventory_volume(1).volume_id
+
+
+DOCUMENTATION = Path(__file__).resolve().parents[3] / "docs" / "storage_report.md"
+
+
+def documented(heading: str) -> dict[str, str]:
+    """The rows of the first table after a text of the documentation, by each name in their first cell."""
+    table = (
+        DOCUMENTATION.read_text(encoding="utf-8").partition(heading)[2].partition("|---|---|\n")[2].partition("\n\n")[0]
+    )
+    rows = [line.strip("|").split("|", 1) for line in table.splitlines()]
+    return {name: text for cell, text in rows for name in re.findall(r"`(\w+)`", cell)}
+
+
+def test_documentation_has_every_key_of_the_json_and_every_column_of_the_csv() -> None:
+    made = joined([Place("a", small()), Place("b", None, "no")], changes([Place("", small())], [Place("a", small())]))
+    made = json.loads(json.dumps(made))
+    top, figure = documented("`report.json` has"), documented("`figures` has")
+    assert set(top) == set(made)
+    assert set(figure) == set(made["figures"])
+    for name in ("places", "changes"):
+        keys = made[name][0] if name == "places" else made[name]
+        assert set(keys) - set(re.findall(r"`(\w+)`", top[name])) == set(), name
+    for name in ("at_risk", "recovery"):
+        assert set(made["figures"][name]) - set(re.findall(r"`(\w+)`", figure[name])) == set(), name
+    columns = DOCUMENTATION.read_text(encoding="utf-8").partition("the names of the columns (RFC 4180): ")[2]
+    assert tuple(re.findall(r"`(\w+)`", columns.partition(".")[0])) == COLUMNS
