@@ -40,7 +40,7 @@ def is_foreseeable(keep: Keep) -> bool:
     return not (keep.oldest and keep.spans)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fate:
     """The forecast for one snapshot or set. A time of None: no deletion within the forecast.
 

@@ -20,6 +20,7 @@ from typing import Any
 from ..._domain.forecast import Fate, Forecast, is_foreseeable
 from ..._domain.snapshot_sets import Slots, SnapshotSet, snapshot_sets_of
 from ..._kernel.proofs import is_copy
+from ..._kernel.resources import Snapshot
 from ..._kernel.times import format_moment
 from .stock import Inventory
 
@@ -30,12 +31,15 @@ def fates(inventory: Inventory) -> dict[str, Fate]:
     A snapshot that takes part in no rule is missing: a copy, one that is not completed, and a second one of a slot.
     """
     found: dict[str, Fate] = {}
+    taken: dict[str, list[Snapshot]] = defaultdict(list)
+    for point in inventory.points:
+        if point.policy and not is_copy(point.snapshot):
+            taken[point.policy].append(point.snapshot)
     known = {policy: rules for policy, rules in inventory.spec.rules.items() if is_foreseeable(rules.keep)}
     for policy, rules in known.items():
         forecast = Forecast(rules.keep, rules.every, inventory.now)
         slots = Slots(rules.every, rules.keep.zone)
-        own = [one.snapshot for one in inventory.points if one.policy == policy and not is_copy(one.snapshot)]
-        for group, sets in _groups(snapshot_sets_of(own, inventory.now, slots)).items():
+        for group, sets in _groups(snapshot_sets_of(taken[policy], inventory.now, slots)).items():
             is_captured = group in inventory.volumes or group in inventory.instances
             decided = forecast.fates([one.candidate for one in sets], is_captured=is_captured)
             for one in sets:
