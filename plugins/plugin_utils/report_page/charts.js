@@ -146,6 +146,8 @@ function recoveryAges(home) {
 // --- Timeline ---------------------------------------------------------------------------------------------------------
 
 const LANES = 12, MOST_POINTS = 200;
+/** The recovery points stand above the line of their volume, and the deletions below it. */
+const ABOVE = -5, BELOW = 6;
 const NO_POLICY = "no policy";
 
 /** Return the recovery points of a volume, the newest first, up to the limit of the chart. */
@@ -195,14 +197,14 @@ function timeline(home) {
     const now = new Date(NOW * 60000), end = lastShown();
     const kept = points.filter((point) => point.fate), until = (point) => (point.deletion && point.deletion < end ? point.deletion : end);
     return Plot.plot({
-      width, height: 70 + 26 * lanes.length, marginLeft: Math.min(180, width * 0.35), marginRight: 24, marginBottom: 30, marginTop: 28,
+      width, height: 70 + 30 * lanes.length, marginLeft: Math.min(180, width * 0.35), marginRight: 24, marginBottom: 30, marginTop: 28,
       ariaLabel: "Recovery points of each volume over time, and their coming deletions", x: { type: "utc", label: null, grid: true, ticks: Math.max(2, Math.floor(width / 120)) },
       y: { label: null, domain: labels, tickSize: 0, grid: true },
       color: { legend: policies.length > 0, domain: policies, range: policies.map((policy, index) => (policy === NO_POLICY ? COLOURS[7] : COLOURS[index % 7])) },
-      marks: [Plot.link(points.filter((point) => point.until), { x1: "moment", x2: "until", y1: lane, y2: lane, stroke: "policy", strokeWidth: 9, strokeOpacity: 0.3 }),
-        Plot.link(kept, { x1: "moment", x2: until, y1: lane, y2: lane, stroke: "policy", strokeWidth: 1.5, strokeOpacity: 0.6 }),
-        Plot.dot(points, { x: "moment", y: lane, fill: "policy", r: 4, title: pointText }),
-        Plot.dot(kept.filter((point) => point.deletion && point.deletion <= end), { x: "deletion", y: lane, stroke: "policy", symbol: "times", r: 4, strokeWidth: 2, title: pointText }),
+      marks: [Plot.link(points.filter((point) => point.until), { x1: "moment", x2: "until", y1: lane, y2: lane, stroke: "policy", strokeWidth: 9, strokeOpacity: 0.3, dy: ABOVE }),
+        Plot.link(kept, { x1: "moment", x2: until, y1: lane, y2: lane, stroke: "policy", strokeWidth: 1.5, strokeOpacity: 0.6, dy: BELOW }),
+        Plot.dot(points, { x: "moment", y: lane, fill: "policy", r: 4, dy: ABOVE, title: pointText }),
+        Plot.dot(kept.filter((point) => point.deletion && point.deletion <= end), { x: "deletion", y: lane, stroke: "policy", symbol: "times", r: 4, strokeWidth: 2, dy: BELOW, title: pointText }),
         Plot.ruleX([now], { stroke: "currentColor", strokeDasharray: "4 3" }),
         Plot.text([now], { x: (moment) => moment, frameAnchor: "top", dy: -16, text: () => "now", fill: "currentColor" })],
     });
@@ -221,8 +223,8 @@ function timeline(home) {
     home.append(area);
     select();
     home.append(unknown);
-    return chart(area, "Recovery points over time", "A dot is a recovery point. Its cross is the run that deletes it, if the policy takes a snapshot in each of its slots. A line without a cross goes on. "
-      + "A thick band is a lock. Point at a mark to see the rules that keep it.", draw, table);
+    return chart(area, "Recovery points over time", "A dot is a recovery point, and a band is its lock. Below, a cross is the coming run that deletes it, if the policy takes a snapshot in each of its slots. "
+      + "A line to the edge goes on. Point at a mark to see the rules that keep the snapshot.", draw, table);
   })();
 
   function select() {

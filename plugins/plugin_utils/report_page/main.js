@@ -224,11 +224,11 @@ function snapshotsTable() {
       { label: "Snapshot", kind: "id", value: (row) => ids[row], cell: (row) => wrap(idButton(`snap-${ids[row]}`, "")) },
       { label: "Volume", kind: "id", value: (row) => sources[group[row]], cell: (row) => wrap(idButton(sources[group[row]], names.get(sources[group[row]]) || "")) },
       { label: "Place", value: (row) => placeText(places[group[row]]), cell: (row) => placeCell(places[group[row]]) },
-      { label: "Taken", value: (row) => moment[row], cell: (row) => minuteText(moment[row]) },
+      { label: "Taken", kind: "time", value: (row) => moment[row], cell: (row) => minuteText(moment[row]) },
       { label: "Policy", value: (row) => policies[policy[row]] },
-      ...(anyFate ? [{ label: "Kept by", kind: "text", value: (row) => (fateOf(row) || { keptBy: "" }).keptBy, cell: (row) => { const fate = fateOf(row); return fate ? fate.keptBy || "no rule" : ""; } }] : []),
-      { label: "Deletion", value: (row) => (fateOf(row) || { deletion: null }).deletion, cell: (row) => (policies[policy[row]] || fateOf(row) ? deletionText(row) : "") },
-      ...(anyLock ? [{ label: "Locked until", value: (row) => until[row] || null, cell: (row) => (until[row] ? minuteText(until[row]) : "") }] : []),
+      ...(anyFate ? [{ label: "Kept by", value: (row) => (fateOf(row) || { keptBy: "" }).keptBy, cell: (row) => { const fate = fateOf(row); return fate ? fate.keptBy || "no rule" : ""; } }] : []),
+      { label: "Deletion", kind: "time", value: (row) => (fateOf(row) || { deletion: null }).deletion, cell: (row) => (policies[policy[row]] || fateOf(row) ? deletionText(row) : "") },
+      ...(anyLock ? [{ label: "Locked until", kind: "time", value: (row) => until[row] || null, cell: (row) => (until[row] ? minuteText(until[row]) : "") }] : []),
       { label: "Full size", kind: "number", value: (row) => gib[row] || null, cell: (row) => gibText(gib[row] || null) },
       ...(stored.length ? [{ label: "Stored", kind: "number", value: (row) => stored[row], cell: (row) => gibText(stored[row]) }] : []),
       { label: "Remarks", value: told },
@@ -245,6 +245,7 @@ function drawCosts() {
   const { type, region, tags } = DATA.costs;
   const exact = FIGURES.cost.every((each) => each.exact);
   byId("costs-about").textContent = [exact ? "" : "A light bar is an upper bound: the price if a snapshot had stored every block of its volume.",
+    [...type, ...region].some((row) => row.cost.length && row.unpriced.length) ? "A question mark stands for resources without a price." : "",
     `Prices: ${priceTexts(false).join("; ") || "none"}.`].filter(Boolean).join(" ");
   const types = new Set(VOLUMES.map((volume) => volume[V.type]));
   costBars(byId("cost-type"), "Cost by type", type, (row) => (types.has(row.label) ? () => drill({ type: row.label }) : () => showSection("snapshots")));
@@ -272,7 +273,7 @@ function drawSources() {
     el("p", {}, "Charts: D3 7.9.0 and Observable Plot 0.6.17, ISC licence, copyright Mike Bostock and Observable, Inc. This page loads nothing from a network."));
 }
 
-byId("about").textContent = DATA.generated ? `As of ${DATA.generated.replace("T", " ").replace("Z", " UTC")}, ${counted(FIGURES.places, "place")} (a place is one region of one account): ${[...new Set(DATA.places.filter((each) => each.region).map((each, index) => placeText(DATA.places.indexOf(each))))].slice(0, 6).join("; ")}` : "No place has answered.";
+byId("about").textContent = DATA.generated ? `As of ${DATA.generated.replace("T", " ").replace("Z", " UTC")}, ${counted(FIGURES.places, "place")} (a place is one region of one account)${FIGURES.failed_places ? `, ${whole.format(FIGURES.failed_places)} of them not read` : ""}: ${[...new Set(DATA.places.filter((each) => each.region).map((each, index) => placeText(DATA.places.indexOf(each))))].slice(0, 6).join("; ")}` : "No place has answered.";
 const steps = [drawFigures, drawAnswers, drawNotes, drawWords, drawChanges, findingsTable, drawCosts, () => recoveryStates(byId("recovery-states"), drill), () => recoveryAges(byId("recovery-ages")),
   () => timeline(byId("timeline")), volumesTable, snapshotsTable, () => { showRelations = graph(byId("graph")); }, drawSources];
 const firstFrame = 6;

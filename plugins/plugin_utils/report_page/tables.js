@@ -7,7 +7,7 @@ const PAGE = 25;
 
 /**
  * A table over the rows 0 to `total` - 1.
- * columns: { label, value(row) to sort by, cell(row) for other contents, kind: "number", "id" or "text" }
+ * columns: { label, value(row) to sort by, cell(row) for other contents, kind: "number", "id", "time" or "text" }
  * filters: { key, label, of(row), options, text(option) }; a row passes if of(row) equals the option
  * orders: { key, label, column }; the column is sorted in its first direction, and null is the order of the rows
  * search(row): the text that the search box looks through; or matcher(word): a function that tells whether a row has the word
