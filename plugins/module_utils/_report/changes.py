@@ -69,7 +69,7 @@ def changes(earlier: Sequence[Place], places: Sequence[Place]) -> dict[str, Any]
 def _by_place(places: Iterable[Place]) -> dict[_Key, Document]:
     """Return the documents by account and region. Of several for one place, such as with filters, none is compared."""
     found: dict[_Key, Document] = {}
-    several = set()
+    several: set[_Key] = set()
     for place in places:
         if place.document is not None:
             key = (str(place.document["account"] or ""), place.region, _view(place.document))

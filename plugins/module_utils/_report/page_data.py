@@ -221,15 +221,20 @@ class _Fates:
     def of(self, row: _Snapshot) -> int:
         if row.fate is None:
             return 0
-        minutes = (_minute(row.fate[key]) for key in ("deletion", "idle_deletion"))
-        after = (max(each - row.moment, 1) if each is not None else 0 for each in minutes)
-        fate = (", ".join(row.fate["kept_by"]), *after)
+        deletion, idle = (_after(row.fate[key], row.moment) for key in ("deletion", "idle_deletion"))
+        fate = (", ".join(row.fate["kept_by"]), deletion, idle)
         if fate not in self._index:
             if len(self.rows) >= MOST_FATES:
                 return 1
             self._index[fate] = len(self.rows)
             self.rows.append(fate)
         return self._index[fate]
+
+
+def _after(moment: str | None, start: int) -> int:
+    """Return the minutes from *start* to a moment, at least 1, or 0 for none."""
+    minute = _minute(moment)
+    return 0 if minute is None else max(minute - start, 1)
 
 
 class _Columns:
