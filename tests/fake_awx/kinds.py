@@ -88,10 +88,11 @@ KINDS: dict[str, Kind] = {
             "scm_type": "",
             "scm_url": "",
             "scm_branch": "",
+            "credential": None,
             "scm_update_on_launch": False,
             "default_environment": None,
         },
-        {**BY_ORGANIZATION, "default_environment": "execution_environments"},
+        {**BY_ORGANIZATION, "default_environment": "execution_environments", "credential": "credentials"},
         links=NOTIFIED,
     ),
     "inventories": Kind(
