@@ -103,8 +103,11 @@ def test_release_on_github_has_the_package(folder: Path, tmp_path: Path) -> None
     given = {"GITHUB_REF_NAME": "1.0.0", "GITHUB_REPOSITORY": "ec2ops/ec2ops.storage", "GH_TOKEN": TOKEN}
     done = step("github", "Make the release", folder, PATH=f"{gh.parent}:{os.environ['PATH']}", **given)
     assert done.returncode == 0, done.stderr
-    wanted = ["release", "create", "1.0.0", "--repo", "ec2ops/ec2ops.storage", "--verify-tag", "--notes-from-tag"]
-    assert done.stdout.split() == [*wanted, f"./{PACKAGE}"]
+    # gh refuses --notes-from-tag together with --repo, and without --repo it needs a checkout.
+    wanted = ["release", "create", "1.0.0", "--repo", "ec2ops/ec2ops.storage", "--verify-tag"]
+    assert done.stdout.split() == [*wanted, "--notes-file", "notes.md", f"./{PACKAGE}"]
+    (kept,) = [row["with"]["path"] for row in JOBS["package"]["steps"] if row["name"] == "Keep the package"]
+    assert kept.split() == [".work/release/*.tar.gz", ".work/release/notes.md"]
 
 
 def test_each_job_waits_for_the_one_before() -> None:
