@@ -96,8 +96,8 @@ def _capture(spec: ImageSpec, state: State, volume: Volume) -> Change:
         spec.label,
         state.region,
         f"capture {volume.volume_id}",
-        description=capture_description(spec, volume.volume_id),
-        tags=own_tags(spec, volume.volume_id),
+        description=capture_description(spec, spec.origin),
+        tags=own_tags(spec, spec.origin),
         identity=captures_query(spec),
         older=tagged(spec, state, Snapshot),
     )

@@ -75,7 +75,7 @@ def registration(spec: ImageSpec, state: State, root: Captured, base: Image | No
     platform = {"platform_details": spec.platform_details} if spec.platform_details else {}
     if base is not None:
         platform.setdefault("platform_details", _PLAIN)
-    change = register(spec, state, spec.source, hardware, mappings, root.owner_id, platform, sources)
+    change = register(spec, state, spec.origin, hardware, mappings, root.owner_id, platform, sources)
     return change, platform
 
 

@@ -80,7 +80,7 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
         f"{what} {resource.resource_id} is {spec.label} of {spec.source}, as EC2 shows, but its tag "
         f"{tag_names.FINGERPRINT} is missing or altered. The {what} counts as this version, and this task does not "
         f"delete it. If it was made with the devices and block_devices of this task, give it the tag "
-        f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.source)}. If not, use another version."
+        f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.origin)}. If not, use another version."
     )
     return (warning,)
 
@@ -101,5 +101,5 @@ def has_fingerprint(resource: Image | Snapshot) -> bool:
 def is_same_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
     """Return whether the resource's fingerprint names the source, a predecessor or a successor of it."""
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
-    sources = dict.fromkeys((spec.source, *family(spec, state)))
+    sources = dict.fromkeys((spec.origin, *family(spec, state)))
     return any(recorded.startswith(spec.source_hash(source)) for source in sources)

@@ -20,7 +20,7 @@ from ..._domain.image_versions import LONGEST_DESCRIPTION, MACHINE, digest, is_u
 from ..._domain.volume_types import require_performance
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
-from ..._kernel.ids import is_planned, planned_in, require_id, require_image_name, require_text
+from ..._kernel.ids import planned_in, require_id, require_image_name, require_text
 from ..._kernel.state import Query, own_images, own_snapshots
 from ..._kernel.tags import require_tags
 from .distribution_spec import Distribution, parse_distribution
@@ -111,6 +111,15 @@ class ImageSpec:
         return next((found for found in self._sources.values() if found), "")
 
     @property
+    def origin(self) -> str:
+        """Return the id that the fingerprint and the default description name.
+
+        This is the source. For a volume it is the base image, which a check knows before the volume exists. VolumeId of
+        the snapshot proves the volume.
+        """
+        return (self.base_image_id if self.source_volume_id else None) or self.source
+
+    @property
     def _sources(self) -> dict[str, str | None]:
         """Return the ids of the possible sources, by the kind that a fingerprint hashes."""
         return {
@@ -131,12 +140,7 @@ class ImageSpec:
         return sum(map(bool, self._sources.values()))
 
     def source_hash(self, source: str) -> str:
-        """Return the hash of *source* and of the task's kind of source, the first half of a fingerprint.
-
-        A planned source stands for itself, since a check does not know its id.
-        """
-        if is_planned(source):
-            return source
+        """Return the hash of *source* and of the task's kind of source, the first half of a fingerprint."""
         kind = next((name for name, found in self._sources.items() if found), "snapshot")
         return source_hash(kind, source)
 

@@ -5,8 +5,8 @@
 """The workbench of a version as EC2 shows it: its phase, and the facts that prove its parts.
 
 The tags of the version only show where to look. A launched instance has one of the workbench's client tokens. The
-volume was made from the root snapshot of the source image, and it is the root of no instance. A capture was taken of
-the volume that its fingerprint names.
+volume was made from the root snapshot of the source image, and it is the root of no instance. A capture has the
+description of the version, and VolumeId shows the volume. Its fingerprint names the source image.
 
 Private to this collection.
 """
@@ -80,7 +80,7 @@ def read(spec: WorkbenchSpec, state: State) -> Bench:
     capture = next((item for item in _tagged(spec, state, Snapshot) if is_capture(spec, item)), None)
     first = volumes[0] if volumes else None
     if image is not None:
-        phase, source = Phase.REGISTERED, developed_volume(state, image)
+        phase, source = Phase.REGISTERED, developed_volume(spec, state, image)
     elif capture is not None:
         phase, source = Phase.CAPTURED, capture.volume_id
     else:
@@ -141,21 +141,20 @@ def is_capture(spec: WorkbenchSpec, snapshot: Snapshot) -> bool:
         return True
     if snapshot.state == "error" or is_copy(snapshot):
         return False
-    return names_version(spec.name, spec.version, snapshot.description) and _is_fingerprint(
-        snapshot, snapshot.volume_id
-    )
+    return names_version(spec.name, spec.version, snapshot.description) and _is_developed(spec, snapshot)
 
 
-def _is_fingerprint(resource: Image | Snapshot, volume_id: str) -> bool:
-    return resource.tags.get(tag_names.FINGERPRINT, "").startswith(f"{source_hash('volume', volume_id)}-")
+def _is_developed(spec: WorkbenchSpec, resource: Image | Snapshot) -> bool:
+    """Return whether the fingerprint says that the resource was made from a volume of the source image."""
+    return resource.tags.get(tag_names.FINGERPRINT, "").startswith(f"{source_hash('volume', spec.source_image_id)}-")
 
 
-def developed_volume(state: State, image: Image) -> str | None:
-    """Return the volume that the image was developed on: its root snapshot shows it, and the fingerprint names it."""
+def developed_volume(spec: WorkbenchSpec, state: State, image: Image) -> str | None:
+    """Return the volume that the image was developed on, as its root snapshot shows. Return None for another image."""
     captured = state.snapshot(root_snapshot_id(image))
     if captured is None or is_copy(captured):
         return None
-    proven = is_planned(image.image_id) or _is_fingerprint(image, captured.volume_id)
+    proven = is_planned(image.image_id) or _is_developed(spec, image)
     return captured.volume_id if proven else None
 
 
