@@ -47,7 +47,7 @@ LIKE = Image(
     block_devices=(
         ImageDevice("/dev/xvda", SNAP, 12, "io2", 1000, None, False, False),
         ImageDevice("/dev/sdf", SNAP2, 20, "gp3", 4000, 250, True, True),
-        ImageDevice("/dev/sdg", None, 5, "st1", encrypted=True),
+        ImageDevice("/dev/sdg", None, 125, "st1", encrypted=True),
         ImageDevice("/dev/sdb", virtual_name="ephemeral0"),
     ),
 )
@@ -108,7 +108,7 @@ def test_version_has_every_fact_of_the_base_image() -> None:
         },
         {
             "DeviceName": "/dev/sdg",
-            "Ebs": {"VolumeType": "st1", "VolumeSize": 5, "DeleteOnTermination": False, "Encrypted": True},
+            "Ebs": {"VolumeType": "st1", "VolumeSize": 125, "DeleteOnTermination": False, "Encrypted": True},
         },
     ]
     assert request == {

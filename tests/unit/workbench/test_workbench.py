@@ -103,11 +103,11 @@ def known(*resources: Resource, usual: tuple[Resource, ...] = USUAL) -> State:
     return State(REGION).with_resources([*usual, *resources])
 
 
-def plan(state: State, **more: Any) -> Plan:
+def plan(state: State, /, **more: Any) -> Plan:
     return guard(planner.plan(spec(**more), state, NOW))
 
 
-def actions(state: State, **more: Any) -> list[str]:
+def actions(state: State, /, **more: Any) -> list[str]:
     return [change.action for change in plan(state, **more).changes]
 
 
@@ -194,7 +194,7 @@ def test_nothing_is_left_to_do_in_the_predicted_state(resources: tuple[Resource,
     assert plan(after, **more).is_empty
 
 
-def refusal(state: State, **more: Any) -> str:
+def refusal(state: State, /, **more: Any) -> str:
     with pytest.raises((SpecError, UnsafePlan)) as refused:
         plan(state, **more)
     return str(refused.value)

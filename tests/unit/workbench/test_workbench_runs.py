@@ -181,7 +181,7 @@ def test_killed_run_is_finished_by_the_next(line: Line, nth: int) -> None:
     line.sandbox.move_clock(1)
     assert [one.failed for one in line.develop(alone=False)] == [""] * 4
     line.assert_developed()
-    assert line.sandbox.counts()["CreateSnapshot"] == 2  # The other one is that of version 1.
+    assert line.sandbox.counts()["CreateSnapshot"] == 1
     assert [one.actions for one in line.develop()] == [[]] * 4
 
 
