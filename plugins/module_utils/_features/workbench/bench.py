@@ -23,7 +23,7 @@ from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import GENERATIONS, client_token, is_planned
 from ..._kernel.proofs import is_copy, is_taken_of
-from ..._kernel.resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
+from ..._kernel.resources import Image, Instance, Snapshot, Volume, VolumeAttachment
 from ..._kernel.state import State
 from .spec import WorkbenchSpec
 
@@ -103,7 +103,7 @@ def _age(resource: Instance | Volume) -> tuple[bool, str, str]:
 
 def _is_launched(spec: WorkbenchSpec, instance: Instance) -> bool:
     """Return whether the instance is alive, and EC2 shows a ClientToken of this workbench for its launch."""
-    tokens = (client_token(spec.launch_identity, number) for number in range(GENERATIONS))
+    tokens = {client_token(spec.launch_identity, number) for number in range(GENERATIONS)}
     return instance.alive and (is_planned(instance.instance_id) or instance.facts.get("ClientToken") in tokens)
 
 
@@ -175,10 +175,10 @@ def _strangers(
     spec: WorkbenchSpec, state: State, launched: Iterable[Instance], volumes: Iterable[Volume]
 ) -> Iterator[str]:
     """Yield the living instances and volumes that have the tags of the workbench without its facts."""
-    known = {item.resource_id for item in (*launched, *volumes)}
-    found: list[Resource] = [item for item in _tagged(spec, state, Instance) if item.alive]
-    found += [item for item in _tagged(spec, state, Volume) if item.alive]
-    yield from (item.resource_id for item in found if item.resource_id not in known)
+    known = {item.instance_id for item in launched} | {item.volume_id for item in volumes}
+    found = [item.instance_id for item in _tagged(spec, state, Instance) if item.alive]
+    found += [item.volume_id for item in _tagged(spec, state, Volume) if item.alive]
+    yield from (name for name in found if name not in known)
 
 
 def stranger_warnings(spec: WorkbenchSpec, bench: Bench) -> tuple[str, ...]:

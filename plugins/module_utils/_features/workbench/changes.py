@@ -83,7 +83,7 @@ def creation(spec: WorkbenchSpec, state: State, snapshot: Snapshot, zone: str) -
         "VolumeType": _TYPE,
         "TagSpecifications": [specification("volume", spec.all_tags)],
     }
-    after = {
+    after: dict[str, Any] = {
         "state": "available",
         "size": snapshot.volume_size,
         "volume_type": _TYPE,
