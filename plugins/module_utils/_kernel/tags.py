@@ -51,6 +51,7 @@ COPIED_TO = PREFIX + "copied-to"
 DRILLED = PREFIX + "drilled"
 ROOT_OF = PREFIX + "root-of"
 LAUNCH_IMAGE = PREFIX + "launch-image"
+WORKBENCH = PREFIX + "workbench"
 
 RESTORES = ("restore/", "restore-drill/")
 """Beginnings of the values of `SPEC` that the role restore writes if its user names no declaration."""

@@ -427,7 +427,10 @@ def test_rejected_successor_is_not_baked() -> None:
     "options, text",
     [
         ({"source_instance_id": "i-123"}, "source_instance_id: 'i-123' is not an id"),
-        ({"source_instance_id": None}, "exactly one of source_instance_id, source_snapshot_id and source_image_id"),
+        (
+            {"source_instance_id": None},
+            "exactly one of source_instance_id, source_snapshot_id, source_volume_id and source_image_id",
+        ),
         ({"image_name": "a*b"}, "EC2 does not take 'a\\*b' as the name of an image"),
         ({"image_name": "x"}, "3 to 128 letters"),
         ({"image_name": "{date}"}, "Use {name} and {version} only"),

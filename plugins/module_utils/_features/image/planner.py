@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from ..._domain.replacement import predecessor
@@ -50,6 +50,7 @@ from .found import (
 )
 from .given_image import plan_from_image
 from .given_snapshot import plan_from_snapshot
+from .given_volume import plan_from_volume, volume_queries
 from .lineage import lost_successors, recognized, versions
 from .machine import required_imds
 from .orphan import plan_orphan
@@ -153,6 +154,8 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
     elif spec.source_image_id:
         source = images_by_id([spec.source_image_id])
+    elif spec.source_volume_id:
+        source = volume_queries(spec)
     else:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
     # The snapshots of an existing image show the volumes that it was made from.
@@ -194,10 +197,12 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
         return plan_from_snapshot(spec, state, cleanup)
     if spec.source_image_id:
         return plan_from_image(spec, state, cleanup)
+    if spec.source_volume_id:
+        return _plan_captured(spec, state, cleanup, plan_from_volume)
     known = living_or_none(spec, state)
     if known is None or not known.alive:
         if choose_captures(spec, state)[0]:
-            return _plan_orphan(spec, state, cleanup)
+            return _plan_captured(spec, state, cleanup, plan_orphan)
         _require_nothing_failed(spec, state, broken)
     instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
@@ -230,6 +235,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     if spec.state == "available" or (method == "image" and not captures(spec, state)):
         queries.append(name_query(spec))
         queries += origin_queries(unnamed_images(spec, state))
+        queries += images_by_id([spec.base_image_id or ""])
     queries += _users_queries(spec, state, method)
     if instance is None:
         return tuple(queries)
@@ -244,7 +250,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
     """Return the queries for the images that use the snapshots that the plan would delete."""
-    if not spec.source_instance_id:
+    if not (spec.source_instance_id or spec.source_volume_id):
         return ()
     going = taken(spec, state) if method == "image" else [item for item, _reason in choose_captures(spec, state)[1]]
     name = "block-device-mapping.snapshot-id"
@@ -286,8 +292,9 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
 def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image]) -> None:
     # Where the account is unknown, only the source may be another account's.
     account, passed_over = account_of(spec, state), {*ids(replaced), spec.source_image_id}
+    is_unknown = account is None and bool(spec.source_image_id or spec.source_volume_id)
     for image in state.all(Image):
-        is_own = image.owner_id in (None, account) or (account is None and bool(spec.source_image_id))
+        is_own = image.owner_id in (None, account) or is_unknown
         if image.name == spec.image_name and image.image_id not in passed_over and is_own:
             raise SpecError(
                 f"image_name: {spec.image_name!r} is the name of {image.image_id}, which this collection did not make "
@@ -399,14 +406,19 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
         )
 
 
-def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
-    """Return the rest of the plan for a capture whose instance is gone."""
+def _plan_captured(
+    spec: ImageSpec,
+    state: State,
+    cleanup: tuple[Change, ...],
+    rest: Callable[[ImageSpec, State, list[Snapshot], list[Stage]], Plan],
+) -> Plan:
+    """Return the plan of a version whose capture needs no instance, with the stages of *rest* at its end."""
     doubts = require_captured_from_source(spec, state)
     kept, spare = choose_captures(spec, state)
     stages = _clearing(spec, state, cleanup, spare)
     tags, left_out = tag_changes(spec, state, kept)
     stages += [Stage(tags)] if tags else []
-    planned = plan_orphan(spec, state, kept, stages)
+    planned = rest(spec, state, kept, stages)
     return dataclasses.replace(planned, warnings=(*planned.warnings, *left_out, *doubts))
 
 

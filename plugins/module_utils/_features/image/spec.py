@@ -92,6 +92,8 @@ class ImageSpec:
     distribution: Distribution
     source_image_id: str | None = None
     kms_key_id: str | None = None
+    source_volume_id: str | None = None
+    base_image_id: str | None = None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -105,12 +107,41 @@ class ImageSpec:
 
     @property
     def source(self) -> str:
-        """Return the id of the source instance, snapshot or image, or an empty text."""
-        return self.source_instance_id or self.source_snapshot_id or self.source_image_id or ""
+        """Return the id of the source instance, snapshot, image or volume, or an empty text."""
+        return next((found for found in self._sources.values() if found), "")
+
+    @property
+    def origin(self) -> str:
+        """Return the id that the fingerprint and the default description name.
+
+        This is the source. For a volume it is the base image, which a check knows before the volume exists. VolumeId of
+        the snapshot proves the volume.
+        """
+        return (self.base_image_id if self.source_volume_id else None) or self.source
+
+    @property
+    def _sources(self) -> dict[str, str | None]:
+        """Return the ids of the possible sources, by the kind that a fingerprint hashes."""
+        return {
+            "instance": self.source_instance_id,
+            "image": self.source_image_id,
+            "volume": self.source_volume_id,
+            "snapshot": self.source_snapshot_id,
+        }
+
+    @property
+    def is_given(self) -> bool:
+        """Return whether the source is a snapshot or a volume, which does not show its machine."""
+        return bool(self.source_snapshot_id or self.source_volume_id)
+
+    @property
+    def number_of_sources(self) -> int:
+        """Return the number of sources that the task names."""
+        return sum(map(bool, self._sources.values()))
 
     def source_hash(self, source: str) -> str:
         """Return the hash of *source* and of the task's kind of source, the first half of a fingerprint."""
-        kind = "instance" if self.source_instance_id else "image" if self.source_image_id else "snapshot"
+        kind = next((name for name, found in self._sources.items() if found), "snapshot")
         return source_hash(kind, source)
 
     @property
@@ -160,6 +191,8 @@ def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
         distribution=parse_distribution(params, region),
         source_image_id=params.get("source_image_id"),
         kms_key_id=(params.get("kms_key_id") or "").strip() or None,
+        source_volume_id=params.get("source_volume_id"),
+        base_image_id=params.get("base_image_id"),
     )
     if spec.state != "absent":
         _require_source(spec)
@@ -202,10 +235,15 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
 
 
 def _require_source(spec: ImageSpec) -> None:
-    if sum(map(bool, (spec.source_instance_id, spec.source_snapshot_id, spec.source_image_id))) != 1:
+    if spec.number_of_sources != 1:
         raise SpecError(
-            "source_instance_id: the task needs exactly one of source_instance_id, source_snapshot_id and "
-            "source_image_id. Set one of them"
+            "source_instance_id: the task needs exactly one of source_instance_id, source_snapshot_id, "
+            "source_volume_id and source_image_id. Set one of them"
+        )
+    if spec.base_image_id and not spec.is_given:
+        raise SpecError(
+            "base_image_id: an instance or an image has the facts itself. Use it with source_volume_id or "
+            "source_snapshot_id."
         )
     if spec.source_image_id:
         _require_copy(spec, spec.source_image_id)
@@ -218,23 +256,28 @@ def _require_source(spec: ImageSpec) -> None:
         raise SpecError(f"block_devices: {twice[0]} is listed twice. Remove one entry")
     if spec.source_instance_id:
         require_id("instance", spec.source_instance_id, "source_instance_id")
-    if spec.source_snapshot_id:
-        _require_snapshot(spec, spec.source_snapshot_id)
+    if spec.is_given:
+        _require_given(spec)
     if spec.method == "image":
         require_create_image(spec)
 
 
-def _require_snapshot(spec: ImageSpec, source: str) -> None:
-    """Raise SpecError for options that do not fit a snapshot, and for facts that no snapshot has."""
-    require_id("snapshot", source, "source_snapshot_id")
+def _require_given(spec: ImageSpec) -> None:
+    """Raise SpecError for options that do not fit a snapshot or a volume, and for facts that neither shows."""
+    kind = "volume" if spec.source_volume_id else "snapshot"
+    require_id(kind, spec.source, f"source_{kind}_id")
+    if spec.base_image_id:
+        require_id("image", spec.base_image_id, "base_image_id")
     if spec.devices != "root":
-        raise SpecError(f"devices: {spec.devices} needs source_instance_id, since a snapshot is one device. Use root")
+        raise SpecError(f"devices: {spec.devices} needs source_instance_id, since a {kind} is one device. Use root")
     if spec.method == "image":
         raise SpecError("method: image (CreateImage) needs source_instance_id. Set it, or use method: snapshot")
-    # A snapshot does not name its machine. No current instance type fits RegisterImage's defaults (i386, paravirtual).
+    # No current instance type fits RegisterImage's defaults (i386, paravirtual).
     missing = [option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware]
-    if missing:
-        raise SpecError(f"source_snapshot_id: a snapshot has no value for {', '.join(missing)}. Set these options")
+    if missing and not spec.base_image_id:
+        raise SpecError(
+            f"source_{kind}_id: a {kind} has no value for {', '.join(missing)}. Set these options, or base_image_id"
+        )
 
 
 def _require_copy(spec: ImageSpec, source: str) -> None:

@@ -13,13 +13,13 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from ..._domain.image_versions import names_any_version, names_version, source_hash
+from ..._domain.image_versions import is_named_for, names_version, source_hash
 from ..._domain.retention import Keep, decide
 from ..._domain.snapshot_sets import Candidate
 from ..._kernel import tags as tag_names
@@ -57,26 +57,6 @@ def moment_of(value: Any) -> datetime | None:
     except ValueError:
         return None
     return found.astimezone(UTC) if found.tzinfo is not None else None
-
-
-def description_of(image: Image) -> str:
-    """Return the Description, or an empty text. Tags cannot change it."""
-    return str(image.facts.get("Description") or "")
-
-
-def is_named_for(name: str, image: Image, parts: Iterable[Snapshot]) -> bool:
-    """Return whether EC2 shows that the image is the version in its tag: by its description, by its name without the
-    description of another version, or by the description of a snapshot in *parts*, which was taken for it.
-    """
-    version = image.tags.get(tag_names.VERSION, "")
-    text = description_of(image)
-    if not version:
-        return False
-    if names_version(name, version, text):
-        return True
-    if any(names_version(name, version, part.description) for part in parts if not is_copy(part)):
-        return True
-    return image.name == f"{name}-{version}" and not names_any_version(text)
 
 
 def is_made_for(name: str, image: Image, part: Snapshot) -> bool:
