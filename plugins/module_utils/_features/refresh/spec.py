@@ -124,9 +124,11 @@ def _preferences(given: Mapping[str, Any]) -> dict[str, Any]:
         if name in found and not low <= found[name] <= high:
             raise SpecError(f"preferences.{name}: {found[name]} is out of range. Use {low} to {high}.")
     least, most = found.get("min_healthy_percentage"), found.get("max_healthy_percentage")
-    if most is not None and least is None:
+    if most is None:
+        return found
+    if least is None:
         raise SpecError("preferences.max_healthy_percentage: needs min_healthy_percentage too. Set both.")
-    if most is not None and most - least > _SPREAD:
+    if most - least > _SPREAD:
         raise SpecError(
             f"preferences.max_healthy_percentage: {most} is more than {_SPREAD} above min_healthy_percentage "
             f"({least}). Use {least + _SPREAD} or less."
