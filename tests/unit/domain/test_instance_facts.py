@@ -229,7 +229,7 @@ def test_a_plain_instance_is_not_refused() -> None:
 
 def test_instance_without_an_interface_is_refused() -> None:
     (line,) = refused_facts({**PLAIN, "NetworkInterfaces": []})
-    assert "it has none" in line
+    assert "the instance has none" in line
     assert refused_facts({**PLAIN, "NetworkInterfaces": [{}, {}]}) == [], "the relaunch moves or keeps the second one"
 
 

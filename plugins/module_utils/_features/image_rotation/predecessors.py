@@ -133,7 +133,7 @@ class Predecessors:
         if len(old.interfaces) > 1:
             return "it has several network interfaces, whose addresses would end with it"
         if old.has_elastic_ip or old.operator or old.spot_request_id or "aws:autoscaling:groupName" in old.tags:
-            return "an Elastic IP, an Auto Scaling group, a Spot request or an AWS service holds it"
+            return "it has an Elastic IP, or belongs to an Auto Scaling group, a Spot request or an AWS service"
         return self._stopped_too_late(old)
 
     def _stopped_too_late(self, old: Instance) -> str:
@@ -167,7 +167,7 @@ class Predecessors:
         for device in old.block_devices:
             volume = self._state.volume(device.volume_id)
             if volume is None or not volume.alive or volume.multi_attach_enabled or volume.outpost_arn:
-                return f"EC2 takes no final snapshot of {device.volume_id} here, or other instances share the volume"
+                return f"{device.volume_id} is gone, shared with other instances, or on an Outpost"
         return ""
 
     @property
@@ -214,7 +214,7 @@ class Predecessors:
             volume,
             FINAL_WORD,
             self._state.region,
-            f"capture {volume.volume_id} before {old.instance_id} is terminated",
+            f"capture {volume.volume_id} before the termination of {old.instance_id}",
             description=f"{old.instance_id}: {capture_note(Purpose.FINAL, volume.volume_id)}",
             tags={**others, **own},
             identity=own_snapshots(own),
@@ -226,7 +226,7 @@ class Predecessors:
         reason = f"retire: {one.new.instance_id} has replaced it"
         stay = [device.volume_id for device in old.block_devices if not device.delete_on_termination]
         if stay:
-            reason += f"; {listed(stay)} stay (DeleteOnTermination is false)"
+            reason += f"; keep {listed(stay)} (DeleteOnTermination is false)"
         (query,) = by_id("DescribeInstances", "instance-id", [old.instance_id, one.serving])
         doomed = [volume.volume_id for volume in self._doomed(old)]
         captured = by_id("DescribeSnapshots", "volume-id", doomed, OwnerIds=("self",))
@@ -304,13 +304,16 @@ def _still_replaced(
             return ""
         same = now.state == "stopped" and last_transition(now) == stopped and tag_names.RESTORE_STATE not in now.tags
         if not same or now.has_elastic_ip or {device.volume_id for device in now.block_devices} != volumes:
-            return f"{instance_id} is not terminated, since it was started or changed during the run"
+            return f"the task does not terminate {instance_id}, which was started or changed during the run"
         if new is None or new.state != "running":
-            return f"{instance_id} is not terminated, since {serving} no longer runs in its place"
+            return f"the task does not terminate {instance_id}, since {serving} no longer runs in its place"
         shown = [one for one in answer if isinstance(one, Snapshot) and one.state == "completed"]
         bare = [volume_id for volume_id in doomed if not finals(shown, old, volume_id, deleted)]
         if bare:
-            return f"{instance_id} is not terminated, since EC2 shows no completed final snapshot of {listed(bare)}"
+            return (
+                f"the task does not terminate {instance_id}, since EC2 shows no completed final snapshot of "
+                f"{listed(bare)}"
+            )
         return ""
 
     return objection

@@ -25,7 +25,7 @@ from ..._kernel.resources import Instance
 from ..._kernel.service_facts import INTERFACE, interface_queries
 from ..._kernel.state import State
 
-_OPTION = "network_interfaces: move"
+_OPTION = "network_interfaces"
 _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
 
 

@@ -97,13 +97,13 @@ def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image)
     if "elastic_ip" in spec.moved and old.elastic_ip and len(address_of(state, old)) != 1:
         names = ", ".join(item.public_ip for item in address_of(state, old)) or "none"
         yield (
-            f"elastic_ip: move: EC2 shows the Elastic IP addresses {names} for {old.instance_id}, and the module moves "
-            "exactly one. Keep the address, or leave one"
+            f"elastic_ip: EC2 shows the Elastic IP addresses {names} for {old.instance_id}, and the module moves "
+            "exactly one. Set elastic_ip: keep, or disassociate the other addresses"
         )
 
 
 def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves) -> Iterator[str]:
-    option = "data_volumes: move"
+    option = "data_volumes"
     ids = [item.volume_id for item in moves.volumes]
     for item in moves.volumes:
         trouble = _attachment_trouble(state.volume(item.volume_id), item, old, ids.count(item.volume_id))
@@ -112,21 +112,22 @@ def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Ima
     root = image.root_device_name or old.root_device_name
     for item in moves.volumes:
         if disk(item.device_name) == disk(root):
-            yield f"{option}: {item.device_name} is the root device of {image.image_id}"
+            yield f"{option}: {item.device_name} is the root device of {image.image_id}. Set data_volumes: keep"
     if not image.block_devices:
         yield (
             f"{option}: EC2 does not show the devices of {image.image_id} yet, and the successor must not get copies "
-            "of the volumes. Run the task again once the image is available"
+            "of the volumes. Run the task again when the image is available"
         )
     yield from _limit_trouble(spec, state, moves)
 
 
 def _stop_troubles(spec: RelaunchSpec, state: State, old: Instance, moves: Moves) -> Iterator[str]:
     """Yield the obstacles to a move that stops both instances."""
-    option = "data_volumes: move" if moves.volumes else "network_interfaces: move"
+    option = "data_volumes" if moves.volumes else "network_interfaces"
     if len(moves_tags(moves)) > MOST_TAGS:
-        count = len(moves.volumes) + len(moves.interfaces)
-        yield f"{option}: {old.instance_id} has {count} volumes and interfaces, more than the record has room for"
+        parts = f"{len(moves.volumes)} data volumes"
+        parts += f" and {len(moves.interfaces)} secondary network interfaces" if moves.interfaces else ""
+        yield f"{option}: {old.instance_id} has {parts}, too many for the record. Set {option}: keep"
     trouble = lost_address_trouble(old)
     if trouble:
         yield f"{option}: {trouble}"
@@ -148,13 +149,13 @@ def _attachment_trouble(volume: Volume | None, item: MovedVolume, old: Instance,
     if times > 1:
         return "is attached at two devices. Detach one"
     if volume.operator is not None:
-        return f"is managed by {volume.operator}, which alone may move it"
+        return f"belongs to {volume.operator}, and only that service may move it"
     others = [link.instance_id for link in volume.attachments if link.instance_id != old.instance_id]
     if others:
         return f"is also attached to {', '.join(sorted(others))}. Detach it there, or keep the data volumes"
     mine = [link for link in volume.attachments if link.device_name == item.device_name]
     if volume.attachments and not any(link.state == "attached" for link in mine):
-        return f"is {mine[0].state if mine else 'elsewhere'}. Run the task again later"
+        return f"is {mine[0].state if mine else 'at another device'}. Run the task again later"
     return ""
 
 
@@ -162,7 +163,10 @@ def _limit_trouble(spec: RelaunchSpec, state: State, moves: Moves) -> Iterator[s
     kind = spec.overrides.instance_type
     most = (type_facts(state, kind).get("EbsInfo") or {}).get("MaximumEbsAttachments") if kind else None
     if most is not None and len(moves.volumes) + 1 > most:
-        yield f"data_volumes: move: {kind} takes {most} volumes, and the successor would have {len(moves.volumes) + 1}"
+        yield (
+            f"data_volumes: {kind} takes {most} volumes, and the successor would have {len(moves.volumes) + 1}. Choose "
+            "a larger type"
+        )
 
 
 def _unrecorded(state: State, old: Instance, record: Moves, wanted: Moves) -> Iterator[tuple[str, str]]:
@@ -186,9 +190,10 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
     The launch left out the image's copies of the moved volumes, so the moves cannot change afterwards.
     """
     record, wanted = recorded_moves(new), wanted_moves(spec, state, old)
-    remedy = f"Or terminate {new.instance_id} before anything has moved"
+    way_out = f"terminate {new.instance_id} before anything has moved"
+    remedy = f"Or {way_out}"
     for option, parts in _unrecorded(state, old, record, wanted):
-        yield f"{option}: move: {new.instance_id} was launched without {parts}. Set {option}: keep. {remedy}"
+        yield f"{option}: {new.instance_id} was launched without {parts}. Set {option}: keep. {remedy}"
     pairs = (
         ("data_volumes", record.volumes),
         ("network_interfaces", record.interfaces),
@@ -201,12 +206,15 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
     for item in record.volumes:
         volume = state.volume(item.volume_id)
         if not is_movable(volume, old, new):
-            where = "is gone" if volume is None else f"is {volume.state}, and is not one of the two instances' own"
-            yield f"data_volumes: {item.volume_id} ({item.device_name}), which moves to {new.instance_id}, {where}"
+            where = "is gone" if volume is None else f"is {volume.state}, and belongs to neither instance"
+            yield (
+                f"data_volumes: {item.volume_id} ({item.device_name}), which moves to {new.instance_id}, {where}. To "
+                f"begin anew, {way_out}"
+            )
     for interface_id in lost_interfaces(state, record, old, new):
         yield (
-            f"network_interfaces: {interface_id}, which moves to {new.instance_id}, is gone, or is not one of the two "
-            "instances' own"
+            f"network_interfaces: {interface_id}, which moves to {new.instance_id}, is gone, or belongs to neither "
+            f"instance. To begin anew, {way_out}"
         )
     yield from _address_trouble(state, record, old, new)
 
@@ -227,7 +235,13 @@ def _address_trouble(state: State, record: Moves, old: Instance, new: Instance) 
         return
     address = ADDRESS.of(state, record.allocation_id)
     if address is None:
-        yield f"elastic_ip: {record.allocation_id}, which moves to {new.instance_id}, is gone"
+        yield (
+            f"elastic_ip: {record.allocation_id}, which moves to {new.instance_id}, is gone. Terminate "
+            f"{new.instance_id} to begin anew"
+        )
     elif own_address(state, record, old, new) is None:
         owner = address.instance_id or address.interface_id
-        yield f"elastic_ip: {address.public_ip}, which moves to {new.instance_id}, is associated with {owner} now"
+        yield (
+            f"elastic_ip: {address.public_ip}, which moves to {new.instance_id}, is associated with {owner} now. "
+            "Disassociate it"
+        )
