@@ -146,7 +146,7 @@ def _parts(found: Sequence[Resource], prefixes: Sequence[str], read: int) -> tup
     expected = [*_expected(sample, datetime.now(UTC))]
     # Without an expectation the length is unknown.
     pages = read * (len(sample) + len(expected)) // max(1, len(sample))
-    number = min(PARTS, pages // PAGES) if expected else FEW_PARTS
+    number = min(PARTS, max(2, pages // PAGES)) if expected else FEW_PARTS
     moments = [f"{time:%Y-%m-%dT%H:%M}" for time in (*sample, *expected)]
     parts = partition(prefixes, moments, number)
     largest = max(sum(moment.startswith(part) for moment in moments) for part in parts)

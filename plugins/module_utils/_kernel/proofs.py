@@ -143,7 +143,7 @@ def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
 def _facts_of(found: re.Match[str]) -> tuple[int | None, str, datetime | None]:
     """Return the number of volumes, the instance and the slot that a Description names."""
     volumes = int(found["volumes"]) if found["volumes"] else None
-    return volumes, found["attached"] or "", parse_slot(found["slot"] or "")
+    return volumes, found["attached"] or "", parse_slot(found["slot"]) if found["slot"] else None
 
 
 def copy_record(snapshot: Snapshot) -> CopyRecord | None:
