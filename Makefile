@@ -32,7 +32,7 @@ TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUP
 
 .PHONY: help demo demo-report test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests \
     core-tests browser-tests tree setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs \
-    lint-changelog lint-package lint-license release docs sandbox integration
+    lint-changelog lint-package lint-license lint-workflows release docs sandbox integration
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -108,6 +108,9 @@ format: setup  ## let ruff format the Python files, and repair what it can
 
 lint-shell: setup  ## shellcheck
 	@$(RUN) shellcheck .ci/run
+
+lint-workflows: setup  ## schemas, security faults and shell of the workflows and pipelines
+	@$(RUN) python tests/tools/workflows.py
 
 lint-yaml: setup  ## yamllint
 	@$(RUN) yamllint --strict .

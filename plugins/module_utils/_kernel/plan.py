@@ -317,7 +317,7 @@ class Feature:
     ``bounded(spec, result)``: returns the part of the result that the task returns. ``result_file`` gets all of it.
     None: the task returns all of it, and there is no file.
     ``reads_prices``: `parse` gets the text of the file that EC2OPS_PRICES names, as ``prices_text``.
-    ``estimates``: the result has ``cost_estimate``, the monthly cost that the plan's volumes add.
+    ``estimates``: the result has ``cost_estimate``, the monthly cost that the plan's volumes and snapshots add.
     """
 
     parse: Callable[[Mapping[str, Any], str], Any]

@@ -251,7 +251,7 @@ def test_name_of_a_declaration_and_deletion_with_the_instance_follow() -> None:
     ("there", "words"),
     [
         ([old(), volume(OLD, NEW)], "is also attached to"),
-        ([old(), volume(OLD, operator="backup.amazonaws.com")], "is managed by backup"),
+        ([old(), volume(OLD, operator="backup.amazonaws.com")], "belongs to backup"),
         ([old(state="stopped", tags={"Name": "web"}), volume(OLD)], "is stopped without a hold"),
     ],
 )
@@ -289,7 +289,7 @@ def test_stage_launch_leaves_the_successor_unproven_and_stage_rollback_returns_e
 
 def test_forged_record_of_a_foreign_volume_moves_nothing() -> None:
     there = [held_old(), new(), volume("i-0000000000000000f"), address(NEW), *balancers(OLD)]
-    with pytest.raises(UnsafePlan, match="is not one of the two instances' own"):
+    with pytest.raises(UnsafePlan, match="belongs to neither instance"):
         plan(spec(**MOVE_ALL), *there)
 
 
