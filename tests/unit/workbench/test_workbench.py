@@ -51,7 +51,7 @@ IMAGE = Image(
     platform_details="Linux/UNIX",
     block_devices=(ImageDevice("/dev/xvda", ROOT, 8), ImageDevice("/dev/sdf", DATA, 20)),
 )
-USUAL = (IMAGE, Snapshot(ROOT, volume_size=8))
+USUAL = (IMAGE, Snapshot(ROOT, volume_size=8), Snapshot(DATA, volume_size=20))
 
 
 def spec(**more: Any) -> WorkbenchSpec:
@@ -266,9 +266,10 @@ def test_bad_input_is_refused_by_name(resources: tuple[Resource, ...], more: dic
     assert str(refused.value).startswith(message)
 
 
-def test_root_snapshot_of_a_vendor_is_refused_with_the_way_out() -> None:
-    message = refusal(known(usual=(IMAGE,)))
-    assert message.startswith(f"source_image_id: this account may not use {ROOT}")
+@pytest.mark.parametrize(("seen", "hidden"), [((), f"{ROOT}, {DATA}"), ((Snapshot(ROOT, volume_size=8),), DATA)])
+def test_snapshots_of_a_vendor_are_refused_with_the_way_out(seen: tuple[Resource, ...], hidden: str) -> None:
+    message = refusal(known(usual=(IMAGE, *seen)))
+    assert message.startswith(f"source_image_id: this account may not use {hidden} of {SOURCE}.")
     assert "Copy the image with ami_bake" in message
 
 
