@@ -631,6 +631,12 @@ def contained(module: str, key: str) -> set[str]:
     return set(yaml.safe_load(source.partition('RETURN = r"""')[2].partition('"""')[0])[key]["contains"])
 
 
+COSTING = {
+    *("CreateVolume", "ModifyVolume", "DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CopySnapshot"),
+    *("DeleteSnapshot", "ModifySnapshotTier", "CreateImage", "RunInstances", "CreateReplaceRootVolumeTask"),
+}
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox, tmp_path: Path, case: Case) -> None:
     world = World(sandbox, seed_web(sandbox, REGION))
@@ -658,6 +664,10 @@ def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox, tmp_pa
         for decision in result.get("decisions", [])[:1]:
             assert set(decision) == contained(case.module, "decisions")
 
+    if "cost_estimate" in documented(case.module):
+        assert check["cost_estimate"] == done["cost_estimate"]
+        assert (check["cost_estimate"] is not None) == bool(COSTING & set(case.plan)), "a plan that changes sizes"
+        assert check_again["cost_estimate"] is again["cost_estimate"] is None
     for path, expected in case.state.items():
         assert value_at(done, path) == expected, f"{path} after the run"
         assert value_at(check, path) == expected, f"{path} as predicted"
@@ -810,7 +820,7 @@ REFUSED: tuple[tuple[str, str, Callable[[World], Mapping[str, Any]], str], ...] 
         "move",
         "instance_relaunch",
         lambda w: relaunch(w, data_volumes="move", old_instance="keep"),
-        "old_instance: keep: data_volumes: move",
+        "old_instance: keep excludes data_volumes: move",
     ),
 )
 

@@ -189,7 +189,7 @@ def test_running_instance_is_not_captured_without_consent() -> None:
         ((), {"source_volume_id": SNAP}, f"source_volume_id: '{SNAP}' is not an id of EC2"),
         ((), {"source_snapshot_id": SNAP}, "source_instance_id: the task needs exactly one of"),
         ((), {"source_volume_id": None, "source_instance_id": OLD}, "base_image_id: an instance or an image has"),
-        ((), {"devices": "all"}, "devices: all: needs source_instance_id, since a volume is one device"),
+        ((), {"devices": "all"}, "devices: all needs source_instance_id, since a volume is one device"),
         ((), {"method": "image"}, "method: image (CreateImage) needs source_instance_id"),
         ((volume(),), {}, f"base_image_id: {BASE} does not exist in"),
         ((LIKE,), {}, f"source_volume_id: {VOLUME} does not exist in"),

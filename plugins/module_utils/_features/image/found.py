@@ -167,7 +167,7 @@ def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
     strangers = [name for name in ids(originals) if name not in own and name not in ids(others)]
     for image in others:
         yield (
-            f"{image.image_id} has the tags and the name of {spec.label}, but its description is that of another "
+            f"{image.image_id} has the tags and the name of {spec.label}, but its description names another "
             f"version: {visible(description_of(image))}. The task does not use or change it. Correct its tags "
             f"{tag_names.IMAGE} and {tag_names.VERSION}"
         )

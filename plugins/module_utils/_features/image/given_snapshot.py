@@ -57,6 +57,6 @@ def platform_note(subject: str) -> str:
     option, source = subject.split(": ")
     return (
         f"{option}: EC2 bills an image that is registered from a snapshot as Linux/UNIX, even if {source} has another "
-        "platform. Bake Windows, RHEL and SLES from an instance instead. Set platform_details: Linux/UNIX to say that "
-        "this is right."
+        "platform. Bake Windows, RHEL and SLES from an instance instead. Set platform_details: Linux/UNIX to accept "
+        "that."
     )

@@ -180,7 +180,7 @@ def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
     used = used_by_others(state, images(spec, state))
     for name in ids(taken(spec, state)):
         if name in used:
-            yield f"snapshot {name} of {spec.label} is kept: {used[name]} uses it"
+            yield f"the task keeps snapshot {name} of {spec.label}, since {used[name]} uses it"
 
 
 def _plan(spec: ImageSpec, state: State) -> Plan:
@@ -297,19 +297,21 @@ def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image])
         is_own = image.owner_id in (None, account) or is_unknown
         if image.name == spec.image_name and image.image_id not in passed_over and is_own:
             raise SpecError(
-                f"image_name: {spec.image_name!r} is the name of {image.image_id}, which is not {spec.label} of this "
-                "collection. Use another image_name or version, or deregister that image"
+                f"image_name: {spec.image_name!r} is the name of {image.image_id}, which this collection did not make "
+                f"as {spec.label}. Use another image_name or version, or deregister that image"
             )
 
 
 def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
     if instance.root_device_type != "ebs":
         raise SpecError(
-            f"source_instance_id: the root of {instance.instance_id} is instance store, and only EBS can be captured"
+            f"source_instance_id: the root of {instance.instance_id} is on instance store, and EC2 captures only EBS "
+            "volumes. Name an instance with an EBS root"
         )
     if instance.root_volume_id is None:
         raise SpecError(
-            f"source_instance_id: {instance.instance_id} has no volume at its root device {instance.root_device_name}"
+            f"source_instance_id: {instance.instance_id} has no volume at its root device {instance.root_device_name}. "
+            "Attach it first"
         )
     targets = [Target(item.device_name, item.volume_id, item.delete_on_termination) for item in instance.block_devices]
     root = instance.root_device_name
@@ -322,12 +324,12 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
     for override in spec.overrides:
         if override.device_name not in known:
             raise SpecError(
-                f"block_devices: {override.device_name} is not a device of the image, which has "
-                f"{', '.join(sorted(known))} (devices: {spec.devices})"
+                f"block_devices: the image has no device {override.device_name} (devices: {spec.devices}). Use "
+                f"{', '.join(sorted(known))}"
             )
     without = {override.device_name for override in spec.overrides if override.omitted}
     if root in without:
-        raise SpecError(f"block_devices: {root}: omitted: an image needs its root device.")
+        raise SpecError(f"block_devices: an image needs its root device {root}. Remove omitted.")
     targets = [target for target in targets if target.device_name not in without]
     return sorted(targets, key=lambda target: (target.device_name != root, target.device_name))
 
@@ -347,8 +349,7 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
         )
         raise UnsafePlan(
             f"{earlier}{instance.instance_id} is {instance.state}, so the image may miss part of its writes. "
-            "Run the role golden_image, which stops the instance, or stop it with instance_power, or set "
-            "require_stopped: false."
+            "Stop the instance with the role golden_image or with instance_power, or set require_stopped: false."
         )
     return ()
 
@@ -446,8 +447,8 @@ def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, 
     if state.image(instance.image_id) is not None or "imds_support" in spec.hardware:
         return ()
     note = (
-        f"imds_support: {instance.image_id}, which {instance.instance_id} was launched from, is gone. The metadata "
-        f"options of the instance give imds_support: {required_imds(instance) or WITHOUT}."
+        f"imds_support: the image {instance.image_id} of {instance.instance_id} is gone. The metadata options of the "
+        f"instance give imds_support: {required_imds(instance) or WITHOUT}."
     )
     return (note,)
 
@@ -460,7 +461,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     captured = Wait((create.resource,), "captured")
     doubts = tuple(require_captured_from_source(spec, state))
     leftovers = taken(spec, state)
-    reason = f"delete the leftover of a failed capture of {spec.label}"
+    reason = "delete the leftover of a failed capture"
     stages = _clearing(spec, state, cleanup, ((snapshot, reason) for snapshot in leftovers))
     stages.extend(_require_quiet(spec, instance))
     if spec.state == "captured":
@@ -468,4 +469,4 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     return Plan((*stages, register_stage(create, billing(instance), captured)), doubts)
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)

@@ -66,7 +66,7 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
     foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
     if foreign is not None:
         raise SpecError(
-            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. "
+            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was not a volume of {spec.source} then. "
             f"Only tags say that it was made from {spec.source}. {advice}"
         )
     if fits:

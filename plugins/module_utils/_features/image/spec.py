@@ -203,7 +203,9 @@ def _image_name(template: str, name: str, version: str, *, made: bool) -> str:
     try:
         value = template.format(name=name, version=version)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise SpecError(f"image_name: {template!r} may only use {{name}} and {{version}} ({error})") from error
+        raise SpecError(
+            f"image_name: {template!r} is not a usable pattern ({error}). Use {{name}} and {{version}} only"
+        ) from error
     return require_image_name(value) if made else value
 
 
@@ -222,11 +224,11 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
     what = f"block_devices: {override.device_name}"
     if override.omitted and len(override.said) > 2:
         others = sorted(set(override.said) - {"device_name", "omitted"})
-        raise SpecError(f"{what}: omitted: the image is without this device, so it has no {', '.join(others)}.")
+        raise SpecError(f"{what}: omitted removes the device, so it excludes {', '.join(others)}. Remove one of them.")
     for option in ("volume_size", "iops", "throughput"):
         value = values[option]
         if value is not None and value < 1:
-            raise SpecError(f"{what}: {option}: {value} is too small. Use 1 or more")
+            raise SpecError(f"{what}: {option} {value} is too small. Use 1 or more")
     if override.volume_type is not None:
         require_performance(what, override.volume_type, override.volume_size, override.iops, override.throughput)
     return override
@@ -246,10 +248,12 @@ def _require_source(spec: ImageSpec) -> None:
     if spec.source_image_id:
         _require_copy(spec, spec.source_image_id)
     elif spec.kms_key_id:
-        raise SpecError("kms_key_id: only a copy of an image gets another key. Use it with source_image_id.")
+        raise SpecError(
+            "kms_key_id: only a copy of an image gets another key. Set source_image_id, or remove kms_key_id."
+        )
     twice = [name for name, number in Counter(item.device_name for item in spec.overrides).items() if number > 1]
     if twice:
-        raise SpecError(f"block_devices: {twice[0]} is named twice")
+        raise SpecError(f"block_devices: {twice[0]} is listed twice. Remove one entry")
     if spec.source_instance_id:
         require_id("instance", spec.source_instance_id, "source_instance_id")
     if spec.is_given:
@@ -265,9 +269,9 @@ def _require_given(spec: ImageSpec) -> None:
     if spec.base_image_id:
         require_id("image", spec.base_image_id, "base_image_id")
     if spec.devices != "root":
-        raise SpecError(f"devices: {spec.devices}: needs source_instance_id, since a {kind} is one device")
+        raise SpecError(f"devices: {spec.devices} needs source_instance_id, since a {kind} is one device. Use root")
     if spec.method == "image":
-        raise SpecError("method: image (CreateImage) needs source_instance_id")
+        raise SpecError("method: image (CreateImage) needs source_instance_id. Set it, or use method: snapshot")
     # No current instance type fits RegisterImage's defaults (i386, paravirtual).
     missing = [option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware]
     if missing and not spec.base_image_id:
@@ -287,7 +291,7 @@ def _require_copy(spec: ImageSpec, source: str) -> None:
     if asked:
         raise SpecError(
             f"source_image_id: CopyImage takes devices and hardware of the image as they are, so it cannot apply "
-            f"{', '.join(sorted(asked))}. Leave these options out."
+            f"{', '.join(sorted(asked))}. Remove these options."
         )
 
 
@@ -300,7 +304,7 @@ def require_create_image(spec: ImageSpec) -> None:
     if spec.hardware:
         raise SpecError(
             f"method: CreateImage (method: image) takes the hardware of the instance as it is, so it cannot apply "
-            f"{', '.join(sorted(spec.hardware))}. Leave these options out."
+            f"{', '.join(sorted(spec.hardware))}. Remove these options."
         )
 
 

@@ -23,6 +23,7 @@ from ..._domain.image_versions import is_named_for, names_version, source_hash
 from ..._domain.retention import Keep, decide
 from ..._domain.snapshot_sets import Candidate
 from ..._kernel import tags as tag_names
+from ..._kernel.display import counted
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
 from ..._kernel.places import Place
@@ -184,7 +185,10 @@ class Line:
             change, left_out = tagging(image.image_id, self.state.region, image.tags, wanted, reason)
             changes += [change] if change is not None else []
             if left_out:
-                warnings.append(f"adopt: {image.image_id} is kept. It has no room for another tag, and EC2 takes 50.")
+                warnings.append(
+                    f"adopt: the task keeps {image.image_id}, which has no room for another tag. Remove one of its "
+                    "tags."
+                )
         return changes, warnings
 
     def cannot_be_claimed(self, image: Image) -> bool:
@@ -198,22 +202,22 @@ class Line:
         strange = [image for image in others if not self._is_another_regions(image)]
         if strange:
             yield (
-                f"name: the tag {tag_names.IMAGE} names {self.spec.name} on {len(strange)} images in "
-                f"{self.place.text}, and no fact of EC2 agrees. They are kept and do not count: "
-                f"{listed(image.image_id for image in strange)}. Correct their tags, or adopt them with adopt.tags."
+                f"name: the tag {tag_names.IMAGE} names {self.spec.name} on {counted(len(strange), 'image')} in "
+                f"{self.place.text}, and no fact of EC2 agrees: {listed(image.image_id for image in strange)}. The "
+                "task keeps these images and does not count them. Correct their tags, or adopt them with adopt.tags."
             )
         others = [image for image in self._named_for_adoption if image.image_id not in known]
         if others:
             yield (
-                f"adopt: another name has claimed {len(others)} of the matching images, and they are left out: "
-                f"{listed(image.image_id for image in others)}. To hand them over, remove their tag "
+                f"adopt: another name has claimed {len(others)} of the matching images, so the task does not adopt "
+                f"them: {listed(image.image_id for image in others)}. To hand them over, remove their tag "
                 f"{tag_names.ADOPTED_BY}."
             )
         if any(query in self.state.unanswered for query in self.leftover_queries()):
-            yield f"AWS did not answer DescribeImages in {self.place.text}, so leftover snapshots are not named."
+            yield f"AWS did not answer DescribeImages in {self.place.text}, so the task names no leftover snapshots."
         elif self._leftovers:
             yield (
-                f"{len(self._leftovers)} snapshots in {self.place.text} are left of images that are deregistered: "
+                f"{counted(len(self._leftovers), 'snapshot')} of deregistered images remain in {self.place.text}: "
                 f"{listed(part for part, _image in self._leftovers)}. Delete them if you do not need them."
             )
 
@@ -261,7 +265,7 @@ class Line:
         if image.state not in ("available", "disabled"):
             return Excluded(image.state)
         if moment_of(image.creation_date) is None:
-            return Excluded("unknown creation time")
+            return Excluded("EC2 shows no creation time")
         for guard, reason in (("managed", managed(image)), ("protected", protected(self.spec, image))):
             if reason and self.spec.guard(guard) == "keep":
                 return Excluded(reason, guard)

@@ -121,7 +121,7 @@ def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Cha
         volume,
         proofs.FINAL_WORD,
         region,
-        f"keep the content of {volume.volume_id} before it is deleted",
+        f"capture {volume.volume_id} before its deletion",
         description=about[: 255 - len(note)] + note,
         tags=tags,
         identity=own_snapshots(tags),
@@ -135,7 +135,8 @@ def undone(creations: Iterable[Change]) -> tuple[Stage, ...]:
     EC2 does not delete a volume that it is still creating.
     """
     deletions = tuple(
-        Change("DeleteVolume", change.resource, change.region, {}, "the drill has failed") for change in creations
+        Change("DeleteVolume", change.resource, change.region, {}, "delete: the drill has failed")
+        for change in creations
     )
     return (Stage(deletions, patience=frozenset({"IncorrectState"})),) if deletions else ()
 
