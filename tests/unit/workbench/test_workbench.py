@@ -239,7 +239,7 @@ REFUSED: list[tuple[tuple[Resource, ...], dict[str, Any], str]] = [
     ((), {"launch": {**LAUNCH, "availability_zone": "a"}}, "launch.availability_zone: 'a' is not the name of a zone"),
     ((), {"launch": {**LAUNCH, "availability_zone": "us-west-2-lax-1a"}}, "launch.availability_zone: this collection"),
     ((), {"launch": {**LAUNCH, "image_id": OTHER}}, f"launch.image_id: '{OTHER}' is not an id of EC2"),
-    ((), {"tags": {"ec2ops:x": "y"}}, "tags: 'ec2ops:x': this collection reserves keys"),
+    ((), {"tags": {"ec2ops:x": "y"}}, "tags: this collection reserves keys that start with ec2ops:"),
     ((), {"source_image_id": MADE}, f"source_image_id: {MADE} does not exist in {REGION}"),
     ((replace(IMAGE, state="disabled"),), {}, f"source_image_id: {SOURCE} is disabled"),
     ((replace(IMAGE, platform_details="Windows"),), {}, f"source_image_id: {SOURCE} is billed as Windows"),
