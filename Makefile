@@ -55,7 +55,7 @@ test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and
 quick: tree  ## the planners alone, with few examples of each property
 	@HYPOTHESIS_PROFILE=quick $(RUN) pytest -n 2 --dist worksteal -m "not sandbox" --ignore-glob='*_failures.py' $(PLANNERS)
 
-bench: tree  ## measure the main job, volumes, snapshots, tasks and fleets: three quarters of an hour
+bench: tree  ## measure the main job, outages, images, volumes, snapshots, reports, tasks and fleets: an hour
 	@$(RUN) python tests/bench/bench.py
 
 # The sanity tests run with the venv's own Python: others in PATH need not work, and modules are run by it alone.

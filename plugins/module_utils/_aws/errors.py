@@ -74,7 +74,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException|InvalidAccessKeyId",
         "AWS rejects these credentials. Check access_key, secret_key, session_token, profile, region and the clock.",
     ),
-    (r"OptInRequired", "The account has not enabled this region, or has not subscribed to the product."),
+    (r"OptInRequired", "Enable this region in the account, or subscribe to the product."),
     (r"InvalidRegion", "Check the spelling of the region, and that the account has enabled it."),
     (
         r"InvalidSnapshot\.InUse",
@@ -135,7 +135,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"OperationNotPermitted",
-        "A lock or protection, the resource's state or encryption, or an account setting forbids the call.",
+        "A lock, a protection, the resource's state or encryption, or an account setting forbids the call.",
     ),
     (
         r"IncorrectState|IncorrectInstanceState",

@@ -33,7 +33,7 @@ from . import codec, decoding, shared_model, splitting
 from .connecting import own_client, profile_client
 from .errors import call_error, is_throttling, stranger
 from .lean_parser import parser_factory
-from .pacing import Pacer
+from .pacing import PACED, Pacer
 from .probing import probe
 from .waiting import Watch
 
@@ -102,7 +102,7 @@ def _parse_quickly(session: Any) -> None:
 
 
 def read_time(value: Any) -> datetime:
-    """Return the time in a text of an answer. Raises ValueError for any other text.
+    """Return the time in an answer: a text, or the seconds since 1970. Raises ValueError for any other text.
 
     Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. On a large page, botocore's
     reader needs as long for the times as botocore needs for all the rest.
@@ -112,6 +112,8 @@ def read_time(value: Any) -> datetime:
             return datetime.fromisoformat(value)
         except ValueError:
             pass
+    if isinstance(value, (int, float)):
+        return datetime.fromtimestamp(value, UTC)
     moment: datetime = parse_timestamp(value)
     return moment
 
@@ -331,10 +333,15 @@ class Ec2Gateway:
 
     def _pages(self, query: Query, until: float | None) -> Iterator[Mapping[str, Any]]:
         request: dict[str, Any] | None = codec.query_request(query)
+        page: Mapping[str, Any] | None = None
         while request is not None:
             try:
                 page = self._call(query.service, query.place or self._region, query.operation, request, until=until)
             except CallError as error:
+                resumed = codec.resumed_request(query, request, page, error.code)
+                if resumed is not None:
+                    request, page = resumed, None
+                    continue
                 if error.code not in codec.LISTINGS[query.operation].unknown:
                     raise
                 page = {decoding.UNKNOWN: error.code}
@@ -371,7 +378,7 @@ class Ec2Gateway:
         started = self._monotonic()
         attempt = 0
         while True:
-            if service == "ec2":
+            if service in PACED:
                 self._pacer.acquire(operation, region)
             self._require_going_on()
             with self._lock:

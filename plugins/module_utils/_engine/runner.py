@@ -33,12 +33,12 @@ from .._kernel.failures import CallError
 from .._kernel.ids import is_planned, planned_in
 from .._kernel.plan import Feature, Plan, guard
 from .._kernel.prediction import bound, overlay
-from .._kernel.prices import Prices, prices_for
+from .._kernel.prices import prices_for
 from .._kernel.progress import SILENT, Progress
 from .._kernel.state import NeedsAnswers, Query, State, by_id
 from . import rendering, result_file
 from .apply import apply
-from .estimates import estimate, price_file
+from .estimates import PriceBook, estimate, price_file
 from .options import COMMON, Options, assumed_entries, module_arguments
 from .ports import Gateway, Host, Outcome, Shell
 
@@ -278,11 +278,11 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
 
 @dataclass(frozen=True)
 class _Extras:
-    """The options beside a feature's own: ``path`` of the result file, and ``prices`` for the estimate."""
+    """The options beside a feature's own: ``path`` of the result file, and ``book`` of prices for the estimate."""
 
     params: Mapping[str, Any]
     path: str = ""
-    prices: Prices | None = None
+    book: PriceBook | None = None
 
     @classmethod
     def read(cls, feature: Feature, shell: Shell, gateway: Gateway) -> _Extras:
@@ -292,11 +292,14 @@ class _Extras:
         if path and not shell.check_mode:
             result_file.require_place(path)
         params = {**shell.params, "prices_text": text} if feature.reads_prices else shell.params
-        return cls(params, path, prices_for(gateway.region, text=text) if feature.estimates else None)
+        if not feature.estimates:
+            return cls(params, path)
+        prices_for(gateway.region, text=text)  # refuses a malformed file before the first call
+        return cls(params, path, lambda region: prices_for(region, text=text))
 
     def estimate(self, plan: Plan, state: State) -> dict[str, Any]:
         """Return the part of the result about the plan's cost."""
-        return {} if self.prices is None else {"cost_estimate": estimate(plan.changes, state, self.prices)}
+        return {} if self.book is None else {"cost_estimate": estimate(plan.changes, state, self.book)}
 
 
 def _rehearse(plan: Plan, gateway: Gateway) -> None:
@@ -310,7 +313,7 @@ def _rehearse(plan: Plan, gateway: Gateway) -> None:
             try:
                 gateway.rehearse(change)
             except CallError as error:
-                error.args = (f"{error} The call was a DryRun. Nothing was changed.",)
+                error.args = (f"{error} The call was a DryRun, so the task has changed nothing.",)
                 raise
 
 
@@ -393,7 +396,7 @@ def _told(
     # The user must also learn of a part that the plan refused.
     done = "" if outcome.error is None else rendering.done_before(outcome)
     message = rendering.sentences(
-        str(error), done, rendering.not_tried(outcome), "" if plan.refused is None else f"Besides: {plan.refused}"
+        str(error), done, rendering.not_tried(outcome), "" if plan.refused is None else f"Also refused: {plan.refused}"
     )
     return {"msg": message, **rendering.failure(error, plan, outcome, gateway.calls)}
 
