@@ -55,6 +55,11 @@ options:
         description: The value of O(ec2ops.storage.snapshot_rotate#module:every).
         type: str
         required: true
+      keep:
+        description:
+          - The value of O(ec2ops.storage.snapshot_rotate#module:keep). With these rules, the report shows for each
+            recovery point the rules that keep it, and the slot whose run will delete it. Without them, this is unknown.
+        type: dict
   rpo_max:
     description:
       - The largest age of the newest recovery point of all other volumes, such as V(24h).
@@ -186,6 +191,9 @@ EXAMPLES = r"""
     policies:
       - policy: db-daily
         every: 1d
+        keep:
+          daily: 7
+          weekly: 4
     copy_regions: [eu-west-1]
     result_file: storage.json
     region: us-east-1
@@ -243,7 +251,7 @@ options:
   description: The options on which the findings depend, with times in seconds.
   returned: success
   type: dict
-  sample: {"rpo_max": 172800, "grace": 86400, "policies": [{"policy": "db-daily", "every": 86400}]}
+  sample: {"rpo_max": 172800, "grace": 86400, "policies": [{"policy": "db-daily", "every": 86400, "rules": true}]}
 partial:
   description: The parts that the report lacks, with AWS's error and the missing permission. Each is a warning too.
   returned: success
@@ -477,7 +485,11 @@ ARGUMENT_SPEC = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {"policy": {"type": "str", "required": True}, "every": {"type": "str", "required": True}},
+        "options": {
+            "policy": {"type": "str", "required": True},
+            "every": {"type": "str", "required": True},
+            "keep": {"type": "dict"},
+        },
     },
     "rpo_max": {"type": "str", "default": "2d"},
     "grace": {"type": "str", "default": "1d"},

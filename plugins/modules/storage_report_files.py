@@ -42,6 +42,17 @@ options:
     description: The heading of the report.
     type: str
     default: Storage report
+  since:
+    description:
+      - The C(report.json) of an earlier report. The report shows the changes since then. By default, this is the file
+        in O(dest), before the task replaces it. Without an earlier report, there are no changes to show.
+    type: path
+  lost:
+    description:
+      - Hosts that failed, or were unreachable, before their storage could be read. The report names them.
+    type: list
+    elements: str
+    default: []
   documents:
     description: An entry for each account and region.
     type: list
@@ -98,6 +109,17 @@ figures:
   sample:
     cost: [{"currency": "USD", "least": 135.2, "most": 1213.2, "exact": false}]
     findings: {"high": 3, "medium": 4, "low": 7, "info": 0}
+changes:
+  description:
+    - The changes since the earlier report, as C(changes) of the JSON file, or null without one. A list has at most 50
+      entries.
+  returned: success
+  type: dict
+  sample:
+    since: "2026-11-29T06:30:00Z"
+    findings: {"new": 2, "solved": 1}
+    cost: [{"currency": "USD", "least": 8.0, "most": 12.0}]
+    worse_volumes: 1
 places:
   description: The key figures of each place, in the order of O(documents). A place without a document has its C(error).
   returned: success

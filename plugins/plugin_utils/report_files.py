@@ -21,16 +21,20 @@ from ansible.utils.path import unfrackpath
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.display import counted
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._report import page
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.changes import changes, read_earlier
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining import Place, checked, joined, place_row
-from ansible_collections.ec2ops.storage.plugins.module_utils._report.texts import findings_csv, markdown
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.texts import changes_text, findings_csv, markdown
 
 PAGE = Path(__file__).parent / "report_page"
 NAMES = {"html": "report.html", "json": "report.json", "csv": "findings.csv", "markdown": "report.md"}
 """The files of a report, by format."""
 
+LOST = "the host failed or was unreachable before the report"
 ARGUMENT_SPEC = {
     "dest": {"type": "path", "required": True},
     "title": {"type": "str", "default": "Storage report"},
+    "since": {"type": "path"},
+    "lost": {"type": "list", "elements": "str", "default": []},
     "documents": {
         "type": "list",
         "elements": "dict",
@@ -62,7 +66,9 @@ class ReportFiles(ActionBase):
         writes = not (task_vars or {}).get("ansible_check_mode")
         try:
             places = [place_of(each) for each in options["documents"]]
-            report = joined(places)
+            places += [Place(host, None, LOST) for host in options["lost"]]
+            compared = changes_since(options["since"], dest, places)
+            report = joined(places, compared)
             if writes:
                 write(dest, rendered(places, report, options["title"]))
         except (SpecError, OSError, ValueError) as error:
@@ -73,6 +79,7 @@ class ReportFiles(ActionBase):
             "msg": said(report, dest) if writes else f"{said(report, dest)}. Check mode writes no file",
             "files": {kind: str(dest / name) for kind, name in NAMES.items()} if writes else {},
             "figures": report["figures"],
+            "changes": compared,
             "places": [place_row(place) for place in places],
         }
 
@@ -86,14 +93,39 @@ def place_of(entry: Mapping[str, Any]) -> Place:
     return Place(entry["host"], None, entry["error"])
 
 
+MOST_EARLIER = 500_000_000
+"""Bytes of an earlier report. Python needs several times as much to read it."""
+
+
+def changes_since(named: str | None, dest: Path, places: Sequence[Place]) -> dict[str, Any] | None:
+    """Return the changes since the report that the user has named, or else since the one in *dest*.
+
+    Returns None if the folder has none that this version can read. Raises SpecError for a named one.
+    """
+    path = Path(unfrackpath(named, follow=False)) if named else dest / NAMES["json"]
+    try:
+        return changes(read_earlier(earlier_report(path)), places)
+    except (OSError, ValueError, LookupError, TypeError, SpecError) as error:
+        if not named:
+            return None
+        raise SpecError(f"since: {path} is not an earlier report.json: {error}.") from error
+
+
+def earlier_report(path: Path) -> Any:
+    """Return the data of the file. Raises SpecError if it is too large, OSError or ValueError."""
+    if path.stat().st_size > MOST_EARLIER:
+        raise SpecError(f"it has more than {MOST_EARLIER} bytes")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def rendered(places: Sequence[Place], report: Mapping[str, Any], title: str) -> dict[str, str]:
     """Return the text of each file by format."""
     files = {name: (PAGE / name).read_text(encoding="utf-8") for name in page.FILES}
     return {
-        "html": page.html(places, files, title),
+        "html": page.html(places, files, title, report["changes"]),
         "json": json.dumps(report, ensure_ascii=False, separators=(",", ":")) + "\n",
         "csv": findings_csv(places),
-        "markdown": markdown(places, title),
+        "markdown": markdown(places, title, report["changes"]),
     }
 
 
@@ -119,7 +151,8 @@ def said(report: Mapping[str, Any], dest: Path) -> str:
     figures = report["figures"]
     total = sum(figures["findings"].values())
     risk = figures["recovery"]["at_risk"]
+    changed = f"; since {report['changes']['since']}: {changes_text(report['changes'])}" if report["changes"] else ""
     return (
         f"{counted(figures['places'], 'place')}, {counted(total, 'finding')} ({figures['findings']['high']} high), "
-        f"{counted(risk, 'volume')} at risk; the report is {dest / NAMES['html']}"
+        f"{counted(risk, 'volume')} at risk{changed}; the report is {dest / NAMES['html']}"
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._report import page
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.changes import changes
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining import Place
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
@@ -65,12 +66,19 @@ def open_report(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
     opened: list[Opened] = []
 
-    def open_it(documents: Sequence[Mapping[str, Any] | Place], *, title: str = "Storage", **options: Any) -> Opened:
+    def open_it(
+        documents: Sequence[Mapping[str, Any] | Place],
+        *,
+        title: str = "Storage",
+        since: Sequence[Mapping[str, Any]] = (),
+        **options: Any,
+    ) -> Opened:
         places = [
             each if isinstance(each, Place) else Place(f"host-{number}", each) for number, each in enumerate(documents)
         ]
         file = tmp_path / f"report-{len(contexts)}.html"
-        file.write_text(page.html(places, FILES, title), encoding="utf-8")
+        changed = changes([Place("", each) for each in since], places) if since else None
+        file.write_text(page.html(places, FILES, title, changed), encoding="utf-8")
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         report = Opened(context.new_page())

@@ -15,7 +15,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining imp
 from axe_playwright_python.sync_playwright import Axe
 
 from browser.conftest import Open
-from report_documents import DAY, document, exact, finding, large, small, snapshot, volume
+from report_documents import DAY, document, exact, finding, foreseen, large, small, snapshot, volume
 from tools.environment import WORK
 
 SCREENSHOTS = WORK / "screenshots"
@@ -108,12 +108,101 @@ def test_timeline_and_relations_follow_a_volume(open_report: Open) -> None:
     page.locator("#timeline input").fill("db-data")
     assert "Volumes 1 to 1 of 1" in page.locator("#timeline").inner_text()
     assert page.locator("#timeline svg g[fill] circle, #timeline svg circle").count() == 20
-    assert page.locator("#timeline svg title").first.text_content().count("kept until") == 1
+    assert page.locator("#timeline svg title").first.text_content().count("locked until") == 1
     page.locator("#graph input").fill("ami-00000000000000001")
     page.keyboard.press("Enter")
     listed = page.locator("#graph tbody tr").all_inner_texts()
     assert any("lt-00000000000000001" in row and "names" in row for row in listed)
     assert any("i-00000000000000001" in row and "launched from" in row for row in listed)
+
+
+def test_timeline_shows_who_keeps_a_point_and_when_its_policy_deletes_it(open_report: Open) -> None:
+    source = small()
+    web = source["recovery"]["volumes"][0]
+    foreseen(web, days=3)
+    page = open_report([source]).page
+    lanes = page.locator("#timeline")
+    # The page names the policy whose rules it does not know, and never a deletion by it.
+    assert "when db-hourly will delete its snapshots" in page.locator("#timeline-unknown").inner_text()
+    lanes.locator("summary").click()
+    rows = {row.split("\t")[0]: row.split("\t")[-1] for row in lanes.locator("tbody tr").all_inner_texts()}
+    first = web["forecast"][2]["deletion"][:16].replace("T", " ")
+    oldest = web["forecast"][-1]["deletion"][:16].replace("T", " ")
+    assert (rows["web-root (vol-00000000000000001)"], rows["db-data (vol-00000000000000002)"]) == (oldest, "unknown")
+    page.locator("#timeline input").fill("web-root")
+    told = page.locator("#timeline svg title").all_text_contents()
+    assert any(f"kept by: {web['forecast'][2]['kept_by'][0]}\ndeletion: {first}" in text for text in told)
+    assert any("kept by: no rule" in text for text in told)
+    assert "if the policy takes no more snapshots: not deleted" in told[0]
+    page.locator("#snapshots-table input").fill("web-root")
+    listed = page.locator("#snapshots-table tbody tr").all_inner_texts()
+    assert f"{web['forecast'][2]['kept_by'][0]}\t{first}" in listed[2]
+    page.locator("#snapshots-table input").fill("db-data")
+    assert "\tunknown\t" in page.locator("#snapshots-table tbody tr").first.inner_text()
+
+
+def test_changes_since_an_earlier_report_are_named(open_report: Open) -> None:
+    earlier = small()
+    solved = earlier["findings"].pop(2)
+    earlier["findings"].append(finding("volume-io1", "info", solved["resource"], name=EVIL))
+    report = open_report([small()], since=[earlier])
+    section = report.page.locator("#changes")
+    about = "1 new finding; 1 solved; cost a month +0.00 USD; 0 volumes with a worse recovery point."
+    assert section.locator("#changes-about").inner_text().replace(", 1 solved", "; 1 solved") == about
+    section.locator("summary").first.click()
+    assert solved["reason"] in section.locator("tbody").first.inner_text()
+    section.locator("summary").nth(1).click()
+    assert EVIL in section.locator("tbody").nth(1).inner_text()
+    assert open_report([small()]).page.locator("#changes").is_hidden()
+
+
+def test_overview_answers_what_a_fresh_reader_asks(open_report: Open) -> None:
+    names = ["db", "big", "small"]
+    rows = [volume(number + 1, 100 * (number % 2 + 1), name=name) for number, name in enumerate(names)]
+    page = open_report([document(rows, [], [])]).page
+    risk = page.locator(".answer.risk").inner_text()
+    assert "big, vol-00000000000000002" in risk
+    assert "2 other attached volumes are equally at risk. This one is the largest, with 200 GiB." in risk
+    assert "(a place is one region of one account)" in page.locator("#about").inner_text()
+    assert "3 without a recovery point" in page.locator(".figure").nth(3).inner_text()
+    page.locator("#words summary").click()
+    words = page.locator("#words").inner_text()
+    assert (
+        "rpo_max, the largest age that you allow, here 24 h." in words and "Among equals, the largest volume" in words
+    )
+
+
+def test_bars_have_values_and_a_missing_price_is_said_where_it_is_missing(open_report: Open) -> None:
+    free = document(
+        [volume(9, 50, name="free", state="available", cost=None)],
+        [],
+        [finding("volume-unattached", "medium", volume(9)["id"])],
+        region="xx-north-1",
+    )
+    free["prices"].update(source=None, date=None)
+    page = open_report([small(), free]).page
+    assert "10.00" in page.locator("#cost-type svg").text_content()
+    assert "no price for xx-north-1" in page.locator("#cost-region svg").text_content()
+    assert "us-east-1 from the table of this collection, of 2026-11-30; xx-north-1 has no price" in (
+        page.locator("#costs-about").inner_text()
+    )
+    assert "xx-north-1 has no price" in page.locator("#sources").inner_text()
+    page.locator("#findings-table input").fill("xx-north-1 unattached")
+    assert "no price for xx-north-1" in page.locator("#findings-table tbody").inner_text()
+    page.locator("#volumes-table input").fill("free")
+    assert "no price for xx-north-1" in page.locator("#volumes-table tbody").inner_text()
+
+
+def test_largest_savings_are_one_step_away(open_report: Open) -> None:
+    report = open_report(both())
+    page = report.page
+    page.locator(".figure").nth(2).get_by_role("button", name="Show them").click()
+    assert "16.00 USD" in report.shown("findings")[0]
+    assert page.locator("#findings-table th[aria-sort=descending]").inner_text().startswith("Saving a month")
+    page.get_by_role("button", name="Show all").first.click()
+    assert report.shown("findings")[0].startswith("high")
+    page.get_by_label("Order").select_option("saving")
+    assert "16.00 USD" in report.shown("findings")[0]
 
 
 def test_tags_are_shown_as_text(open_report: Open) -> None:
@@ -144,7 +233,7 @@ def test_place_without_a_price_or_a_permission_is_named(open_report: Open) -> No
     notes = report.page.locator("#notes").inner_text()
     assert "Allow ec2:DescribeLockedSnapshots" in notes
     assert "There is no price for xx-north-1" in notes
-    assert "lab is not in this report: AuthFailure: no" in notes
+    assert "lab was not read: AuthFailure: no" in notes
     assert report.figure("cost") == "unknown"
 
 
@@ -175,7 +264,12 @@ def test_100000_snapshots_stay_responsive(open_report: Open, capsys: pytest.Capt
 def test_accessible_at_three_widths_and_a_screenshot_of_each(open_report: Open, theme: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     # Playwright's way around the page's policy, for axe alone: axe is a script that the page does not know.
-    report = open_report(both(), color_scheme=theme, bypass_csp=True)
+    earlier = small()
+    earlier["findings"].pop(1)
+    documents = both()
+    for row in documents[0]["recovery"]["volumes"]:
+        foreseen(row)
+    report = open_report(documents, since=[earlier], color_scheme=theme, bypass_csp=True)
     page = report.page
     for summary in page.locator("details > summary").all():
         summary.evaluate("(each) => { each.parentElement.open = true; }")

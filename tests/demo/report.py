@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,10 +36,15 @@ def main() -> int:
         for _day in range(RUNS):
             play(sandbox, Path(folder), "rotate_snapshots", policies(volumes), quiet=True)
             sandbox.move_clock(DAY)
-        # The policies rest for the weekend.
+        # A report for the changes since then. Afterwards, the policies rest for the weekend.
+        shutil.rmtree(DEST, ignore_errors=True)
+        play(sandbox, Path(folder), "storage_report", report(sandbox, volumes), quiet=True)
+        sandbox.seed(
+            {"region": HOME, "volume": {"Size": 200, "VolumeType": "io1", "Iops": 1000, "tags": {"Name": "tmp-copy"}}}
+        )
         sandbox.move_clock(2 * DAY)
         print("The report:\n", flush=True)
-        play(sandbox, Path(folder), "storage_report", report(sandbox))
+        play(sandbox, Path(folder), "storage_report", report(sandbox, volumes))
     page = DEST / "report.html"
     print(f"\nOpen {page}")
     if sys.stdout.isatty() and os.environ.get("DISPLAY"):
@@ -105,17 +111,15 @@ def policies(volumes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def report(sandbox: Sandbox) -> dict[str, Any]:
-    """The variables of storage_report."""
+def report(sandbox: Sandbox, volumes: dict[str, Any]) -> dict[str, Any]:
+    """The variables of storage_report. It shows the coming deletions of the same policies."""
     return {
         "storage_report_hosts": "places",
         "storage_report_dest": str(DEST),
         "storage_report_title": "Storage of the shop",
         "storage_report_aws": {"endpoint_url": sandbox.url},
-        "storage_report_options": {
-            "policies": [{"policy": "db-daily", "every": "1d"}, {"policy": "web-daily", "every": "1d"}],
-            "rpo_max": "24h",
-        },
+        "storage_report_options": {"rpo_max": "24h"},
+        "storage_report_policies": policies(volumes)["rotate_snapshots_policies"],
     }
 
 

@@ -24,7 +24,9 @@ _RESERVED = ("aws:", "ec2ops:")
 
 
 def costs(places: Sequence[Place]) -> dict[str, Any]:
-    """Return the rows of the three charts. A row: ``label``, ``count``, ``gib``, and ``cost`` by currency."""
+    """Return the rows of the three charts. A row: ``label``, ``count``, ``gib``, ``cost`` by currency, and
+    ``unpriced``, the regions in which a resource has no price.
+    """
     return {
         "type": _by_type(places),
         "region": _by_region(places),
@@ -40,14 +42,27 @@ class _Group:
         self.count = 0
         self.gib = 0
         self.cost: dict[str, list[float]] = {}
+        self.unpriced: set[str] = set()
 
-    def add(self, count: int, gib: int, currency: str, cost: Cost | None) -> None:
+    def add(self, count: int, gib: int, place: Place, cost: Cost | None) -> None:
         self.count += count
         self.gib += gib
         if cost is not None:
-            sums = self.cost.setdefault(currency, [0.0, 0.0])
+            sums = self.cost.setdefault(place.currency, [0.0, 0.0])
             sums[0] += cost["least"]
             sums[1] += cost["most"]
+        elif count:
+            self.unpriced.add(place.region)
+
+    def join(self, other: _Group) -> None:
+        """Add the sums of another bar."""
+        self.count += other.count
+        self.gib += other.gib
+        self.unpriced |= other.unpriced
+        for currency, (least, most) in other.cost.items():
+            sums = self.cost.setdefault(currency, [0.0, 0.0])
+            sums[0] += least
+            sums[1] += most
 
     def row(self) -> dict[str, Any]:
         """Return the bar. A group without a price has an empty ``cost``."""
@@ -59,6 +74,7 @@ class _Group:
                 {"currency": currency, "least": round(least, 2), "most": round(most, 2)}
                 for currency, (least, most) in sorted(self.cost.items())
             ],
+            "unpriced": sorted(self.unpriced),
         }
 
     def rank(self) -> tuple[float, int]:
@@ -81,10 +97,10 @@ def _by_type(places: Iterable[Place]) -> list[dict[str, Any]]:
             continue
         summary = place.document["summary"]
         for kind, part in summary["volumes"]["by_type"].items():
-            groups[str(kind)].add(part["count"], part["gib"], place.currency, part["cost"])
+            groups[str(kind)].add(part["count"], part["gib"], place, part["cost"])
         for tier, part in summary["snapshots"]["by_tier"].items():
             label = "snapshots" if tier == "standard" else f"snapshots ({tier})"
-            groups[label].add(part["count"], part["gib_full"], place.currency, part["cost"])
+            groups[label].add(part["count"], part["gib_full"], place, part["cost"])
     return groups.rows()
 
 
@@ -96,23 +112,23 @@ def _by_region(places: Iterable[Place]) -> list[dict[str, Any]]:
         summary = place.document["summary"]
         count = summary["volumes"]["count"] + summary["snapshots"]["count"]
         gib = summary["volumes"]["gib"] + summary["snapshots"]["gib_full"]
-        groups[str(place.document["region"])].add(count, gib, place.currency, summary["cost"])
+        groups[place.region].add(count, gib, place, summary["cost"])
     return groups.rows()
 
 
-def _resources(places: Iterable[Place]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each volume and snapshot, with the currency of its price."""
+def _resources(places: Iterable[Place]) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    """Yield each volume and snapshot, with its place."""
     for place in places:
         for part in ("volumes", "snapshots"):
             for row in place.rows(part):
-                yield place.currency, row
+                yield place, row
 
 
 def _tag_keys(places: Iterable[Place]) -> list[str]:
     """Return the keys that most resources have. Keys with one value for each resource, such as Name, come last."""
     used: Counter[str] = Counter()
     values: dict[str, set[str]] = {}
-    for _currency, row in _resources(places):
+    for _place, row in _resources(places):
         for key, value in row["tags"].items():
             if not key.startswith(_RESERVED):
                 used[key] += 1
@@ -123,14 +139,11 @@ def _tag_keys(places: Iterable[Place]) -> list[str]:
 
 def _by_tag(places: Iterable[Place], key: str) -> list[dict[str, Any]]:
     groups, untagged, others = _Groups(), _Group(UNTAGGED), _Group(OTHERS)
-    for currency, row in _resources(places):
+    for place, row in _resources(places):
         group = groups[str(row["tags"][key])] if key in row["tags"] else untagged
-        group.add(1, row["gib"] or 0, currency, row["cost"])
+        group.add(1, row["gib"] or 0, place, row["cost"])
     ranked = sorted(groups.values(), key=lambda group: (*group.rank(), group.label))
     for group in ranked[MOST_VALUES:]:
-        others.count += group.count
-        others.gib += group.gib
-        for currency, (least, most) in group.cost.items():
-            others.add(0, 0, currency, {"least": least, "most": most})
+        others.join(group)
     rest = [group for group in (others, untagged) if group.count]
     return [group.row() for group in (*ranked[:MOST_VALUES], *rest)]

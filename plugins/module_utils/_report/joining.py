@@ -42,6 +42,11 @@ class Place:
         """Return the currency of the document's prices."""
         return str(((self.document or {}).get("prices") or {}).get("currency") or "USD")
 
+    @property
+    def region(self) -> str:
+        """Return the region of the document, or an empty text without one."""
+        return str((self.document or {}).get("region") or "")
+
     def rows(self, part: str) -> Sequence[Any]:
         """Return the list *part* of the document. It is empty if the document has been bounded, or is missing."""
         return (self.document or {}).get(part) or ()
@@ -60,13 +65,14 @@ def checked(host: str, document: Any) -> Place:
     return Place(host, document)
 
 
-def joined(places: Sequence[Place]) -> dict[str, Any]:
-    """Return the joined report: the places, the key figures, and each document in full."""
+def joined(places: Sequence[Place], changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the joined report: the places, the key figures, the *changes*, and each document in full."""
     return {
         "schema": SCHEMA,
         "generated": generated(places),
         "places": [place_row(place) for place in places],
         "figures": figures(places),
+        "changes": changes,
         "documents": [dict(place.document) for place in places if place.document is not None],
     }
 
@@ -88,6 +94,7 @@ def place_row(place: Place) -> dict[str, Any]:
         "account": document["account"],
         "region": document["region"],
         "generated": document["generated"],
+        "rpo_max": document["options"]["rpo_max"],
         "currency": place.currency,
         "price_source": prices["source"],
         "price_date": prices["date"],
@@ -189,19 +196,22 @@ def risk(row: Mapping[str, Any]) -> tuple[int, float]:
 def _at_risk(places: Sequence[Place]) -> dict[str, Any] | None:
     """Return the volume most at risk, or None. Among equals the largest volume counts, then the lowest id.
 
-    A bounded document has no rows, so its volumes do not take part.
+    ``equals``: the number of other volumes that are as much at risk. A bounded document has no rows, so its volumes do
+    not take part.
     """
     best: tuple[Any, Place, Mapping[str, Any]] | None = None
+    ranks: Counter[tuple[int, float]] = Counter()
     for place in places:
         sizes = {row["id"]: row["gib"] or 0 for row in place.rows("volumes")}
         for row in place.recovered:
-            level, share = risk(row)
+            level, share = rank = risk(row)
+            ranks[rank] += 1
             key = (-level, -share, -sizes.get(row["volume_id"], 0), row["volume_id"])
             if level and (best is None or key < best[0]):
                 best = (key, place, row)
     if best is None:
         return None
-    _key, place, row = best
+    key, place, row = best
     document = place.document or {}
     return {
         "host": place.host,
@@ -209,8 +219,11 @@ def _at_risk(places: Sequence[Place]) -> dict[str, Any] | None:
         "region": document["region"],
         "volume_id": row["volume_id"],
         "name": row["name"],
+        "gib": -key[2],
+        "attached": row["instance_id"] is not None,
         "newest": dict(row["newest"]) if row["newest"] else None,
         "target": row["target"],
+        "equals": ranks[risk(row)] - 1,
     }
 
 

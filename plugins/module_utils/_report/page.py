@@ -32,9 +32,14 @@ FRAME = "page.html"
 FILES = (*SCRIPTS, STYLE, FRAME)
 
 
-def html(places: Sequence[Place], files: Mapping[str, str], title: str) -> str:
-    """Return the page. *files*: the text of each of `FILES`. *title*: the heading, as the user wrote it."""
-    return _filled(files, title, embedded(page_data(places)))
+def html(
+    places: Sequence[Place], files: Mapping[str, str], title: str, changes: Mapping[str, Any] | None = None
+) -> str:
+    """Return the page. *files*: the text of each of `FILES`. *title*: the heading, as the user wrote it.
+
+    *changes*: those since an earlier report, or None without one.
+    """
+    return _filled(files, title, embedded(page_data(places, changes)))
 
 
 def embedded(data: Any) -> str:

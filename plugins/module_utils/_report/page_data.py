@@ -26,6 +26,8 @@ MOST_SNAPSHOTS = 100_000
 MOST_FINDING_BYTES = 700_000
 MOST_VOLUMES = 4_000
 MOST_RELATIONS = 6_000
+MOST_FATES = 4_000
+"""The different forecasts of deletions. Snapshots with further ones refer to the JSON file."""
 
 GOOD, ARCHIVED, UNENCRYPTED, DRILLED, COPY, SHARED = 1, 2, 4, 8, 16, 32
 """The bits of a snapshot's ``flags``."""
@@ -45,13 +47,14 @@ class _Names:
         return self._index[text]
 
 
-def page_data(places: Sequence[Place]) -> dict[str, Any]:
+def page_data(places: Sequence[Place], changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return all data of the page, as the page's script reads it."""
     volumes = _volumes(places)
     return {
         "generated": generated(places),
         "places": [place_row(place) for place in places],
         "figures": figures(places),
+        "changes": _changes(changes),
         "costs": costs(places),
         "findings": _findings(places),
         "volumes": volumes,
@@ -85,6 +88,20 @@ def _findings(places: Sequence[Place]) -> dict[str, Any]:
             break
         rows.append(row)
     return {"rows": rows, "left_out": len(found) - len(rows)}
+
+
+def _changes(changes: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the changes with texts that the page can show."""
+    if changes is None:
+        return None
+    rows = {
+        key: [
+            {**row, **{text: visible(row[text] or "") for text in ("name", "reason") if text in row}}
+            for row in changes[key]
+        ]
+        for key in ("new", "solved", "worse")
+    }
+    return {**changes, **rows}
 
 
 def _money(cost: Mapping[str, Any] | None) -> list[float] | None:
@@ -146,7 +163,9 @@ def _snapshots(places: Sequence[Place], volumes: Mapping[str, int]) -> dict[str,
 
     ``ids`` has no prefix. ``moments``: for the first of a group, the minutes since 1970. For each other one, the
     minutes before the one above it.
-    ``until``: minutes after the moment, or 0. ``gib``: 0 if the size is that of the row before.
+    ``until``: minutes after the moment, or 0. ``gib``: the size of the first of each group, and ``resized`` has the row
+    and the size where it changes. ``fate``: an index into ``fates``, see `_Fates`. A column without any
+    value is empty.
     """
     groups = _grouped(places)
     total = sum(len(group) for group in groups.values())
@@ -185,6 +204,37 @@ class _Snapshot:
     gib: int
     flags: int
     stored: float | None
+    fate: Mapping[str, Any] | None
+
+
+class _Fates:
+    """The forecasts of deletions that snapshots share, as [kept by, minutes of the deletion after the snapshot, the
+    same if the policy takes no further snapshot]. 0 stands for no deletion.
+
+    The first two entries stand for an unknown deletion, and for one that the page leaves out.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, int, int]] = [("", 0, 0), ("", 0, 0)]
+        self._index: dict[tuple[str, int, int], int] = {}
+
+    def of(self, row: _Snapshot) -> int:
+        if row.fate is None:
+            return 0
+        deletion, idle = (_after(row.fate[key], row.moment) for key in ("deletion", "idle_deletion"))
+        fate = (", ".join(row.fate["kept_by"]), deletion, idle)
+        if fate not in self._index:
+            if len(self.rows) >= MOST_FATES:
+                return 1
+            self._index[fate] = len(self.rows)
+            self.rows.append(fate)
+        return self._index[fate]
+
+
+def _after(moment: str | None, start: int) -> int:
+    """Return the minutes from *start* to a moment, at least 1, or 0 for none."""
+    minute = _minute(moment)
+    return 0 if minute is None else max(minute - start, 1)
 
 
 class _Columns:
@@ -192,22 +242,29 @@ class _Columns:
 
     def __init__(self) -> None:
         self._names = _Names()
+        self._fates = _Fates()
         self._ids: list[str] = []
+        self._sizes: list[int] = []
+        self._resized: list[tuple[int, int]] = []
         self._columns: dict[str, list[Any]] = {
-            name: [] for name in ("moments", "until", "policy", "gib", "flags", "stored")
+            name: [] for name in ("moments", "until", "policy", "flags", "stored", "fate")
         }
 
     def add(self, group: Iterable[_Snapshot]) -> None:
         """Add the snapshots of one volume, the newest first."""
         before: _Snapshot | None = None
         for row in group:
+            if before is None:
+                self._sizes.append(row.gib)
+            elif row.gib != before.gib:
+                self._resized.append((len(self._ids), row.gib))
             values = {
                 "moments": row.moment if before is None else before.moment - row.moment,
                 "until": max(row.until - row.moment, 0) if row.until else 0,
                 "policy": self._names.of(row.policy),
-                "gib": row.gib if before is None or row.gib != before.gib else 0,
                 "flags": row.flags,
                 "stored": row.stored,
+                "fate": self._fates.of(row),
             }
             self._ids.append(row.snapshot_id.removeprefix("snap-"))
             for name, value in values.items():
@@ -215,13 +272,19 @@ class _Columns:
             before = row
 
     def view(self) -> dict[str, Any]:
-        """Return the columns. ``stored`` is empty if no exact size is known."""
-        is_known = any(value is not None for value in self._columns["stored"])
+        """Return the columns. Those that may be empty have no value at all then."""
+        unknown = {"until": 0, "stored": None, "fate": 0}
+        columns = {
+            name: column if name not in unknown or any(value != unknown[name] for value in column) else []
+            for name, column in self._columns.items()
+        }
         return {
             "ids": " ".join(self._ids),
             "policies": [visible(text) for text in self._names.texts],
-            **self._columns,
-            "stored": self._columns["stored"] if is_known else [],
+            "fates": [(visible(kept_by), *times) for kept_by, *times in self._fates.rows],
+            "gib": self._sizes,
+            "resized": self._resized,
+            **columns,
         }
 
 
@@ -247,18 +310,20 @@ def _grouped(places: Sequence[Place]) -> dict[tuple[int, str], list[_Snapshot]]:
         if place.document is None:
             continue
         points = {point[0]: (row["volume_id"], point) for row in place.recovered for point in row["points"]}
+        fates = {fate["snapshot_id"]: fate for row in place.recovered for fate in row.get("forecast") or ()}
         for row in place.rows("snapshots"):
             source, point = points.pop(row["id"], (None, None))
             source = source or row["source"] or row["volume_id"] or ""
-            groups.setdefault((index, source), []).append(_snapshot(row, point))
+            groups.setdefault((index, source), []).append(_snapshot(row, point, fates.get(row["id"])))
         for source, point in points.values():
-            shown = _Snapshot(point[0], _minute(point[1]) or 0, point[2] or "", _minute(point[3]), 0, GOOD, None)
+            fate = fates.get(point[0])
+            shown = _Snapshot(point[0], _minute(point[1]) or 0, point[2] or "", _minute(point[3]), 0, GOOD, None, fate)
             groups.setdefault((index, source), []).append(shown)
     return groups
 
 
-def _snapshot(row: Mapping[str, Any], point: Sequence[Any] | None) -> _Snapshot:
-    """Return a snapshot with a row. *point*: its recovery point, if it is one."""
+def _snapshot(row: Mapping[str, Any], point: Sequence[Any] | None, fate: Mapping[str, Any] | None) -> _Snapshot:
+    """Return a snapshot with a row. *point*: its recovery point, if it is one. *fate*: the forecast of its deletion."""
     flags = sum(
         bit
         for bit, holds in (
@@ -280,6 +345,7 @@ def _snapshot(row: Mapping[str, Any], point: Sequence[Any] | None) -> _Snapshot:
         row["gib"] or 0,
         flags,
         row["stored_gib"],
+        fate,
     )
 
 

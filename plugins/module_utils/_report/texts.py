@@ -65,21 +65,64 @@ def _cell(value: Any, *, is_task: bool) -> Any:
     return value
 
 
-def markdown(places: Sequence[Place], title: str) -> str:
-    """Return the key figures and the gravest findings, in CommonMark with tables."""
+def markdown(places: Sequence[Place], title: str, changes: Mapping[str, Any] | None = None) -> str:
+    """Return the key figures, the *changes* and the gravest findings, in CommonMark with tables."""
     figure = figures(places)
     found = all_findings(places)
-    lines = [f"# {_md(title)}", "", *_figure_lines(figure, generated(places)), "", "## Findings", ""]
+    lines = [f"# {_md(title)}", "", *_figure_lines(figure, generated(places)), ""]
+    lines += [*_change_lines(changes), ""] if changes else []
+    lines += ["## Findings", ""]
     lines += _finding_lines(places, found)
     failed = [place for place in places if place.document is None]
     if failed:
-        lines += ["", "## Places without a report", ""]
+        lines += ["", "## Not read", ""]
         lines += [f"- {_md(place.host)}: {_md(place.error)}" for place in failed]
     missing = [(place, part) for place in places if place.document for part in place.document["partial"]]
     if missing:
         lines += ["", "## Parts that could not be read", ""]
         lines += [f"- {_md(place.host)}: {_md(part['missing'])}" for place, part in missing]
     return "\n".join(lines) + "\n"
+
+
+MOST_CHANGES = 10
+"""The findings and volumes in each list of changes in the Markdown."""
+
+
+def _change_lines(changes: Mapping[str, Any]) -> list[str]:
+    lines = [f"## Changes since {changes['since']}", "", f"{changes_text(changes)}.", ""]
+    lists = (
+        ("new", changes["findings"]["new"], [f"{row['severity']}: {_md(row['reason'])}" for row in changes["new"]]),
+        ("solved", changes["findings"]["solved"], [f"{row['id']} of {row['resource']}" for row in changes["solved"]]),
+        ("worse", changes["worse_volumes"], [_worse_text(row) for row in changes["worse"]]),
+    )
+    for word, total, texts in lists:
+        shown = texts[:MOST_CHANGES]
+        lines += [f"- {word}: {text}" for text in shown]
+        lines += [f"- {word}: {total - len(shown)} more"] if total > len(shown) else []
+    if changes["not_compared"]:
+        names = ", ".join(f"{each['account']} {each['region']}".strip() for each in changes["not_compared"])
+        lines.append(f"- not compared, since only one of the reports has read it in this way: {names}")
+    return lines
+
+
+def _worse_text(row: Mapping[str, Any]) -> str:
+    named = f"{row['volume_id']} ({_md(row['name'])})" if row["name"] else row["volume_id"]
+    now = f"from {row['now']}" if row["now"] else "missing"
+    return f"{named}: the newest recovery point is {now}{' and late' if row['now'] and row['late'] else ''}"
+
+
+def changes_text(changes: Mapping[str, Any]) -> str:
+    """Return the counts of the changes, and the difference of the costs, in one line."""
+    found = changes["findings"]
+    parts = [f"{counted(found['new'], 'new finding')}, {found['solved']} solved"]
+    parts += [f"cost a month {_change(each)} {each['currency']}" for each in changes["cost"]]
+    parts.append(f"{counted(changes['worse_volumes'], 'volume')} with a worse recovery point")
+    return "; ".join(parts)
+
+
+def _change(cost: Mapping[str, Any]) -> str:
+    least, most = sorted((cost["least"], cost["most"]))
+    return f"{most:+.2f}" if least == most else f"{least:+.2f} to {most:+.2f}"
 
 
 def _figure_lines(figure: Mapping[str, Any], moment: str | None) -> list[str]:
@@ -119,7 +162,8 @@ def _risk_text(recovery: Mapping[str, Any]) -> str:
 def _at_risk(row: Mapping[str, Any]) -> str:
     named = f"{row['volume_id']} ({_md(row['name'])})" if row["name"] else row["volume_id"]
     if row["newest"] is None:
-        return f"{named} in {row['region']}: no recovery point"
+        equals = f"; the largest of {row['equals'] + 1} such volumes" if row["equals"] else ""
+        return f"{named} in {row['region']}: no recovery point{equals}"
     target = f", target {age_text(row['target'])}" if row["target"] else ""
     return f"{named} in {row['region']}: newest recovery point {age_text(row['newest']['age'])} old{target}"
 

@@ -57,6 +57,13 @@ function distinct(labels, most) {
   });
 }
 
+/** Return the value beside a bar. A part without a price is never left out in silence. */
+function barText(cost, unpriced) {
+  if (!cost) return noPriceText(unpriced);
+  const text = spanText([cost.least, cost.most]);
+  return unpriced.length ? `${text} + ?` : text;
+}
+
 /** Draw costs as bars: the certain part in full colour, and the part up to the upper bound in a light one. */
 function costBars(home, title, rows, drill) {
   if (!rows.length) return;
@@ -65,21 +72,24 @@ function costBars(home, title, rows, drill) {
   const of = (row, bound) => (row.cost.find((cost) => cost.currency === currency) || { [bound]: 0 })[bound];
   const most = rows.slice(0, 14);
   const labels = distinct(most.map((row) => row.label), 20);
-  const bars = most.map((row, index) => ({ label: labels[index], least: of(row, "least"), most: of(row, "most"), gib: row.gib }));
   const priced = currencies.length > 0;
+  const bars = most.map((row, index) => ({ label: labels[index], least: of(row, "least"), most: of(row, "most"), gib: row.gib,
+    text: priced ? barText(row.cost.find((cost) => cost.currency === currency), row.unpriced) : gibText(row.gib) }));
   const draw = (width) => Plot.plot({
-    width, height: 44 + 26 * bars.length, marginLeft: Math.min(160, width * 0.4), marginRight: 24, marginBottom: 36, ariaLabel: title,
+    width, height: 44 + 26 * bars.length, marginLeft: Math.min(160, width * 0.36), marginRight: Math.min(120, width * 0.3), marginBottom: 36, ariaLabel: title,
     x: { label: priced ? `${currency} a month` : "GiB", grid: true, ticks: Math.max(2, Math.floor(width / 110)), zero: true },
     y: { label: null, domain: labels, tickSize: 0 },
     marks: priced ? [
       Plot.barX(bars, { x1: 0, x2: "most", y: "label", fill: "var(--accent-soft)" }),
       Plot.barX(bars, { x1: 0, x2: "least", y: "label", fill: "var(--accent)" }),
+      Plot.text(bars, { x: "most", y: "label", text: "text", textAnchor: "start", dx: 5, fill: "currentColor" }),
       Plot.ruleX([0]),
-    ] : [Plot.barX(bars, { x1: 0, x2: "gib", y: "label", fill: "var(--accent)" }), Plot.ruleX([0])],
+    ] : [Plot.barX(bars, { x1: 0, x2: "gib", y: "label", fill: "var(--accent)" }),
+      Plot.text(bars, { x: "gib", y: "label", text: "text", textAnchor: "start", dx: 5, fill: "currentColor" }), Plot.ruleX([0])],
   });
   const named = (row) => (drill && drill(row) ? el("button", { type: "button", class: "link", click: drill(row) }, row.label) : row.label);
   chart(home, title, "", draw, simpleTable(title, ["What", "Resources", "Size", "A month"],
-    rows.map((row) => [named(row), whole.format(row.count), gibText(row.gib), moneyText(row.cost) || "no price"])));
+    rows.map((row) => [named(row), whole.format(row.count), gibText(row.gib), [moneyText(row.cost), noPriceText(row.unpriced)].filter(Boolean).join("; ")])));
 }
 
 // --- Recovery ---------------------------------------------------------------------------------------------------------
@@ -128,7 +138,7 @@ function recoveryAges(home) {
       Plot.ruleX([100], { stroke: "currentColor", strokeDasharray: "4 3" })],
     color: { domain: ["late", "good"], range: ["var(--medium)", "var(--good)"] },
   });
-  chart(home, "Age of the newest recovery point", "The dashed line is the target: the policy's interval, or rpo_max. The latest volumes come first.", draw,
+  chart(home, "Age of the newest recovery point", "The dashed line is the target: the interval of the volume's policy, or else rpo_max, the largest age that you allow. The most overdue volumes come first.", draw,
     simpleTable("ages of recovery points", ["Volume", "Newest recovery point", "Age", "Target"], rows.map(({ volume }) =>
       [volumeText(volume), minuteText(volume[V.newest]), ageText(volume[V.age]), ageText(volume[V.target])])));
 }
@@ -136,6 +146,8 @@ function recoveryAges(home) {
 // --- Timeline ---------------------------------------------------------------------------------------------------------
 
 const LANES = 12, MOST_POINTS = 200;
+/** The recovery points stand above the line of their volume, and the deletions below it. */
+const ABOVE = -5, BELOW = 6;
 const NO_POLICY = "no policy";
 
 /** Return the recovery points of a volume, the newest first, up to the limit of the chart. */
@@ -146,11 +158,23 @@ function pointsOf(volume) {
   const points = [];
   for (let row = first; row < first + SNAPSHOTS.counts[group] && points.length < MOST_POINTS; row += 1) {
     if (SNAPSHOTS.flags[row] & GOOD) {
-      points.push({ row, volume, moment: new Date(SNAPSHOTS.moment[row] * 60000), until: SNAPSHOTS.until[row] ? new Date(SNAPSHOTS.until[row] * 60000) : null,
+      const fate = fateOf(row);
+      points.push({ row, volume, fate, deletion: fate && fate.deletion !== null ? new Date(fate.deletion * 60000) : null, moment: new Date(SNAPSHOTS.moment[row] * 60000), until: SNAPSHOTS.until[row] ? new Date(SNAPSHOTS.until[row] * 60000) : null,
         policy: SNAPSHOTS.policies[SNAPSHOTS.policy[row]] || NO_POLICY });
     }
   }
   return points;
+}
+
+/** Return what is known about a recovery point: who keeps it, and until when. */
+function pointText({ row, volume, policy, until, fate }) {
+  const lines = [volume[V.id], `snap-${SNAPSHOTS.ids[row]}, ${policy}`, `taken ${minuteText(SNAPSHOTS.moment[row])}`];
+  if (until) lines.push(`locked until ${minuteText(SNAPSHOTS.until[row])}`);
+  if (fate) {
+    const idle = fate.idle === fate.deletion ? "" : `if the policy takes no more snapshots: ${fate.idle === null ? "not deleted" : minuteText(fate.idle)}`;
+    lines.push(`kept by: ${fate.keptBy || "no rule"}`, `deletion: ${deletionText(row)}`, idle);
+  } else if (policy !== NO_POLICY) lines.push(`deletion: ${deletionText(row)}`);
+  return lines.filter(Boolean).join("\n");
 }
 
 function timeline(home) {
@@ -161,35 +185,46 @@ function timeline(home) {
   const back = el("button", { type: "button", click: turn(-LANES) }, "Previous volumes");
   const on = el("button", { type: "button", click: turn(LANES) }, "Next volumes");
   const count = el("p", { role: "status", class: "muted" });
-  const table = el("div");
+  const table = el("div"), unknown = el("p", { class: "muted", id: "timeline-unknown" });
   let lanes = [], points = [];
 
   const draw = (width) => {
     if (!lanes.length) return el("p", { class: "empty" }, "No volume matches.");
     const labels = distinct(lanes.map((volume) => volume[V.name] || volume[V.id]), 22);
     const laneOf = new Map(lanes.map((volume, index) => [volume, labels[index]]));
+    const lane = (point) => laneOf.get(point.volume);
     const policies = [...new Set(points.map((point) => point.policy))];
-    const told = (point) => `${point.volume[V.id]}\n${SNAPSHOTS.ids[point.row]}, ${point.policy}\ntaken ${minuteText(SNAPSHOTS.moment[point.row])}`
-      + (point.until ? `\nkept until ${minuteText(SNAPSHOTS.until[point.row])}` : "");
+    const now = new Date(NOW * 60000), end = lastShown();
+    const kept = points.filter((point) => point.fate), until = (point) => (point.deletion && point.deletion < end ? point.deletion : end);
     return Plot.plot({
-      width, height: 70 + 26 * lanes.length, marginLeft: Math.min(180, width * 0.35), marginRight: 24, marginBottom: 30, marginTop: 28,
-      ariaLabel: "Recovery points of each volume over time", x: { type: "utc", label: null, grid: true, ticks: Math.max(2, Math.floor(width / 120)) },
+      width, height: 70 + 30 * lanes.length, marginLeft: Math.min(180, width * 0.35), marginRight: 24, marginBottom: 30, marginTop: 28,
+      ariaLabel: "Recovery points of each volume over time, and their coming deletions", x: { type: "utc", label: null, grid: true, ticks: Math.max(2, Math.floor(width / 120)) },
       y: { label: null, domain: labels, tickSize: 0, grid: true },
       color: { legend: policies.length > 0, domain: policies, range: policies.map((policy, index) => (policy === NO_POLICY ? COLOURS[7] : COLOURS[index % 7])) },
-      marks: [Plot.link(points.filter((point) => point.until), { x1: "moment", x2: "until", y1: (point) => laneOf.get(point.volume), y2: (point) => laneOf.get(point.volume),
-        stroke: "policy", strokeWidth: 5, strokeOpacity: 0.35 }),
-      Plot.dot(points, { x: "moment", y: (point) => laneOf.get(point.volume), fill: "policy", r: 4, title: told }),
-      Plot.ruleX([new Date(NOW * 60000)], { stroke: "currentColor", strokeDasharray: "4 3" }),
-      Plot.text([new Date(NOW * 60000)], { x: (moment) => moment, frameAnchor: "top", dy: -16, text: () => "now", fill: "currentColor" })],
+      marks: [Plot.link(points.filter((point) => point.until), { x1: "moment", x2: "until", y1: lane, y2: lane, stroke: "policy", strokeWidth: 9, strokeOpacity: 0.3, dy: ABOVE }),
+        Plot.link(kept, { x1: "moment", x2: until, y1: lane, y2: lane, stroke: "policy", strokeWidth: 1.5, strokeOpacity: 0.6, dy: BELOW }),
+        Plot.dot(points, { x: "moment", y: lane, fill: "policy", r: 4, dy: ABOVE, title: pointText }),
+        Plot.dot(kept.filter((point) => point.deletion && point.deletion <= end), { x: "deletion", y: lane, stroke: "policy", symbol: "times", r: 4, strokeWidth: 2, dy: BELOW, title: pointText }),
+        Plot.ruleX([now], { stroke: "currentColor", strokeDasharray: "4 3" }),
+        Plot.text([now], { x: (moment) => moment, frameAnchor: "top", dy: -16, text: () => "now", fill: "currentColor" })],
     });
   };
+
+  /** Return the end of the chart: the last deletion or lock, or as long after now as the oldest point is before it, or two weeks. */
+  function lastShown() {
+    const room = Math.max(14 * 1440, ...points.map((point) => NOW - SNAPSHOTS.moment[point.row]));
+    const last = Math.max(NOW, ...points.map((point) => (point.deletion ? point.deletion / 60000 : 0)));
+    return new Date(Math.min(last, NOW + room) * 60000);
+  }
 
   const redraw = (() => {
     home.append(el("div", { class: "controls", role: "search", "aria-label": "Timeline" }, el("label", {}, "Search volumes", box), back, on), count);
     const area = el("div");
     home.append(area);
     select();
-    return chart(area, "Recovery points over time", "A dot is a recovery point. Its band ends at the time until which it is kept, where that time is known.", draw, table);
+    home.append(unknown);
+    return chart(area, "Recovery points over time", "A dot is a recovery point, and a band is its lock. Below, a cross is the coming run that deletes it, if the policy takes a snapshot in each of its slots. "
+      + "A line to the edge goes on. Point at a mark to see the rules that keep the snapshot.", draw, table);
   })();
 
   function select() {
@@ -200,11 +235,15 @@ function timeline(home) {
     count.textContent = lanes.length ? `Volumes ${whole.format(state.from + 1)} to ${whole.format(state.from + lanes.length)} of ${whole.format(matching.length)}, the one most at risk first.` : "";
     back.disabled = state.from === 0;
     on.disabled = state.from + LANES >= matching.length;
-    table.replaceChildren(simpleTable("recovery points", ["Volume", "Recovery points", "Oldest", "Newest", "Policies"], lanes.map((volume) => {
+    const without = [...new Set(points.filter((point) => !point.fate && point.policy !== NO_POLICY).map((point) => point.policy))];
+    unknown.textContent = without.length ? `Unknown: when ${without.join(", ")} will delete its snapshots. EC2 does not show the rules of a policy, so name them in storage_report_policies.` : "";
+    table.replaceChildren(simpleTable("recovery points", ["Volume", "Recovery points", "Oldest", "Newest", "Policies", "Next deletion"], lanes.map((volume) => {
       const own = points.filter((point) => point.volume === volume);
+      const deletions = own.filter((point) => point.deletion).map((point) => point.deletion / 60000);
+      const next = deletions.length ? minuteText(Math.min(...deletions)) : own.some((point) => point.fate) ? "none foreseen" : own.some((point) => point.policy !== NO_POLICY) ? "unknown" : "";
       return [el("button", { type: "button", class: "link", click: () => showSnapshots(volume[V.id]) }, volumeText(volume)), whole.format(own.length),
         own.length ? minuteText(SNAPSHOTS.moment[own.at(-1).row]) : "none", own.length ? minuteText(SNAPSHOTS.moment[own[0].row]) : "none",
-        [...new Set(own.map((point) => point.policy))].join(", ")];
+        [...new Set(own.map((point) => point.policy))].join(", "), next];
     })));
   }
 

@@ -15,9 +15,9 @@ function showSnapshots(words) {
   showSection("snapshots");
 }
 
-function figure(key, label, value, unit, about, bad = false) {
+function figure(key, label, value, unit, about, bad = false, more = null) {
   return el("div", { class: bad ? "figure bad" : "figure" }, el("dt", {}, label),
-    el("dd", { class: "value", "data-figure": key }, value, " ", unit ? el("span", { class: "unit" }, unit) : null), el("dd", { class: "muted" }, about));
+    el("dd", { class: "value", "data-figure": key }, value, " ", unit ? el("span", { class: "unit" }, unit) : null), el("dd", { class: "muted" }, about, more ? " " : null, more));
 }
 
 function drawFigures() {
@@ -29,16 +29,46 @@ function drawFigures() {
     figure("capacity", "Capacity", gibText(volumes.gib).split(" ")[0], gibText(volumes.gib).split(" ")[1],
       `${counted(volumes.count, "volume")}, ${counted(snapshots.count, "snapshot")}, ${counted(FIGURES.images.count, "image")}`),
     figure("cost", "Cost a month", ...money(FIGURES.cost), FIGURES.cost.length ? (FIGURES.cost.every((each) => each.exact) ? "volumes and snapshots" : "snapshots: bounds, since EC2 hides their stored size") : noPrice),
-    figure("saving", "Savings found a month", ...money(FIGURES.saving), FIGURES.saving.length ? "if every finding is carried out" : noPrice),
-    figure("at-risk", "Volumes at risk", whole.format(atRisk), "", `${whole.format(recovery.without_point)} without a recovery point, ${whole.format(atRisk - recovery.without_point)} late, ${whole.format(recovery.uncovered)} without a policy`, atRisk > 0),
+    figure("saving", "Savings found a month", ...money(FIGURES.saving), FIGURES.saving.length ? "if every task is carried out." : noPrice, false,
+      FIGURES.saving.length ? el("button", { type: "button", class: "link", click: () => { tables.findings.only({ order: SAVING }); showSection("findings"); } }, "Show them") : null),
+    figure("at-risk", "Volumes at risk", whole.format(atRisk), "", `of ${counted(recovery.volumes, "volume")}, attached or not: ${whole.format(recovery.without_point)} without a recovery point, ${whole.format(atRisk - recovery.without_point)} with one older than the target`, atRisk > 0),
     figure("findings", "Findings", whole.format(SEVERITIES.reduce((sum, severity) => sum + findings[severity], 0)), "",
-      SEVERITIES.filter((severity) => findings[severity]).map((severity) => `${whole.format(findings[severity])} ${severity}`).join(", ") || "nothing to mend", findings.high > 0));
+      SEVERITIES.filter((severity) => findings[severity]).map((severity) => `${whole.format(findings[severity])} ${severity}`).join(", ") || "nothing to mend", findings.high > 0,
+      SEVERITIES.some((severity) => findings[severity]) ? "— one for each problem of a resource" : null));
+}
+
+const WORDS = [
+  ["Place", "one region of one account."],
+  ["Recovery point", "the moment whose data a volume can be restored to at once: the newest completed snapshot that is not archived counts."],
+  ["Target", () => `the largest age of the newest recovery point: the interval of the volume's policy, or else rpo_max, the largest age that you allow${rpoText()}.`],
+  ["At risk", "a volume without a recovery point, or with one that is older than its target."],
+  ["Volume most at risk", "attached volumes come before others, volumes without a recovery point before late ones, and late ones by their age in relation to the target. Among equals, the largest volume counts, then the one with the lowest id."],
+  ["Finding", "one problem of one resource. A volume can have several, and only an attached volume has a finding of high severity about its recovery points."],
+  ["Saving", "the price of the resources that the task of a finding removes or changes, less what it adds. Each resource counts once in the sum."],
+];
+
+function rpoText() {
+  const spans = [...new Set(DATA.places.filter((each) => each.rpo_max).map((each) => ageText(each.rpo_max)))];
+  return spans.length ? `, here ${spans.join(" or ")}` : "";
+}
+
+function drawWords() {
+  const parts = WORDS.flatMap(([word, text]) => [el("dt", {}, word), el("dd", {}, typeof text === "function" ? text() : text)]);
+  byId("words").append(el("details", {}, el("summary", {}, "The words: place, recovery point, target, at risk, finding, saving"), el("dl", {}, ...parts)));
+}
+
+/** Return why this volume, and no other one, is the one most at risk. */
+function riskRule(risk) {
+  const others = risk.equals ? `${counted(risk.equals, `other ${risk.attached ? "attached " : "unattached "}volume`)} ${risk.equals === 1 ? "is" : "are"} equally at risk. This one is the largest${risk.gib ? `, with ${gibText(risk.gib)}` : ""}.` : "";
+  if (others) return others;
+  return risk.newest ? "No other volume is as overdue against its target." : `It is the only ${risk.attached ? "attached " : ""}volume without one.`;
 }
 
 function answer(kind, title, parts, task, resource) {
-  return el("div", { class: `answer ${kind}` }, el("h3", {}, title), ...parts.map((part) => el("p", {}, part)), task ? remedy(task) : null,
-    el("div", { class: "buttons" }, el("button", { type: "button", click: () => { tables.findings.only({ words: resource }); showSection("findings"); } }, "Its findings"),
-      el("button", { type: "button", click: () => { showRelations(resource); showSection("relations"); } }, "Its relations")));
+  const further = [el("button", { type: "button", click: () => { tables.findings.only({ words: resource }); showSection("findings"); } }, "Its findings"),
+    el("button", { type: "button", click: () => { showRelations(resource); showSection("relations"); } }, "Its relations")];
+  return el("div", { class: `answer ${kind}` }, el("h3", {}, title), ...parts.map((part) => el("p", {}, part)),
+    task ? remedy(task, further) : el("div", { class: "buttons" }, ...further));
 }
 
 function drawAnswers() {
@@ -46,7 +76,7 @@ function drawAnswers() {
   if (risk) {
     const state = risk.newest ? `The newest recovery point is ${ageText(risk.newest.age)} old${risk.target ? `, and the target is ${ageText(risk.target)}` : ""}.` : "There is no recovery point.";
     const own = FINDINGS.find((row) => row[F.resource] === risk.volume_id && row[F.id].startsWith("volume-") && /recovery|policy/.test(row[F.id]) && row[F.task]);
-    byId("answers").append(answer("risk", "Volume most at risk", [`${risk.name ? `${risk.name}, ` : ""}${risk.volume_id} in ${risk.region}${risk.account ? `, account ${risk.account}` : ""}`, state], own ? own[F.task] : "", risk.volume_id));
+    byId("answers").append(answer("risk", "Volume most at risk", [`${risk.name ? `${risk.name}, ` : ""}${risk.volume_id} in ${risk.region}${risk.account ? `, account ${risk.account}` : ""}`, `${state} ${riskRule(risk)}`], own ? own[F.task] : "", risk.volume_id));
   }
   if (saving && saving.saving) {
     byId("answers").append(answer("saving", "Largest saving", [`${spanText([saving.saving.least, saving.saving.most])} ${saving.currency} a month: ${saving.resource}${saving.name ? ` (${saving.name})` : ""} in ${saving.region}`, saving.reason], saving.task, saving.resource));
@@ -58,7 +88,7 @@ function drawAnswers() {
 function drawNotes() {
   const notes = [];
   for (const each of DATA.places) {
-    if (each.error !== null) notes.push(`${each.host} is not in this report: ${each.error}`);
+    if (each.error !== null) notes.push(`${each.host} was not read: ${each.error}`);
     for (const part of each.partial || []) notes.push(`${each.host}: ${part.missing} Allow ${part.permission || part.operation} to see it.`);
     if (each.error === null && each.prices_missing.length && each.price_source) notes.push(`${each.host}: there is no price for ${each.prices_missing.join(", ")}.`);
   }
@@ -68,11 +98,50 @@ function drawNotes() {
   byId("notes").append(...shown.map((note) => el("p", { class: "note" }, note)));
 }
 
+/** Return a difference with its sign, such as "+8.00 to +13.00". */
+function differenceText({ least, most }) {
+  const signed = (amount) => `${amount < 0 ? "−" : "+"}${cents.format(Math.abs(amount))}`;
+  const [low, high] = [Math.min(least, most), Math.max(least, most)];
+  return high - low < 0.005 ? signed(high) : `${signed(low)} to ${signed(high)}`;
+}
+
+function drawChanges() {
+  const found = DATA.changes;
+  if (!found) return;
+  byId("changes").hidden = false;
+  document.querySelector('nav a[href="#changes"]').hidden = false;
+  const moment = (text) => (text ? text.replace("T", " ").replace("Z", " UTC") : "none");
+  byId("changes-title").textContent = `Changes since ${moment(found.since)}`;
+  const others = found.not_compared.map((each) => `${each.account} ${each.region}`.trim());
+  const body = byId("changes-body");
+  body.append(el("p", { id: "changes-about" }, [`${counted(found.findings.new, "new finding")}, ${whole.format(found.findings.solved)} solved`,
+    ...found.cost.map((each) => `cost a month ${differenceText(each)} ${each.currency}`), `${counted(found.worse_volumes, "volume")} with a worse recovery point`].join("; "), "."),
+  others.length ? el("p", { class: "muted" }, `Not compared, since only one of the two reports has read it in this way: ${others.join(", ")}.`) : "");
+  const id = (each, name) => wrap(idButton(each, name));
+  const list = (title, total, heads, rows) => { if (total) body.append(el("details", {}, el("summary", {}, `${title}: ${whole.format(total)}`), simpleTable(title.toLowerCase(), heads, rows),
+    total > rows.length ? el("p", { class: "muted" }, `${whole.format(total - rows.length)} more.`) : "")); };
+  const finding = (each) => [severityMark(each.severity), each.id, id(each.resource, each.name), each.region, each.reason];
+  list("New findings", found.findings.new, ["Severity", "Finding", "Resource", "Region", "Reason"], found.new.map(finding));
+  list("Solved findings", found.findings.solved, ["Severity", "Finding", "Resource", "Region", "Reason then"], found.solved.map(finding));
+  list("Worse recovery points", found.worse_volumes, ["Volume", "Region", "Newest then", "Newest now"],
+    found.worse.map((each) => [id(each.volume_id, each.name), each.region, moment(each.before), `${moment(each.now)}${each.now && each.late ? ", late" : ""}`]));
+}
+
 const severityMark = (severity) => el("span", { class: `severity ${severity}` }, severity);
 const idButton = (id, name) => [el("button", { type: "button", class: "link", title: "Show its relations", click: () => { showRelations(id); showSection("relations"); } }, id), name ? el("div", { class: "also" }, name) : ""];
 const placeCell = (index) => el("div", { class: "place" }, regionOf(index), el("div", { class: "muted" }, place(index).account || place(index).host));
 const wrap = (parts) => el("span", {}, ...parts);
 const placeFilter = (of) => ({ key: "place", label: "Place", of, options: DATA.places.map((_each, index) => String(index)).filter((index) => place(index).error === null), text: placeText });
+
+const SAVING = "saving";
+// The findings whose task removes or changes what costs money. They have a saving wherever there is a price.
+const SAVES = /^(volume-(unattached|of-stopped-instance|gp2|iops-within-gp3)|snapshot-(orphaned|old)|image-unused|leftover-(swap|replaced-volume|drill|replacement|rejected))$/;
+
+function savingCell(row) {
+  const finding = FINDINGS[row];
+  if (finding[F.saving]) return `${spanText(finding[F.saving])} ${currencyOf(finding[F.place])}`;
+  return isUnpriced(finding[F.place]) && finding[F.task] && SAVES.test(finding[F.id]) ? noPriceText([regionOf(finding[F.place])]) : "";
+}
 
 function findingsTable() {
   const of = (field) => (row) => FINDINGS[row][field];
@@ -87,12 +156,13 @@ function findingsTable() {
     ],
     columns: [
       { label: "Severity", value: (row) => SEVERITIES.indexOf(FINDINGS[row][F.severity]), cell: (row) => severityMark(FINDINGS[row][F.severity]) },
+      { label: "Saving a month", kind: "number", value: (row) => (FINDINGS[row][F.saving] || [0, null])[1], cell: savingCell },
       { label: "Finding", value: of(F.id) },
       { label: "Resource", kind: "id", value: of(F.resource), cell: (row) => wrap(idButton(FINDINGS[row][F.resource], FINDINGS[row][F.name])) },
       { label: "Place", value: (row) => placeText(FINDINGS[row][F.place]), cell: (row) => placeCell(FINDINGS[row][F.place]) },
       { label: "Reason", kind: "text", value: of(F.reason), cell: (row) => el("div", {}, FINDINGS[row][F.reason], FINDINGS[row][F.task] ? el("details", {}, el("summary", {}, "Show the task"), remedy(FINDINGS[row][F.task])) : el("div", { class: "muted" }, "A person must decide; there is no task.")) },
-      { label: "Saving a month", kind: "number", value: (row) => (FINDINGS[row][F.saving] || [0, null])[1], cell: (row) => (FINDINGS[row][F.saving] ? `${spanText(FINDINGS[row][F.saving])} ${currencyOf(FINDINGS[row][F.place])}` : "") },
     ],
+    orders: [{ key: "", label: "most severe first", column: null }, { key: SAVING, label: "largest saving first", column: 1 }],
   });
 }
 
@@ -123,7 +193,7 @@ function volumesTable() {
         return el("div", {}, SNAPSHOTS.groupsOf.has(each[V.id]) ? el("button", { type: "button", class: "link", title: "Show its snapshots", click: () => showSnapshots(each[V.id]) }, text || "snapshots") : text,
           el("div", { class: "muted" }, [recoveryState(each), each[V.elsewhere].length ? `also in ${each[V.elsewhere].join(", ")}` : "", each[V.drilled] ? `drilled ${minuteText(each[V.drilled])}` : ""].filter(Boolean).join("; ")));
       } },
-      { label: "Cost a month", kind: "number", value: (row) => (VOLUMES[row][V.cost] || [0, null])[1], cell: (row) => (VOLUMES[row][V.cost] ? `${spanText(VOLUMES[row][V.cost])} ${currencyOf(VOLUMES[row][V.place])}` : "") },
+      { label: "Cost a month", kind: "number", value: (row) => (VOLUMES[row][V.cost] || [0, null])[1], cell: (row) => (VOLUMES[row][V.cost] ? `${spanText(VOLUMES[row][V.cost])} ${currencyOf(VOLUMES[row][V.place])}` : noPriceText([regionOf(VOLUMES[row][V.place])])) },
     ],
   });
 }
@@ -133,6 +203,7 @@ function snapshotsTable() {
   const names = new Map(VOLUMES.map((volume) => [volume[V.id], volume[V.name]]));
   const remarks = (bits) => [[ARCHIVED, "archived"], [UNENCRYPTED, "not encrypted"], [DRILLED, "drilled"], [COPY, "copy"], [SHARED, "shared"]].filter(([bit]) => bits & bit).map(([, text]) => text).join(", ");
   const told = (row) => remarks(flags[row]);
+  const anyFate = SNAPSHOTS.fate.length > 0, anyLock = until.some((each) => each > 0);
   tables.snapshots = new DataTable(byId("snapshots-table"), {
     name: "Snapshots", noun: "snapshot", total, leftOut: DATA.snapshots.left_out, where: "report.json", empty: "No snapshot.",
     // Many snapshots share a volume, a policy and remarks, so a word is looked for once in each of these.
@@ -153,9 +224,11 @@ function snapshotsTable() {
       { label: "Snapshot", kind: "id", value: (row) => ids[row], cell: (row) => wrap(idButton(`snap-${ids[row]}`, "")) },
       { label: "Volume", kind: "id", value: (row) => sources[group[row]], cell: (row) => wrap(idButton(sources[group[row]], names.get(sources[group[row]]) || "")) },
       { label: "Place", value: (row) => placeText(places[group[row]]), cell: (row) => placeCell(places[group[row]]) },
-      { label: "Taken", value: (row) => moment[row], cell: (row) => minuteText(moment[row]) },
-      { label: "Kept until", value: (row) => until[row] || null, cell: (row) => (until[row] ? minuteText(until[row]) : "") },
+      { label: "Taken", kind: "time", value: (row) => moment[row], cell: (row) => minuteText(moment[row]) },
       { label: "Policy", value: (row) => policies[policy[row]] },
+      ...(anyFate ? [{ label: "Kept by", value: (row) => (fateOf(row) || { keptBy: "" }).keptBy, cell: (row) => { const fate = fateOf(row); return fate ? fate.keptBy || "no rule" : ""; } }] : []),
+      { label: "Deletion", kind: "time", value: (row) => (fateOf(row) || { deletion: null }).deletion, cell: (row) => (policies[policy[row]] || fateOf(row) ? deletionText(row) : "") },
+      ...(anyLock ? [{ label: "Locked until", kind: "time", value: (row) => until[row] || null, cell: (row) => (until[row] ? minuteText(until[row]) : "") }] : []),
       { label: "Full size", kind: "number", value: (row) => gib[row] || null, cell: (row) => gibText(gib[row] || null) },
       ...(stored.length ? [{ label: "Stored", kind: "number", value: (row) => stored[row], cell: (row) => gibText(stored[row]) }] : []),
       { label: "Remarks", value: told },
@@ -171,7 +244,9 @@ function drill(choices) {
 function drawCosts() {
   const { type, region, tags } = DATA.costs;
   const exact = FIGURES.cost.every((each) => each.exact);
-  byId("costs-about").textContent = exact ? "" : "A light bar is an upper bound: the price if a snapshot had stored every block of its volume.";
+  byId("costs-about").textContent = [exact ? "" : "A light bar is an upper bound: the price if a snapshot had stored every block of its volume.",
+    [...type, ...region].some((row) => row.cost.length && row.unpriced.length) ? "A question mark stands for resources without a price." : "",
+    `Prices: ${priceTexts(false).join("; ") || "none"}.`].filter(Boolean).join(" ");
   const types = new Set(VOLUMES.map((volume) => volume[V.type]));
   costBars(byId("cost-type"), "Cost by type", type, (row) => (types.has(row.label) ? () => drill({ type: row.label }) : () => showSection("snapshots")));
   costBars(byId("cost-region"), "Cost by region", region, (row) => () => drill({ region: row.label }));
@@ -183,16 +258,25 @@ function drawCosts() {
   redraw();
 }
 
+const SOURCES = { task: "from the task", file: "from a file", api: "from the AWS Pricing API", shipped: "from the table of this collection" };
+
+/** Return the origin and the date of the prices of each region. */
+function priceTexts(references) {
+  const read = DATA.places.filter((each) => each.error === null);
+  return [...new Set(read.map((each) => `${each.region} ${each.price_source ? `${SOURCES[each.price_source] || each.price_source}${each.price_date ? `, of ${each.price_date}` : ", without a date"}` : "has no price"}`
+    + (references && each.price_references.length ? ` (${each.price_references.join(", ")})` : "")))];
+}
+
 function drawSources() {
-  const sources = [...new Set(DATA.places.filter((each) => each.price_source).map((each) => `${each.region}: prices from ${({ task: "the task", file: "a file", api: "the AWS Pricing API", shipped: "the table of this collection" })[each.price_source]}${each.price_date ? ` of ${each.price_date}` : ""}${each.price_references.length ? ` (${each.price_references.join(", ")})` : ""}`))];
-  byId("sources").append(...sources.slice(0, 8).map((each) => el("p", {}, each)),
+  byId("sources").append(el("p", {}, "Prices are those of a month, without taxes and discounts:"),
+    ...priceTexts(true).slice(0, 8).map((each) => el("p", {}, each)),
     el("p", {}, "Charts: D3 7.9.0 and Observable Plot 0.6.17, ISC licence, copyright Mike Bostock and Observable, Inc. This page loads nothing from a network."));
 }
 
-byId("about").textContent = DATA.generated ? `As of ${DATA.generated.replace("T", " ").replace("Z", " UTC")}, ${counted(FIGURES.places, "place")}: ${[...new Set(DATA.places.filter((each) => each.region).map((each, index) => placeText(DATA.places.indexOf(each))))].slice(0, 6).join("; ")}` : "No place has answered.";
-const steps = [drawFigures, drawAnswers, drawNotes, findingsTable, drawCosts, () => recoveryStates(byId("recovery-states"), drill), () => recoveryAges(byId("recovery-ages")),
+byId("about").textContent = DATA.generated ? `As of ${DATA.generated.replace("T", " ").replace("Z", " UTC")}, ${counted(FIGURES.places, "place")} (a place is one region of one account)${FIGURES.failed_places ? `, ${whole.format(FIGURES.failed_places)} of them not read` : ""}: ${[...new Set(DATA.places.filter((each) => each.region).map((each, index) => placeText(DATA.places.indexOf(each))))].slice(0, 6).join("; ")}` : "No place has answered.";
+const steps = [drawFigures, drawAnswers, drawNotes, drawWords, drawChanges, findingsTable, drawCosts, () => recoveryStates(byId("recovery-states"), drill), () => recoveryAges(byId("recovery-ages")),
   () => timeline(byId("timeline")), volumesTable, snapshotsTable, () => { showRelations = graph(byId("graph")); }, drawSources];
-const firstFrame = 4;
+const firstFrame = 6;
 steps.slice(0, firstFrame).forEach((step) => step());
 requestAnimationFrame(() => setTimeout(() => {
   steps.slice(firstFrame).forEach((step) => step());

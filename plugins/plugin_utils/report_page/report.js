@@ -41,6 +41,12 @@ function moneyText(sums) {
   return sums.map((each) => `${spanText([each.least, each.most])} ${each.currency}`).join(" + ");
 }
 
+/** Return that there is no price for these regions, or an empty text for none. */
+function noPriceText(regions) {
+  if (!regions.length) return "";
+  return `no price for ${regions.length > 2 ? `${regions.length} regions` : regions.join(" and ")}`;
+}
+
 /** Return an age for a person, in the largest unit with a value of at least two, as the modules write it. */
 function ageText(seconds) {
   if (seconds === null || seconds === undefined) return "";
@@ -58,6 +64,7 @@ function minuteText(minute) {
 const counted = (number, noun) => `${whole.format(number)} ${noun}${number === 1 ? "" : "s"}`;
 const place = (index) => DATA.places[index];
 const regionOf = (index) => place(index).region;
+const isUnpriced = (index) => DATA.places[index].cost === null;
 const currencyOf = (index) => place(index).currency;
 
 /** Return the account and the region of a place. */
@@ -73,6 +80,7 @@ const SNAPSHOTS = (() => {
   const ids = columns.ids ? columns.ids.split(" ") : [];
   const total = ids.length;
   const group = new Int32Array(total), moment = new Float64Array(total), until = new Float64Array(total), gib = new Int32Array(total);
+  const sizes = new Map(columns.resized);
   const first = [];
   let row = 0;
   columns.counts.forEach((count, index) => {
@@ -81,7 +89,7 @@ const SNAPSHOTS = (() => {
       group[row] = index;
       moment[row] = each ? moment[row - 1] - columns.moments[row] : columns.moments[row];
       until[row] = columns.until[row] ? moment[row] + columns.until[row] : 0;
-      gib[row] = columns.gib[row] || !each ? columns.gib[row] : gib[row - 1];
+      gib[row] = each ? sizes.get(row) ?? gib[row - 1] : columns.gib[index];
     }
   });
   const sources = columns.volumes.map((source) => (typeof source === "number" ? DATA.volumes.rows[source][0] : source));
@@ -89,8 +97,27 @@ const SNAPSHOTS = (() => {
   const groupsOf = new Map();
   sources.forEach((source, index) => groupsOf.set(source, [...(groupsOf.get(source) || []), index]));
   return { ids, total, group, moment, until, gib, first, sources, groupsOf, counts: columns.counts, places: columns.places,
-    policy: columns.policy, policies: columns.policies, flags: columns.flags, stored: columns.stored };
+    policy: columns.policy, policies: columns.policies, flags: columns.flags, stored: columns.stored, fate: columns.fate, fates: columns.fates };
 })();
+
+const ONLY_IN_JSON = 1;
+
+/** Return the forecast of a snapshot: by which rules it is kept now, and the minutes of its deletion, or null if the rules are unknown. */
+function fateOf(row) {
+  const index = SNAPSHOTS.fate[row] || 0;
+  if (!index || index === ONLY_IN_JSON) return null;
+  const [keptBy, deletion, idle] = SNAPSHOTS.fates[index];
+  const at = (after) => (after ? SNAPSHOTS.moment[row] + after : null);
+  return { keptBy, deletion: at(deletion), idle: at(idle) };
+}
+
+/** Return when a snapshot will be deleted, for a person. */
+function deletionText(row) {
+  if ((SNAPSHOTS.fate[row] || 0) === ONLY_IN_JSON) return "see report.json";
+  const fate = fateOf(row);
+  if (!fate) return "unknown";
+  return fate.deletion === null ? "none foreseen" : minuteText(fate.deletion);
+}
 
 const NOW = DATA.generated ? Date.parse(DATA.generated) / 60000 : 0;
 
@@ -129,11 +156,11 @@ function asPlaybook(task) {
   return `---\n- name: Carry out a finding of the storage report\n  hosts: localhost\n  gather_facts: false\n  tasks:\n${lines.join("\n")}\n`;
 }
 
-/** Return the task, to read and to copy. */
-function remedy(task) {
+/** Return the task, to read and to copy, and further buttons. */
+function remedy(task, further = []) {
   return el("div", {},
     el("pre", { tabindex: "0", "aria-label": "The task" }, task),
-    el("div", { class: "buttons" }, copyButton("Copy the task", task), copyButton("Copy as a playbook", asPlaybook(task))));
+    el("div", { class: "buttons" }, copyButton("Copy the task", task), copyButton("Copy as a playbook", asPlaybook(task)), ...further));
 }
 
 function showSection(id) {

@@ -7,13 +7,14 @@ const PAGE = 25;
 
 /**
  * A table over the rows 0 to `total` - 1.
- * columns: { label, value(row) to sort by, cell(row) for other contents, kind: "number", "id" or "text" }
+ * columns: { label, value(row) to sort by, cell(row) for other contents, kind: "number", "id", "time" or "text" }
  * filters: { key, label, of(row), options, text(option) }; a row passes if of(row) equals the option
+ * orders: { key, label, column }; the column is sorted in its first direction, and null is the order of the rows
  * search(row): the text that the search box looks through; or matcher(word): a function that tells whether a row has the word
  */
 class DataTable {
-  constructor(home, { name, noun, total, columns, filters, search = null, matcher = null, empty, leftOut = 0, where = "" }) {
-    Object.assign(this, { home, name, noun, total, columns, filters, search, matcher, empty, leftOut, where });
+  constructor(home, { name, noun, total, columns, filters, orders = [], search = null, matcher = null, empty, leftOut = 0, where = "" }) {
+    Object.assign(this, { home, name, noun, total, columns, filters, orders, search, matcher, empty, leftOut, where });
     this.chosen = {};
     this.words = [];
     this.sort = null;
@@ -26,9 +27,11 @@ class DataTable {
   build() {
     this.box = el("input", { type: "search", input: () => this.change({ words: this.box.value }) });
     this.selects = Object.fromEntries(this.filters.map((filter) => [filter.key, this.select(filter)]));
+    this.ordering = el("select", { change: () => this.orderBy(this.ordering.value) }, ...this.orders.map((order) => el("option", { value: order.key }, order.label)));
     const controls = el("div", { class: "controls", role: "search", "aria-label": `Search the ${this.noun}s` },
       el("label", {}, "Search", this.box),
       ...this.filters.map((filter) => el("label", {}, filter.label, this.selects[filter.key])),
+      this.orders.length ? el("label", {}, "Order", this.ordering) : null,
       el("button", { type: "button", click: () => this.only({}) }, "Show all"));
     this.count = el("p", { role: "status", class: "muted" });
     this.heads = this.columns.map((column, index) => el("th", { role: "columnheader", scope: "col", class: column.kind === "number" ? "number" : null },
@@ -66,6 +69,7 @@ class DataTable {
     this.box.value = choices.words || "";
     for (const [key, select] of Object.entries(this.selects)) select.value = choices[key] || "";
     this.chosen = {};
+    if (this.orders.length) this.orderBy(choices.order || "", false);
     this.change({ words: this.box.value, ...Object.fromEntries(Object.entries(this.selects).map(([key, select]) => [key, select.value])) });
   }
 
@@ -86,15 +90,29 @@ class DataTable {
     return (row) => this.texts[row].includes(word);
   }
 
-  sortBy(index) {
+  /** Sort as one of the orders says. */
+  orderBy(key, renders = true) {
+    const { column } = this.orders.find((order) => order.key === key);
+    this.sort = null;
+    this.heads.forEach((head) => head.removeAttribute("aria-sort"));
+    if (column === null) this.found.sort((one, other) => one - other);
+    else this.sortBy(column, renders);
+    this.ordering.value = key;
+    if (renders) this.render();
+  }
+
+  sortBy(index, renders = true) {
     const again = this.sort && this.sort.index === index;
     this.sort = { index, down: again ? !this.sort.down : this.columns[index].kind === "number" };
     this.heads.forEach((head, each) => {
       if (each === index) head.setAttribute("aria-sort", this.sort.down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
+    const order = this.orders.find((each) => each.column === index && this.sort.down);
+    if (order) this.ordering.value = order.key;
+    else this.ordering.selectedIndex = -1;
     this.order();
-    this.render();
+    if (renders) this.render();
   }
 
   order() {

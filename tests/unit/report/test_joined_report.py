@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._report import page, page_data
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.changes import changes
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.costs import OTHERS, UNTAGGED, costs
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining import (
     Place,
@@ -29,7 +30,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._report.texts impor
 from inventory_world import instance, report
 from inventory_world import snapshot as inventory_snapshot
 from inventory_world import volume as inventory_volume
-from report_documents import DAY, bounds, document, exact, finding, large, small, snapshot, volume
+from report_documents import DAY, bounds, document, exact, finding, foreseen, large, small, snapshot, volume
 
 ASSETS = Path(__file__).resolve().parents[3] / "plugins" / "plugin_utils" / "report_page"
 FILES = {name: (ASSETS / name).read_text(encoding="utf-8") for name in page.FILES}
@@ -76,7 +77,23 @@ def test_volume_without_recovery_point_is_more_at_risk_than_the_latest_one() -> 
     bare = document([volume(2)], [], [])
     found = figures([Place("late", late), Place("bare", bare)])
     assert (found["at_risk"]["host"], found["at_risk"]["newest"]) == ("bare", None)
-    assert figures([Place("late", late)])["at_risk"]["newest"]["age"] == 90 * DAY
+    alone = figures([Place("late", late)])["at_risk"]
+    assert (alone["newest"]["age"], alone["equals"], alone["gib"], alone["attached"]) == (90 * DAY, 0, 100, True)
+
+
+def test_equally_risky_volumes_are_counted_and_the_largest_is_the_answer() -> None:
+    rows = [volume(1, 10), volume(2, 30), volume(3, 30), volume(4, 99, state="available")]
+    found = figures([Place("a", document(rows, [], []))])["at_risk"]
+    assert (found["volume_id"], found["gib"], found["equals"]) == (rows[1]["id"], 30, 2)
+    assert "no recovery point; the largest of 3 such volumes" in markdown([Place("a", document(rows, [], []))], "x")
+
+
+def test_bar_without_a_price_names_the_region() -> None:
+    free = document([volume(1, 50, cost=None)], [], [], region="xx-north-1")
+    found = costs([Place("a", small()), Place("b", free)])
+    assert [row["unpriced"] for row in found["region"]] == [[], ["xx-north-1"]]
+    gp3 = next(row for row in found["type"] if row["label"] == "gp3")
+    assert (gp3["unpriced"], gp3["cost"][0]["most"]) == (["xx-north-1"], 57.6)
 
 
 def test_age_against_target_decides_between_late_volumes() -> None:
@@ -150,7 +167,24 @@ def test_page_has_every_snapshot_with_its_times_and_policy() -> None:
     first = columns["policy"].index(hourly)
     assert columns["until"][first : first + 20] == [5 * 24 * 60] * 20
     assert columns["moments"][first + 1 : first + 20] == [6 * 60] * 19
-    assert columns["gib"][first : first + 20] == [500, *[0] * 19]
+    assert (sorted(columns["gib"]), columns["resized"]) == ([20, 100, 500], [])
+    assert (columns["fate"], columns["stored"]) == ([], [])
+
+
+def test_forecasts_are_shared_by_the_snapshots_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = small()
+    foreseen(source["recovery"]["volumes"][0], days=14)
+    columns = page_data.page_data([Place("a", source)])["snapshots"]
+    own = columns["policies"].index("web-daily")
+    fates = [
+        columns["fates"][fate] for fate, name in zip(columns["fate"], columns["policy"], strict=True) if name == own
+    ]
+    assert [(minutes, idle) for _kept_by, minutes, idle in fates] == [(14 * 24 * 60, 0)] * 14
+    assert fates[0][0] == "daily 2026-11-30"
+    assert {fate for fate, name in zip(columns["fate"], columns["policy"], strict=True) if name != own} == {0}
+    monkeypatch.setattr(page_data, "MOST_FATES", 3)
+    columns = page_data.page_data([Place("a", source)])["snapshots"]
+    assert (len(columns["fates"]), columns["fate"].count(1), columns["fate"].count(2)) == (3, 13, 1)
 
 
 def test_volume_most_at_risk_is_the_first_row() -> None:
@@ -258,3 +292,30 @@ def test_module_and_page_call_the_same_volume_most_at_risk() -> None:
         page_says = figures([Place("a", made)])["at_risk"]
         assert (page_says or {}).get("volume_id") == made["summary"]["at_risk"]
     assert made["summary"]["at_risk"] == inventory_volume(1).volume_id
+
+
+DOCUMENTATION = Path(__file__).resolve().parents[3] / "docs" / "storage_report.md"
+
+
+def documented(heading: str) -> dict[str, str]:
+    """The rows of the first table after a text of the documentation, by each name in their first cell."""
+    table = (
+        DOCUMENTATION.read_text(encoding="utf-8").partition(heading)[2].partition("|---|---|\n")[2].partition("\n\n")[0]
+    )
+    rows = [line.strip("|").split("|", 1) for line in table.splitlines()]
+    return {name: text for cell, text in rows for name in re.findall(r"`(\w+)`", cell)}
+
+
+def test_documentation_has_every_key_of_the_json_and_every_column_of_the_csv() -> None:
+    made = joined([Place("a", small()), Place("b", None, "no")], changes([Place("", small())], [Place("a", small())]))
+    made = json.loads(json.dumps(made))
+    top, figure = documented("`report.json` has"), documented("`figures` has")
+    assert set(top) == set(made)
+    assert set(figure) == set(made["figures"])
+    for name in ("places", "changes"):
+        keys = made[name][0] if name == "places" else made[name]
+        assert set(keys) - set(re.findall(r"`(\w+)`", top[name])) == set(), name
+    for name in ("at_risk", "recovery"):
+        assert set(made["figures"][name]) - set(re.findall(r"`(\w+)`", figure[name])) == set(), name
+    columns = DOCUMENTATION.read_text(encoding="utf-8").partition("the names of the columns (RFC 4180): ")[2]
+    assert tuple(re.findall(r"`(\w+)`", columns.partition(".")[0])) == COLUMNS

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.policies import (
     approved_policies,
+    policy_rules,
     refused_policies,
 )
 
@@ -44,3 +45,8 @@ def test_each_mistake_has_a_sentence(policies: list[dict[str, Any]], refused: li
 def test_policy_without_an_approved_plan_is_not_approved(plans: dict[str, Any], expected: list[str]) -> None:
     policies = [DAILY, {**DAILY, "policy": 7, "expected_plan": "e5f6"}]
     assert [policy["expected_plan"] for policy in approved_policies(policies, plans)] == expected
+
+
+def test_rules_of_a_policy_are_its_slots_and_keep() -> None:
+    given = [{**DAILY, "max_delete": 3, "every": None}, {**DAILY, "policy": "hourly", "every": "1h"}]
+    assert policy_rules(given) == [{**DAILY, "every": "24h"}, {**DAILY, "policy": "hourly", "every": "1h"}]

@@ -132,7 +132,17 @@ def recovery(row: Mapping[str, Any], snapshots: Iterable[Mapping[str, Any]], tar
         "whole": None,
         "drilled": None,
         "points": [[each["id"], each["started"], each["policy"], each["locked_until"]] for each in own],
+        "forecast": [],
     }
+
+
+def foreseen(row: dict[str, Any], *, days: int = 14) -> None:
+    """Give the points of a recovery a forecast, as the rule ``daily`` makes it."""
+    for number, (snapshot_id, taken, _policy, _until) in enumerate(row["points"]):
+        age = int((NOW - datetime.fromisoformat(taken)).total_seconds())
+        kept_by = [f"daily {taken[:10]}"] if number < days else []
+        after = {"deletion": moment(age - days * DAY), "idle_deletion": None if kept_by else moment(-DAY)}
+        row["forecast"].append({"snapshot_id": snapshot_id, "kept_by": kept_by, **after})
 
 
 def document(
@@ -354,4 +364,7 @@ def large(snapshots: int, volumes: int = 2_000, findings: int = 20_000) -> dict[
         resource = kept[number * len(kept) // findings]["id"]
         more = {"kind": "snapshot", "saving": bounds(1.0 + number % 50), "cost": bounds(60.0)}
         found.append(finding("snapshot-old", severity, resource, **more))
-    return document(rows, kept, found, target=DAY)
+    made = document(rows, kept, found, target=DAY)
+    for row in made["recovery"]["volumes"]:
+        foreseen(row)
+    return made

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..._domain.forecast import Fate
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.times import format_moment
+from .fates import fate_views, fates
 from .spec import seconds
 from .stock import Inventory, Point, name_of
 
@@ -29,7 +31,8 @@ class VolumeRecovery:
     """The recovery of one volume.
 
     ``points``: from which the volume can be restored, the newest first. ``elsewhere``: the newest copy by region.
-    ``target``: the largest age of the newest point, and ``target_from`` its origin.
+    ``target``: the largest age of the newest point, and ``target_from`` its origin. ``fates``: those of snapshots,
+    by id, where the rules of their policy are known.
     """
 
     volume: Volume
@@ -42,6 +45,7 @@ class VolumeRecovery:
     age: timedelta | None
     is_whole: bool | None
     drilled: datetime | None
+    fates: Mapping[str, Fate]
 
     @property
     def newest(self) -> Point | None:
@@ -85,6 +89,7 @@ class VolumeRecovery:
                 [point.id, format_moment(point.moment), point.policy or None, _until(point, inventory)]
                 for point in self.points
             ],
+            "forecast": list(fate_views((point.id for point in self.points), self.fates)),
         }
 
 
@@ -105,10 +110,11 @@ def _until(point: Point, inventory: Inventory) -> str | None:
 
 def recoveries(inventory: Inventory, volumes: Iterable[Volume]) -> list[VolumeRecovery]:
     """Return the recovery of each volume."""
-    return [_recovery(inventory, volume) for volume in volumes]
+    known = fates(inventory)
+    return [_recovery(inventory, volume, known) for volume in volumes]
 
 
-def _recovery(inventory: Inventory, volume: Volume) -> VolumeRecovery:
+def _recovery(inventory: Inventory, volume: Volume, known: Mapping[str, Fate]) -> VolumeRecovery:
     points = list(inventory.good_points(volume.volume_id))
     policies = inventory.policies_of(volume.volume_id)
     target, target_from = _target(inventory, policies)
@@ -126,6 +132,7 @@ def _recovery(inventory: Inventory, volume: Volume) -> VolumeRecovery:
         age=None if newest is None else inventory.age(newest.moment),
         is_whole=None if a_set is None else a_set.state == "completed",
         drilled=max(drills, default=None),
+        fates=known,
     )
 
 

@@ -16,10 +16,11 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ..._domain.retention import Keep, parse_keep
 from ..._kernel.errors import SpecError
 from ..._kernel.prices import Prices, prices_for
 from ..._kernel.tags import require_selector_text
-from ..._kernel.times import parse_every, parse_span
+from ..._kernel.times import Every, parse_every, parse_span
 from .finding import IDS
 
 SUBJECTS = ("volumes", "snapshots", "images")
@@ -27,7 +28,7 @@ _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d+")
 _ACCOUNT = re.compile(r"\d{12}")
 _SPANS = ("rpo_max", "grace", "old_after", "stopped_after", "unused_after")
 _IGNORE_KEYS = frozenset({"reason", "resource", "finding", "tags"})
-_POLICY_KEYS = frozenset({"policy", "every"})
+_POLICY_KEYS = frozenset({"policy", "every", "keep"})
 _MONTH = timedelta(days=31)
 
 
@@ -49,10 +50,19 @@ class Ignore:
 
 
 @dataclass(frozen=True)
+class PolicyRules:
+    """The rules that a policy has in its own region, and the length of its slots."""
+
+    keep: Keep
+    every: Every
+
+
+@dataclass(frozen=True)
 class InventorySpec:
     """The wanted report.
 
-    ``every``: by policy, the length of its slots. ``grace``: younger resources are in no finding. ``report``: the part
+    ``every``: by policy, the length of its slots. ``rules``: the rules of the policies, where the user has given them.
+    ``grace``: younger resources are in no finding. ``report``: the part
     of the result that reaches the controller. ``whole``: the module returns the whole report as a text.
     """
 
@@ -61,6 +71,7 @@ class InventorySpec:
     filters: Mapping[str, str | None] = field(default_factory=dict)
     rpo_max: timedelta | None = None
     every: Mapping[str, timedelta] = field(default_factory=dict)
+    rules: Mapping[str, PolicyRules] = field(default_factory=dict)
     grace: timedelta = timedelta(days=1)
     old_after: timedelta = timedelta(days=90)
     stopped_after: timedelta = timedelta(days=30)
@@ -82,7 +93,10 @@ class InventorySpec:
             "old_after": seconds(self.old_after),
             "stopped_after": seconds(self.stopped_after),
             "unused_after": seconds(self.unused_after),
-            "policies": [{"policy": name, "every": seconds(every)} for name, every in self.every.items()],
+            "policies": [
+                {"policy": name, "every": seconds(every), "rules": name in self.rules}
+                for name, every in self.every.items()
+            ],
             "copy_regions": list(self.copy_regions),
             "metrics": self.metrics,
             "changed_blocks": self.changed_blocks,
@@ -114,6 +128,7 @@ def parse(params: Mapping[str, Any], region: str) -> InventorySpec:
         subjects=tuple(params.get("subjects") or SUBJECTS),
         filters=_selection(params.get("filters") or {}, "filters"),
         every=dict(_policies(params.get("policies") or ())),
+        rules=dict(_rules(params.get("policies") or ())),
         copy_regions=tuple(_regions(params.get("copy_regions") or (), region)),
         permissions=bool(params.get("permissions")),
         metrics=bool(params.get("metrics")),
@@ -143,6 +158,14 @@ def _policies(entries: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, timed
             raise SpecError(f"{option}.policy: no policy is named. Set the name of a policy.")
         every = parse_every(entry.get("every"), f"{option}.every")
         yield entry["policy"], _MONTH if every.minutes is None else timedelta(minutes=every.minutes)
+
+
+def _rules(entries: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, PolicyRules]]:
+    for number, entry in enumerate(entries):
+        if entry.get("keep") is not None:
+            option = f"policies[{number}]"
+            keep = parse_keep(entry["keep"], f"{option}.keep")
+            yield entry["policy"], PolicyRules(keep, parse_every(entry["every"], f"{option}.every"))
 
 
 def _regions(regions: Iterable[str], own: str) -> Iterable[str]:

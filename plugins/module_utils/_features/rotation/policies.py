@@ -51,3 +51,12 @@ NOT_APPROVED = "missing"
 def approved_policies(policies: Sequence[Mapping[str, Any]], plans: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return *policies*, each with its hash in *plans* as ``expected_plan``, or with `NOT_APPROVED`."""
     return [{**policy, "expected_plan": plans.get(str(policy.get("policy"))) or NOT_APPROVED} for policy in policies]
+
+
+def policy_rules(policies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the name, the slots and the rules of *policies*, as the option ``policies`` of storage_info takes them."""
+    every = ARGUMENT_SPEC["every"]["default"]
+    return [
+        {"policy": policy["policy"], "every": policy.get("every") or every, "keep": policy["keep"]}
+        for policy in policies
+    ]
