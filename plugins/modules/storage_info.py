@@ -72,7 +72,7 @@ options:
     default: 1d
   old_after:
     description:
-      - A snapshot of no policy is old after this time.
+      - A snapshot without a policy is old after this time.
     type: str
     default: 90d
   stopped_after:
@@ -149,7 +149,7 @@ options:
   price_api:
     description:
       - Read the prices of the region from AWS's Pricing API. They fill the gaps of O(prices) and of the file, and take
-        precedence over the shipped prices. RV(prices) names the source of each price.
+        precedence over the shipped prices. The C(sources) of RV(prices) name the source of each price.
       - A price with two products in AWS's list is ambiguous, and is not used. The API has no prices in USD for China
         and AWS GovCloud (US).
     type: bool

@@ -44,7 +44,7 @@ def price_file() -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{VARIABLE}: {path} cannot be read: {error}. Name a file of prices in JSON.") from error
+        raise SpecError(f"{VARIABLE}: the task cannot read {path}: {error}. Name a file of prices in JSON.") from error
 
 
 def estimate(changes: Iterable[Change], state: State, book: PriceBook) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
+from .._aws.connecting import missing_region, own_profile
 from .._aws.gateway import Ec2Gateway, module_clients
 from .._kernel.display import visible
 from .._kernel.errors import SpecError, StorageError
@@ -68,10 +69,10 @@ class Program:
         shell = _ModuleShell(module, host)
         region = module.region
         if not region:
-            error = SpecError("region: no region is given. Set region, AWS_REGION, or a region in the profile.")
+            error = SpecError(missing_region(module))
             shell.fail(str(error), rendering.refusal(error, Plan(), {}))
             return
-        gateway = Ec2Gateway(module_clients(module), region, progress=shell.progress)
+        gateway = Ec2Gateway(module_clients(module), region, progress=shell.progress, profile=own_profile(module))
         # A large listing stays in memory until the end. The garbage collector would search all of it at every page.
         usual = gc.get_threshold()
         gc.set_threshold(50_000)
@@ -310,7 +311,7 @@ def _rehearse(plan: Plan, gateway: Gateway) -> None:
             try:
                 gateway.rehearse(change)
             except CallError as error:
-                error.args = (f"{error} The call was a DryRun. Nothing was changed.",)
+                error.args = (f"{error} The call was a DryRun, so the task has changed nothing.",)
                 raise
 
 
@@ -393,7 +394,7 @@ def _told(
     # The user must also learn of a part that the plan refused.
     done = "" if outcome.error is None else rendering.done_before(outcome)
     message = rendering.sentences(
-        str(error), done, rendering.not_tried(outcome), "" if plan.refused is None else f"Besides: {plan.refused}"
+        str(error), done, rendering.not_tried(outcome), "" if plan.refused is None else f"Also refused: {plan.refused}"
     )
     return {"msg": message, **rendering.failure(error, plan, outcome, gateway.calls)}
 

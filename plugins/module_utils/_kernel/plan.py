@@ -196,6 +196,7 @@ class Wait:
     ``timeout``: in seconds, or None for that of the task.
     ``clock``: waits with the same name share one timeout, which begins with the first of them.
     ``place``: the place of the resources, see `Query`.
+    ``urgent``: a service is off until the end of the wait, so the polls stay close together.
     """
 
     resources: tuple[str, ...]
@@ -206,6 +207,7 @@ class Wait:
     about: str = ""
     place: Place = HERE
     clock: str = ""
+    urgent: bool = False
 
 
 class Recheck(Protocol):

@@ -226,7 +226,10 @@ def given(table: Any, region: str, source: str, option: str) -> Prices | None:
     the *option*, for any other value.
     """
     if not isinstance(table, Mapping):
-        raise SpecError(f"{option}: {str(table)[:60]!r} is not a mapping of regions to prices.")
+        raise SpecError(
+            f"{option}: {str(table)[:60]!r} is not a mapping of regions to prices. Write it as in {{eu-central-1: "
+            "{gp3.gib: 0.0952}}."
+        )
     for key, values in table.items():
         if key not in ("date", "references"):
             _require_prices(values, f"{option}.{key}")
@@ -242,7 +245,9 @@ def given(table: Any, region: str, source: str, option: str) -> Prices | None:
 
 def _require_prices(values: Any, option: str) -> None:
     if not isinstance(values, Mapping):
-        raise SpecError(f"{option}: {str(values)[:60]!r} is not a mapping of names to prices.")
+        raise SpecError(
+            f"{option}: {str(values)[:60]!r} is not a mapping of names to prices. Write it as in {{gp3.gib: 0.0952}}."
+        )
     for name, price in values.items():
         if name not in NAMES:
             raise SpecError(f"{option}: {name!r} is not the name of a price. Use {', '.join(sorted(NAMES))}.")
@@ -261,6 +266,6 @@ def prices_for(region: str, table: Any = None, text: str = "", option: str = "pr
         try:
             read = json.loads(text)
         except ValueError as error:
-            raise SpecError(f"EC2OPS_PRICES: the file is not JSON: {error}.") from error
+            raise SpecError(f"EC2OPS_PRICES: the file is not JSON: {error}. Name a file of prices in JSON.") from error
         found = given(read, region, "file", "EC2OPS_PRICES")
     return found or shipped(region)

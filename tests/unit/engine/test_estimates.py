@@ -218,7 +218,7 @@ def test_price_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.delenv(VARIABLE, raising=False)
     assert price_file() == ""
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none.json"))
-    with pytest.raises(SpecError, match=r"EC2OPS_PRICES: .*none.json cannot be read"):
+    with pytest.raises(SpecError, match=r"EC2OPS_PRICES: the task cannot read .*none.json"):
         price_file()
     (tmp_path / "none.json").write_text("{}")
     assert price_file() == "{}"

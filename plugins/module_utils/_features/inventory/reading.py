@@ -70,12 +70,12 @@ _PARTS = {
         "snapshots", "ec2:DescribeSnapshots", "The report has no snapshots and no recovery points."
     ),
     "DescribeImages": Part(
-        "images", "ec2:DescribeImages", "The report has no images, and no finding about snapshots of no policy."
+        "images", "ec2:DescribeImages", "The report has no images, and no finding about snapshots without a policy."
     ),
     "DescribeLockedSnapshots": Part(
         "locks",
         "ec2:DescribeLockedSnapshots",
-        "The report shows no locks, and no finding about snapshots of no policy.",
+        "The report shows no locks, and no finding about snapshots without a policy.",
     ),
     "DescribeImageReferences": Part(
         "image users", "ec2:DescribeImageReferences", "The report shows no users of images and no unused images."

@@ -194,7 +194,7 @@ def _ignores(entries: Iterable[Mapping[str, Any]]) -> Iterable[Ignore]:
             raise SpecError(f"{option}: the rule ignores everything. Set resource, finding or tags.")
         finding = entry.get("finding") or "*"
         if not any(fnmatchcase(known, finding) for known in IDS):
-            raise SpecError(f"{option}.finding: {finding!r} is the id of no finding. Use {', '.join(sorted(IDS))}.")
+            raise SpecError(f"{option}.finding: no finding has the id {finding!r}. Use {', '.join(sorted(IDS))}.")
         tags = _selection(entry.get("tags") or {}, f"{option}.tags")
         yield Ignore(reason.strip(), entry.get("resource") or "*", finding, tags)
 

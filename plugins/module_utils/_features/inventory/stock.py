@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from ..._domain.snapshot_sets import SnapshotSet, is_instance_set, snapshot_sets_of
+from ..._domain.snapshot_sets import SnapshotSet, instance_of, snapshot_sets_of
 from ..._kernel import tags as tag_names
 from ..._kernel.instance_proofs import last_transition
 from ..._kernel.list_prices import listed_prices
@@ -83,6 +83,7 @@ class Inventory:
             (point_of(item, now) for item in here.all(Snapshot)), key=lambda one: (one.moment, one.id), reverse=True
         )
         self.no_price: set[str] = set()
+        self._snapshot_costs: dict[tuple[int, bool, int | None, int | None], Cost | None] = {}
 
     # --- relations ---------------------------------------------------------------------------------------------------
 
@@ -136,7 +137,7 @@ class Inventory:
     def sets(self) -> Sequence[SnapshotSet]:
         """The snapshot sets of instances, the newest first."""
         found = (point.snapshot for point in self.points if not is_copy(point.snapshot))
-        return [one for one in snapshot_sets_of(found, self.now) if is_instance_set(one)]
+        return snapshot_sets_of((one for one in found if instance_of(one)), self.now)
 
     @cached_property
     def set_of(self) -> Mapping[str, SnapshotSet]:
@@ -215,7 +216,8 @@ class Inventory:
         """Return when a drill restored the snapshot, as its tag records. A time before the snapshot or after now is
         ignored.
         """
-        found = parse_moment(point.snapshot.tags.get(tag_names.DRILLED, ""))
+        recorded = point.snapshot.tags.get(tag_names.DRILLED)
+        found = parse_moment(recorded) if recorded else None
         return found if found is not None and point.moment.replace(microsecond=0) <= found <= self.now else None
 
     # --- times -------------------------------------------------------------------------------------------------------
@@ -273,13 +275,15 @@ class Inventory:
 
     def snapshot_cost(self, snapshot: Snapshot) -> Cost | None:
         """Return the bounds of the monthly cost of the snapshot, or None without a price."""
+        written, stored = snapshot.written_bytes, self.stored.get(snapshot.snapshot_id)
+        key = (snapshot.volume_size, snapshot.storage_tier == "archive", written, stored)
+        if key not in self._snapshot_costs:
+            self._snapshot_costs[key] = self._snapshot_cost(*key)
+        return self._snapshot_costs[key]
+
+    def _snapshot_cost(self, gib: int, archived: bool, written: int | None, stored: int | None) -> Cost | None:
         try:
-            return self.prices.snapshot(
-                snapshot.volume_size,
-                archived=snapshot.storage_tier == "archive",
-                written_bytes=snapshot.written_bytes,
-                stored_bytes=self.stored.get(snapshot.snapshot_id),
-            )
+            return self.prices.snapshot(gib, archived=archived, written_bytes=written, stored_bytes=stored)
         except NoPrice as error:
             self.no_price.add(error.name)
             return None
