@@ -32,7 +32,7 @@ TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUP
 
 .PHONY: help demo demo-report test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests \
     core-tests browser-tests tree setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs \
-    lint-changelog lint-package lint-license release docs sandbox integration
+    lint-changelog lint-package lint-license lint-workflows release docs sandbox integration
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -55,7 +55,7 @@ test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and
 quick: tree  ## the planners alone, with few examples of each property
 	@HYPOTHESIS_PROFILE=quick $(RUN) pytest -n 2 --dist worksteal -m "not sandbox" --ignore-glob='*_failures.py' $(PLANNERS)
 
-bench: tree  ## measure the main job, volumes, snapshots, tasks and fleets: three quarters of an hour
+bench: tree  ## measure the main job, outages, images, volumes, snapshots, reports, tasks and fleets: an hour
 	@$(RUN) python tests/bench/bench.py
 
 # The sanity tests run with the venv's own Python: others in PATH need not work, and modules are run by it alone.
@@ -108,6 +108,9 @@ format: setup  ## let ruff format the Python files, and repair what it can
 
 lint-shell: setup  ## shellcheck
 	@$(RUN) shellcheck .ci/run
+
+lint-workflows: setup  ## schemas, security faults and shell of the workflows and pipelines
+	@$(RUN) python tests/tools/workflows.py
 
 lint-yaml: setup  ## yamllint
 	@$(RUN) yamllint --strict .

@@ -15,7 +15,7 @@ description:
   - Returns a sentence for each unknown variable of the host with the prefix of one of the given roles or playbooks.
     Roles and playbooks use it to refuse such variables before their first call.
   - Also returns a sentence for each variable of a playbook whose value has the wrong type or is not one of the choices.
-    Ansible itself checks the variables of roles. The lookup does not check templates.
+    Ansible itself checks the variables of roles.
   - A variable belongs to the role or playbook with the longest name that it begins with. For example,
     C(restore_volumes_zone) belongs to the playbook C(restore_volumes), and not to the role C(restore).
   - If a name differs from a known one by up to two edits or by one word, the sentence suggests the known one. The
@@ -49,7 +49,7 @@ _raw:
   elements: str
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class LookupModule(LookupBase):
         verdict = judge(given, terms, known)
         for sentence in verdict.doubtful:
             Display().warning(sentence)
-        return [*verdict.refused, *wrong_values(given, terms)]
+        return [*verdict.refused, *wrong_values(given, terms, self._templar.template)]
 
 
 @lru_cache
@@ -97,19 +97,22 @@ def known_variables() -> Mapping[str, frozenset[str]]:
     }
 
 
-def wrong_values(given: Mapping[str, Any], playbooks: Collection[str]) -> list[str]:
+def wrong_values(given: Mapping[str, Any], playbooks: Collection[str], rendered: Callable[[Any], Any]) -> list[str]:
     """Return a sentence for each value in *given* that the specification of one of these playbooks does not allow.
 
-    The roles and modules check texts and mappings themselves. Null and an empty text count as unset. The function does
-    not check templates.
+    The roles and modules check texts and mappings themselves. Null and an empty text count as unset. *rendered* returns
+    the value of a template. The task that uses a template reports its error.
     """
     found = []
     for playbook in playbooks:
         for name, option in _playbook_options().get(playbook, {}).items():
-            value = given.get(name)
-            if value in (None, "") or (isinstance(value, str) and "{{" in value):
+            if name not in given or not (option["type"] in _COMPARED or "choices" in option):
                 continue
-            if option["type"] in _COMPARED or "choices" in option:
+            try:
+                value = rendered(given[name])
+            except AnsibleError:
+                continue
+            if value not in (None, ""):
                 compared = {key: option[key] for key in ("type", "choices") if key in option}
                 outcome = ArgumentSpecValidator({name: compared}).validate({name: value})
                 found += [f"{name}: {text[:1].upper()}{text[1:]}." for text in outcome.error_messages]

@@ -75,8 +75,25 @@ options:
     default: true
   source_snapshot_id:
     description:
-      - The snapshot of a root volume to bake from. It requires O(architecture), O(root_device_name) and O(ena_support).
+      - The snapshot of a root volume to bake from. It requires O(base_image_id), or O(architecture),
+        O(root_device_name) and O(ena_support).
       - This module never deletes the snapshot.
+    type: str
+  source_volume_id:
+    description:
+      - The volume to bake from, such as one that M(ec2ops.storage.image_workbench) has detached. The module takes a
+        snapshot of the volume, which becomes the root of the image.
+      - It requires O(base_image_id), or O(architecture), O(root_device_name) and O(ena_support).
+      - With O(require_stopped=true), the volume must be detached, or its instance stopped.
+      - If the image or the capture of the version exists, the volume may be gone.
+    type: str
+  base_image_id:
+    description:
+      - With O(source_volume_id) or O(source_snapshot_id), the image whose hardware facts the new image inherits.
+      - The new image also has the other devices of this image, and the size, type and performance of its root unless
+        O(block_devices) sets others.
+      - The module refuses an image that EC2 does not bill as plain Linux/UNIX, since RegisterImage does not keep
+        another platform or product codes.
     type: str
   source_image_id:
     description:
@@ -99,8 +116,8 @@ options:
     default: auto
   require_stopped:
     description:
-      - Capture only a stopped instance. V(false) accepts a running instance, whose image is as consistent as a disk
-        after a power cut.
+      - Capture only a stopped instance, or a volume of none. V(false) accepts a running instance, whose image is as
+        consistent as a disk after a power cut.
     type: bool
     default: true
   devices:
@@ -186,8 +203,8 @@ options:
       - The platform as which EC2 must bill the image, for example V(Linux/UNIX). If EC2 bills another platform, the
         task deregisters the image and fails.
       - With O(source_instance_id), the platform must be that of the instance.
-      - With O(source_snapshot_id), EC2 bills the image as Linux/UNIX, even if it has another operating system. The
-        module warns about this unless the task sets this option.
+      - With O(source_snapshot_id) or O(source_volume_id), EC2 bills the image as Linux/UNIX, even if it has another
+        operating system. The module warns about this unless the task sets this option or O(base_image_id).
     type: str
   description:
     description:
@@ -368,6 +385,7 @@ notes:
   - Once the image or the capture of a version exists, the source may be gone. The module then registers the
     AMI from the capture, with the instance's facts from the tag C(ec2ops:machine) of the snapshots.
 seealso:
+  - module: ec2ops.storage.image_workbench
   - module: ec2ops.storage.instance_power
   - module: ec2ops.storage.instance_relaunch
   - module: amazon.aws.ec2_ami
@@ -421,6 +439,13 @@ EXAMPLES = r"""
         volume_size: 40
         volume_type: gp3
         throughput: 250
+
+- name: Make an image from a developed volume, with the facts of the image that it came from
+  ec2ops.storage.ami_bake:
+    name: web
+    version: "2"
+    source_volume_id: vol-0123456789abcdef0
+    base_image_id: ami-0123456789abcdef0
 
 - name: Bake, copy to two regions and another account, share, and publish
   ec2ops.storage.ami_bake:
@@ -582,6 +607,58 @@ errors:
   type: list
   elements: dict
   sample: [{"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}]
+cost_estimate:
+  description:
+    - The difference that the plan makes to the monthly cost of volumes and snapshots. The estimate needs no call. The
+      prices are those of the file that the environment variable E(EC2OPS_PRICES) names, or the shipped prices of
+      us-east-1.
+    - A new snapshot stores at most its full size, and the deletion of a snapshot frees at most that. So the estimate of
+      a plan with snapshots has bounds.
+    - Null if a price or a size is unknown, or if the plan makes, changes and deletes no volume and no snapshot.
+  returned: success
+  type: dict
+  contains:
+    monthly:
+      description: The same as RV(cost_estimate.most).
+      type: float
+    least:
+      description: The least difference per month. It is negative if the plan saves money.
+      type: float
+    most:
+      description: The largest difference per month.
+      type: float
+    exact:
+      description: Whether both bounds are the same.
+      type: bool
+    currency:
+      description: The currency of the prices.
+      type: str
+    gib:
+      description: The difference of the volumes in GiB.
+      type: int
+    snapshot_gib:
+      description: The difference of the full sizes of the snapshots in GiB.
+      type: int
+    source:
+      description: V(file) or V(shipped).
+      type: str
+    date:
+      description: The date of the prices. Null if the file has none.
+      type: str
+    text:
+      description: The same as a text.
+      type: str
+  sample:
+    monthly: 5.0
+    least: 0.0
+    most: 5.0
+    exact: false
+    currency: USD
+    gib: 0
+    snapshot_gib: 100
+    source: shipped
+    date: "2026-11-30"
+    text: "+100 GiB of snapshots at most: +0.00 to +5.00 USD a month"
 planned_ids:
   description: EC2's id for each planned id in RV(plan). Empty in check mode.
   returned: always
@@ -662,6 +739,8 @@ ARGUMENT_SPEC = {
     "source_instance_id": {"type": "str"},
     "follow_successor": {"type": "bool", "default": True},
     "source_snapshot_id": {"type": "str"},
+    "source_volume_id": {"type": "str"},
+    "base_image_id": {"type": "str"},
     "source_image_id": {"type": "str"},
     "kms_key_id": {"type": "str"},
     "method": {"type": "str", "choices": ["auto", "snapshot", "image"], "default": "auto"},
@@ -702,7 +781,7 @@ EXAMPLES_OF_MAPPINGS = {
     "launch_template": "launch_template: {name: web}",
 }
 
-SOURCES = ("source_instance_id", "source_snapshot_id", "source_image_id")
+SOURCES = ("source_instance_id", "source_snapshot_id", "source_volume_id", "source_image_id")
 
 PROGRAM = Program(
     FEATURE,

@@ -24,6 +24,7 @@ description:
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
+  - ec2ops.storage.retention.images
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -49,70 +50,7 @@ options:
   keep:
     description:
       - The rules, joined by I(or), so an additional rule never removes more. A version counts with its creation date.
-    type: dict
     required: true
-    suboptions: &rules
-      last:
-        description: Keep this number of the newest versions. V(unlimited) or V(-1) keeps all. The other counts accept
-          these values too.
-        type: str
-      hourly:
-        description: For this number of the newest hours that have a version, keep the newest one of each hour.
-        type: str
-      daily:
-        description: For this number of the newest days that have a version, keep the newest one of each day.
-        type: str
-      weekly:
-        description: For this number of the newest ISO weeks that have a version, keep the newest one of each week.
-        type: str
-      monthly:
-        description: For this number of the newest months that have a version, keep the newest one of each month.
-        type: str
-      quarterly:
-        description: For this number of the newest quarters that have a version, keep the newest one of each quarter.
-        type: str
-      yearly:
-        description: For this number of the newest years that have a version, keep the newest one of each year.
-        type: str
-      within:
-        description:
-          - Keep all versions that are younger than this span, measured from O(keep.reference).
-          - A number with V(min), V(h), V(d), V(w), V(m) (months) or V(y), or several of these, such as V(1y6m). Months
-            and years follow the calendar.
-        type: str
-      hourly_within:
-        description: Keep the newest version of each hour within this span.
-        type: str
-      daily_within:
-        description: Keep the newest version of each day within this span.
-        type: str
-      weekly_within:
-        description: Keep the newest version of each ISO week within this span.
-        type: str
-      monthly_within:
-        description: Keep the newest version of each month within this span.
-        type: str
-      quarterly_within:
-        description: Keep the newest version of each quarter within this span.
-        type: str
-      yearly_within:
-        description: Keep the newest version of each year within this span.
-        type: str
-      timezone:
-        description: The time zone of the calendar (hours, days and longer periods), as an IANA name.
-        type: str
-        default: UTC
-      reference:
-        description:
-          - The moment from which ages are measured. V(latest) is the creation of the newest available version. With
-            this value, a job that has stopped does not remove its own history. V(now) is the time of the run.
-        type: str
-        choices: [latest, now]
-        default: latest
-      oldest:
-        description: A rule with fewer versions than its count also keeps the oldest one, as in restic.
-        type: bool
-        default: false
   adopt:
     description:
       - AMIs of the account that the task retains although M(ec2ops.storage.ami_bake) did not make them. They count
@@ -131,23 +69,6 @@ options:
         own creation date. The same guards ask in each place.
       - If a place does not answer, the module keeps its copies and decides in all other places. Then the task fails
         with the message of AWS.
-    type: list
-    elements: dict
-    suboptions:
-      region:
-        description: The region of the copies.
-        type: str
-        required: true
-      profile:
-        description:
-          - The copies are in the account of this profile of the AWS configuration on the host of the module. The module
-            compares accounts, not names of profiles, and refuses a second entry for one region of one account.
-        type: str
-      keep:
-        description: The rules for the copies in this place, as in O(keep).
-        type: dict
-        required: true
-        suboptions: *rules
   unused_for:
     description:
       - Act only on versions that nobody has launched for this span, such as V(30d). EC2 shows a launch up to 24 hours
@@ -185,20 +106,6 @@ options:
         description: The time since the stop, such as V(7d).
         type: str
         required: true
-  protect:
-    description:
-      - The task keeps these versions, and they do not displace other versions. One of O(protect.tags) and
-        O(protect.tag_keys) is required.
-      - Quote values, since YAML turns V(yes) into V(true). The module refuses values other than text.
-    type: dict
-    suboptions:
-      tags:
-        description: Protect AMIs that have any of these tags.
-        type: dict
-      tag_keys:
-        description: Protect AMIs that have a tag with any of these keys, and any value.
-        type: list
-        elements: raw
   guards:
     description:
       - The effect of each guard on a version that no rule keeps. V(keep), the default, keeps the version, and the
@@ -259,20 +166,14 @@ options:
     description:
       - The largest number of versions, in all places together, on which a run takes the action. If more versions are
         due, the run takes no action, and the task fails.
-    type: int
-    default: 100
   expected_plan:
     description:
       - The RV(plan_hash) of a check run that somebody has approved. With any other plan, except one without an action,
         the run takes no action and fails.
-    type: str
   report:
     description:
       - The extent of RV(decisions) and C(--diff). V(actions) shows the actions and the versions that a guard keeps, at
         most 1000. V(all) shows every decision, and V(summary) shows only counts.
-    type: str
-    choices: [actions, all, summary]
-    default: actions
 notes:
   - The user needs C(ec2:DescribeImages) and C(ec2:DescribeSnapshots), and for the action
     C(ec2:EnableImageDeprecation), C(ec2:DisableImage), or C(ec2:DeregisterImage) with C(ec2:DeleteSnapshot).
@@ -509,6 +410,58 @@ errors:
   type: list
   elements: dict
   sample: [{"operation": "DeregisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}]
+cost_estimate:
+  description:
+    - The difference that the plan makes to the monthly cost of volumes and snapshots. The estimate needs no call. The
+      prices are those of the file that the environment variable E(EC2OPS_PRICES) names, or the shipped prices of
+      us-east-1.
+    - A new snapshot stores at most its full size, and the deletion of a snapshot frees at most that. So the estimate of
+      a plan with snapshots has bounds.
+    - Null if a price or a size is unknown, or if the plan makes, changes and deletes no volume and no snapshot.
+  returned: success
+  type: dict
+  contains:
+    monthly:
+      description: The same as RV(cost_estimate.most).
+      type: float
+    least:
+      description: The least difference per month. It is negative if the plan saves money.
+      type: float
+    most:
+      description: The largest difference per month.
+      type: float
+    exact:
+      description: Whether both bounds are the same.
+      type: bool
+    currency:
+      description: The currency of the prices.
+      type: str
+    gib:
+      description: The difference of the volumes in GiB.
+      type: int
+    snapshot_gib:
+      description: The difference of the full sizes of the snapshots in GiB.
+      type: int
+    source:
+      description: V(file) or V(shipped).
+      type: str
+    date:
+      description: The date of the prices. Null if the file has none.
+      type: str
+    text:
+      description: The same as a text.
+      type: str
+  sample:
+    monthly: 5.0
+    least: 0.0
+    most: 5.0
+    exact: false
+    currency: USD
+    gib: 0
+    snapshot_gib: 100
+    source: shipped
+    date: "2026-11-30"
+    text: "+100 GiB of snapshots at most: +0.00 to +5.00 USD a month"
 planned_ids:
   description: EC2's ids for the planned ids in RV(plan). Always empty, since the task makes no resource with an id.
   returned: always

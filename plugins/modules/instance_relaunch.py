@@ -461,6 +461,58 @@ errors:
   type: list
   elements: dict
   sample: [{"operation": "RunInstances", "code": "InsufficientInstanceCapacity", "message": "Not now."}]
+cost_estimate:
+  description:
+    - The difference that the plan makes to the monthly cost of volumes and snapshots. The estimate needs no call. The
+      prices are those of the file that the environment variable E(EC2OPS_PRICES) names, or the shipped prices of
+      us-east-1.
+    - A new snapshot stores at most its full size, and the deletion of a snapshot frees at most that. So the estimate of
+      a plan with snapshots has bounds.
+    - Null if a price or a size is unknown, or if the plan makes, changes and deletes no volume and no snapshot.
+  returned: success
+  type: dict
+  contains:
+    monthly:
+      description: The same as RV(cost_estimate.most).
+      type: float
+    least:
+      description: The least difference per month. It is negative if the plan saves money.
+      type: float
+    most:
+      description: The largest difference per month.
+      type: float
+    exact:
+      description: Whether both bounds are the same.
+      type: bool
+    currency:
+      description: The currency of the prices.
+      type: str
+    gib:
+      description: The difference of the volumes in GiB.
+      type: int
+    snapshot_gib:
+      description: The difference of the full sizes of the snapshots in GiB.
+      type: int
+    source:
+      description: V(file) or V(shipped).
+      type: str
+    date:
+      description: The date of the prices. Null if the file has none.
+      type: str
+    text:
+      description: The same as a text.
+      type: str
+  sample:
+    monthly: 4.0
+    least: 4.0
+    most: 4.0
+    exact: true
+    currency: USD
+    gib: 50
+    snapshot_gib: 0
+    source: shipped
+    date: "2026-11-30"
+    text: "+50 GiB gp3: about +4.00 USD a month"
 planned_ids:
   description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always

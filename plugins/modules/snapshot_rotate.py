@@ -28,6 +28,7 @@ description:
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
+  - ec2ops.storage.retention.snapshots
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -128,70 +129,6 @@ options:
     description:
       - The rules, joined by I(or), so an additional rule never deletes more. Required with O(state=applied).
       - A snapshot of the policy counts with the start of its slot. Any other snapshot counts with its start time.
-    type: dict
-    suboptions: &rules
-      last:
-        description: Keep this number of the newest snapshots. V(unlimited) or V(-1) keeps all. The other counts accept
-          these values too.
-        type: str
-      hourly:
-        description: For this number of the newest hours that have a snapshot, keep the newest one of each hour.
-        type: str
-      daily:
-        description: For this number of the newest days that have a snapshot, keep the newest one of each day.
-        type: str
-      weekly:
-        description: For this number of the newest ISO weeks that have a snapshot, keep the newest one of each week.
-        type: str
-      monthly:
-        description: For this number of the newest months that have a snapshot, keep the newest one of each month.
-        type: str
-      quarterly:
-        description: For this number of the newest quarters that have a snapshot, keep the newest one of each quarter.
-        type: str
-      yearly:
-        description: For this number of the newest years that have a snapshot, keep the newest one of each year.
-        type: str
-      within:
-        description:
-          - Keep all snapshots that are younger than this span, measured from O(keep.reference).
-          - A number with V(min), V(h), V(d), V(w), V(m) (months) or V(y), or several of these, such as V(1y6m). Months
-            and years follow the calendar.
-        type: str
-      hourly_within:
-        description: Keep the newest snapshot of each hour within this span.
-        type: str
-      daily_within:
-        description: Keep the newest snapshot of each day within this span.
-        type: str
-      weekly_within:
-        description: Keep the newest snapshot of each ISO week within this span.
-        type: str
-      monthly_within:
-        description: Keep the newest snapshot of each month within this span.
-        type: str
-      quarterly_within:
-        description: Keep the newest snapshot of each quarter within this span.
-        type: str
-      yearly_within:
-        description: Keep the newest snapshot of each year within this span.
-        type: str
-      timezone:
-        description: The time zone of the calendar (hours, days and longer periods), as an IANA name.
-        type: str
-        default: UTC
-      reference:
-        description:
-          - The moment from which ages are measured. V(latest) is the newest completed snapshot of the same volume or
-            instance. With this value, a job that has stopped does not delete its own history. V(now) is the time of the
-            run.
-        type: str
-        choices: [latest, now]
-        default: latest
-      oldest:
-        description: A rule with fewer snapshots than its count also keeps the oldest one, as in restic.
-        type: bool
-        default: false
   copies:
     description:
       - The places of copies, each with rules of its own. Each place gets a copy of the snapshots that its rules would
@@ -206,35 +143,6 @@ options:
         the places of its copies. While such snapshots exist, each run warns about a place without an entry.
       - A copy is incremental if it has the same key as the previous copy, and that copy still exists. See
         O(guards.newest_copy).
-    type: list
-    elements: dict
-    suboptions:
-      region:
-        description: The region of the copies.
-        type: str
-        required: true
-      profile:
-        description:
-          - Copy to the account of this profile of the AWS configuration on the host of the module. The module shares
-            originals with the account while it copies them, and the tag C(ec2ops:shared-with) records that.
-          - EC2 cannot share snapshots that the account's default key encrypts.
-          - The module compares accounts, not names of profiles. It refuses an entry for the region and account of
-            another entry, or of the task itself.
-        type: str
-      kms_key_id:
-        description:
-          - The key in that region that encrypts the copies. By default, copies of encrypted snapshots get the region's
-            default key, and other copies are not encrypted.
-        type: str
-      keep:
-        description: The rules for the copies at this place, as in O(keep).
-        type: dict
-        required: true
-        suboptions: *rules
-      wait:
-        description: Make all copies and wait until they are completed. Only with O(wait=true).
-        type: bool
-        default: false
   archive_after:
     description:
       - Move the policy's snapshots that are older than this to the archive tier. A span as in O(keep.within), such as
@@ -322,20 +230,6 @@ options:
         type: list
         elements: str
         default: []
-  protect:
-    description:
-      - The policy keeps these snapshots, and they do not displace other snapshots. One of O(protect.tags) and
-        O(protect.tag_keys) is required.
-      - Quote values, since YAML turns V(yes) into V(true). The module refuses values other than text.
-    type: dict
-    suboptions:
-      tags:
-        description: Protect snapshots that have any of these tags.
-        type: dict
-      tag_keys:
-        description: Protect snapshots that have a tag with any of these keys, and any value.
-        type: list
-        elements: raw
   guards:
     description:
       - The effect of each guard on a snapshot that no rule keeps. V(keep), the default, keeps the snapshot, and the
@@ -412,8 +306,6 @@ options:
     description:
       - The largest number of deletions. If a run would delete more, it deletes nothing, and the task fails. The run
         still takes the due snapshots. The same holds for the other limits.
-    type: int
-    default: 100
   max_delete_percent:
     description:
       - The largest percentage of the policy's completed snapshots, copies included, that a run may delete. The limit
@@ -430,14 +322,10 @@ options:
     description:
       - The RV(plan_hash) of a check run that somebody has approved. With any other plan, except an empty one, the run
         deletes nothing and fails.
-    type: str
   report:
     description:
       - The extent of RV(decisions) and C(--diff). V(actions) shows the deletions, the snapshots that a guard keeps, and
         the snapshots of an unknown source, at most 1000. V(all) shows every decision, and V(summary) shows only counts.
-    type: str
-    choices: [actions, all, summary]
-    default: actions
   wait:
     description:
       - Wait until the due snapshots are completed. With V(false), or if O(wait_timeout) ends first, a later run
@@ -794,6 +682,58 @@ errors:
   type: list
   elements: dict
   sample: [{"operation": "CreateSnapshot", "code": "UnauthorizedOperation", "message": "You are not authorized."}]
+cost_estimate:
+  description:
+    - The difference that the plan makes to the monthly cost of volumes and snapshots. The estimate needs no call. The
+      prices are those of the file that the environment variable E(EC2OPS_PRICES) names, or the shipped prices of
+      us-east-1.
+    - A new snapshot stores at most its full size, and the deletion of a snapshot frees at most that. So the estimate of
+      a plan with snapshots has bounds.
+    - Null if a price or a size is unknown, or if the plan makes, changes and deletes no volume and no snapshot.
+  returned: success
+  type: dict
+  contains:
+    monthly:
+      description: The same as RV(cost_estimate.most).
+      type: float
+    least:
+      description: The least difference per month. It is negative if the plan saves money.
+      type: float
+    most:
+      description: The largest difference per month.
+      type: float
+    exact:
+      description: Whether both bounds are the same.
+      type: bool
+    currency:
+      description: The currency of the prices.
+      type: str
+    gib:
+      description: The difference of the volumes in GiB.
+      type: int
+    snapshot_gib:
+      description: The difference of the full sizes of the snapshots in GiB.
+      type: int
+    source:
+      description: V(file) or V(shipped).
+      type: str
+    date:
+      description: The date of the prices. Null if the file has none.
+      type: str
+    text:
+      description: The same as a text.
+      type: str
+  sample:
+    monthly: 5.0
+    least: 0.0
+    most: 5.0
+    exact: false
+    currency: USD
+    gib: 0
+    snapshot_gib: 100
+    source: shipped
+    date: "2026-11-30"
+    text: "+100 GiB of snapshots at most: +0.00 to +5.00 USD a month"
 planned_ids:
   description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always

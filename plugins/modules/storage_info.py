@@ -72,7 +72,7 @@ options:
     default: 1d
   old_after:
     description:
-      - A snapshot of no policy is old after this time.
+      - A snapshot without a policy is old after this time.
     type: str
     default: 90d
   stopped_after:
@@ -96,6 +96,21 @@ options:
     description:
       - Also read the accounts with which each snapshot and image is shared. EC2 has no bulk read, so this takes one
         call for each of them. The report shows public ones in any case.
+    type: bool
+    default: false
+  metrics:
+    description:
+      - Also read from CloudWatch the operations and bytes of the volumes with paid IOPS or throughput. A volume whose
+        peak of the last 14 days needs less than is paid for becomes the finding C(volume-performance-unused).
+      - CloudWatch charges for each metric that is read. A volume takes four metrics, and four more if its hours show
+        that it may be a finding.
+    type: bool
+    default: false
+  changed_blocks:
+    description:
+      - Also read from the EBS direct APIs how many blocks each snapshot stores. Its cost is exact then.
+      - The option takes at least one call for each snapshot, and AWS charges for them. Snapshots of unknown origin,
+        copies and archived snapshots keep the bounds of their cost.
     type: bool
     default: false
   trusted_accounts:
@@ -131,6 +146,14 @@ options:
       - A price has a name such as V(gp3.gib), V(gp3.iops), V(gp3.mibps), V(snapshot.gib) or V(archive.gib), and is in
         USD a month. V(date) and V(references) beside the regions name the origin.
     type: dict
+  price_api:
+    description:
+      - Read the prices of the region from AWS's Pricing API. They fill the gaps of O(prices) and of the file, and take
+        precedence over the shipped prices. The C(sources) of RV(prices) name the source of each price.
+      - A price with two products in AWS's list is ambiguous, and is not used. The API has no prices in USD for China
+        and AWS GovCloud (US).
+    type: bool
+    default: false
   report:
     description:
       - The part of the report that the task returns. V(summary) has the key figures. V(findings) adds at most 1000
@@ -151,7 +174,9 @@ notes:
   - The user needs C(ec2:DescribeVolumes), C(ec2:DescribeInstances), C(ec2:DescribeSnapshots), C(ec2:DescribeImages),
     C(ec2:DescribeLockedSnapshots), C(autoscaling:DescribeLaunchConfigurations), and C(ec2:DescribeImageReferences) with
     the managed policy C(AmazonEC2ImageReferencesAccessPolicy). O(permissions=true) needs
-    C(ec2:DescribeSnapshotAttribute) and C(ec2:DescribeImageAttribute).
+    C(ec2:DescribeSnapshotAttribute) and C(ec2:DescribeImageAttribute). O(metrics=true) needs
+    C(cloudwatch:GetMetricData). O(changed_blocks=true) needs C(ebs:ListChangedBlocks) and C(ebs:ListSnapshotBlocks).
+    O(price_api=true) needs C(pricing:GetProducts).
   - The findings and the form of the report are described in the collection's docs/storage_info.md.
 seealso:
   - module: ec2ops.storage.snapshot_rotate
@@ -278,10 +303,18 @@ summary:
       type: str
   sample: {"findings": {"high": 1, "medium": 2, "low": 0, "info": 0}, "at_risk": "vol-0a1b2c3d4e5f60718"}
 prices:
-  description: The currency, origin and date of the prices, with references, and the names of missing ones.
+  description: The currency, origin and date of the prices, with references, and the names of missing ones. C(sources)
+    has the source of each price, which is V(task), V(file), V(api) or V(shipped). C(source) is the first of them with
+    a price of the region.
   returned: success
   type: dict
-  sample: {"currency": "USD", "source": "shipped", "date": "2026-11-30", "region": "us-east-1", "missing": []}
+  sample:
+    currency: USD
+    source: api
+    sources: {"gp3.gib": "api", "snapshot.gib": "shipped"}
+    date: "2026-11-30"
+    region: us-east-1
+    missing: []
 findings:
   description: The findings, the most severe first, and of these the largest saving first.
   returned: success, unless O(report=summary)
@@ -465,6 +498,8 @@ ARGUMENT_SPEC = {
     "unused_after": {"type": "str", "default": "90d"},
     "copy_regions": {"type": "list", "elements": "str", "default": []},
     "permissions": {"type": "bool", "default": False},
+    "metrics": {"type": "bool", "default": False},
+    "changed_blocks": {"type": "bool", "default": False},
     "trusted_accounts": {"type": "list", "elements": "str", "default": []},
     "ignore": {
         "type": "list",
@@ -478,6 +513,7 @@ ARGUMENT_SPEC = {
         },
     },
     "prices": {"type": "dict"},
+    "price_api": {"type": "bool", "default": False},
     "report": {"type": "str", "choices": ["summary", "findings", "all"], "default": "findings"},
     "result_file": {"type": "str"},
 }

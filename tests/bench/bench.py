@@ -34,8 +34,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from distribute import Distribute
 from fleets import Fleets
+from image_rotate import ImageRotate
+from inventory import Inventory
 from main_job import BakeAndRelaunch
+from relaunch import Relaunch
 from report import Comparison, Scenario, as_json, say, show, versions
 from runs import LATENCY, Bench, Broken
 from sandbox.client import Sandbox
@@ -43,7 +47,17 @@ from snapshots import Snapshots
 from tasks import Tasks
 from volumes import Volumes
 
-SCENARIOS: tuple[Scenario, ...] = (BakeAndRelaunch(), Volumes(), Snapshots(), Tasks(), Fleets())
+SCENARIOS: tuple[Scenario, ...] = (
+    BakeAndRelaunch(),
+    Relaunch(),
+    Distribute(),
+    ImageRotate(),
+    Volumes(),
+    Snapshots(),
+    Inventory(),
+    Tasks(),
+    Fleets(),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -157,6 +158,18 @@ class Bench:
         if status:
             raise Broken(f"{program.name} ended with {status}:\n{output[-5000:]}")
         return Cost(**json.loads(result.read_text(encoding="utf-8"))), output
+
+    def packed(self, playbook: Path, region: str, variables: Mapping[str, Any], module: str) -> Path:
+        """Returns the file that Ansible runs for a module in check mode, with the options of *playbook* in it.
+
+        *region*: one without resources. The file works in any other region, too, by its environment. Raises Broken.
+        """
+        keep = Path(tempfile.mkdtemp(prefix="packed-", dir=self.folder))
+        run = self.run(playbook, region, variables, keep, check=True)
+        found = [*keep.rglob(f"AnsiballZ_{module}.py")]
+        if run.status or run.changed or len(found) != 1:
+            raise Broken(f"{playbook.name} should have found nothing in {region}, but {run.outcome}:\n{run.output}")
+        return found[0]
 
     def timed(self, command: Sequence[str], region: str) -> tuple[float, int, str]:
         """Runs any program to its end; returns its seconds, its status and its output."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.ec2ops.storage.plugins.modules import ami_bake
+from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, image_workbench
 
 from image_rotation_runs import DAY, seeded
 from in_process import run as run_module
@@ -149,6 +149,21 @@ class World:
         if used:
             self.sandbox.seed({"region": REGION, "instance": {"name": "user", "image": ids[f"web-{used}"]}})
 
+    def open_bench(self, **options: Any) -> str:
+        """The volume of an open workbench, which a task before has made."""
+        ended = run_module(self.sandbox, module=image_workbench, alone=False, **workbench(self, **options))
+        assert ended.failed == ""
+        return str(ended.result["volume_id"])
+
+    def developed(self) -> None:
+        """A version whose image exists, and whose workbench is left."""
+        volume_id = self.open_bench()
+        for state in ("detached",):
+            ended = run_module(self.sandbox, module=image_workbench, alone=False, **workbench(self, state=state))
+            assert ended.failed == ""
+        made = {"name": "web", "version": "2", "source_volume_id": volume_id, "base_image_id": self.web.image_id}
+        assert run_module(self.sandbox, module=ami_bake, alone=False, **made).failed == ""
+
 
 DISTRIBUTION: dict[str, Any] = {
     "copies": [{"region": "eu-west-2"}],
@@ -173,6 +188,11 @@ class Case:
 
 def bake(world: World, **options: Any) -> dict[str, Any]:
     return {"name": "web", "version": "1", "source_instance_id": world.web.instance_id, **options}
+
+
+def workbench(world: World, **options: Any) -> dict[str, Any]:
+    launch = {"instance_type": "t3.micro", "availability_zone": f"{REGION}a"}
+    return {"name": "web", "version": "2", "source_image_id": world.web.image_id, "launch": launch, **options}
 
 
 def relaunch(world: World, **options: Any) -> dict[str, Any]:
@@ -326,6 +346,49 @@ CASES = (
             ),
         ),
         {"regions.0.shared_with": []},
+    ),
+    Case(
+        "open a workbench",
+        "image_workbench",
+        workbench,
+        ("RunInstances", "CreateVolume", "AttachVolume"),
+        state={"phase": "open", "instance.state": "running", "volume.state": "in-use"},
+    ),
+    Case(
+        "open a workbench on an instance",
+        "image_workbench",
+        lambda world: workbench(world, launch=None, instance_id=world.web.instance_id),
+        ("CreateVolume", "AttachVolume"),
+        state={"phase": "open", "device_name": "/dev/sdg"},
+    ),
+    Case(
+        "detach a workbench",
+        "image_workbench",
+        lambda world: workbench(world, state="detached"),
+        ("StopInstances", "DetachVolume", "TerminateInstances"),
+        World.open_bench,
+        {"phase": "detached", "volume.state": "available"},
+    ),
+    Case(
+        "bake a volume",
+        "ami_bake",
+        lambda world: {
+            "name": "web",
+            "version": "2",
+            "source_volume_id": world.open_bench(launch=None, instance_id=world.web.instance_id),
+            "base_image_id": world.web.image_id,
+            "require_stopped": False,
+        },
+        ("CreateSnapshot", "RegisterImage"),
+        state={"image.state": "available", "image.boot_mode": "uefi-preferred"},
+    ),
+    Case(
+        "remove a workbench",
+        "image_workbench",
+        lambda world: workbench(world, state="absent"),
+        ("DeleteVolume",),
+        World.developed,
+        {"phase": "registered", "volume": None},
     ),
     Case(
         "replace",
@@ -568,6 +631,12 @@ def contained(module: str, key: str) -> set[str]:
     return set(yaml.safe_load(source.partition('RETURN = r"""')[2].partition('"""')[0])[key]["contains"])
 
 
+COSTING = {
+    *("CreateVolume", "ModifyVolume", "DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CopySnapshot"),
+    *("DeleteSnapshot", "ModifySnapshotTier", "CreateImage", "RunInstances", "CreateReplaceRootVolumeTask"),
+}
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox, tmp_path: Path, case: Case) -> None:
     world = World(sandbox, seed_web(sandbox, REGION))
@@ -595,6 +664,10 @@ def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox, tmp_pa
         for decision in result.get("decisions", [])[:1]:
             assert set(decision) == contained(case.module, "decisions")
 
+    if "cost_estimate" in documented(case.module):
+        assert check["cost_estimate"] == done["cost_estimate"]
+        assert (check["cost_estimate"] is not None) == bool(COSTING & set(case.plan)), "a plan that changes sizes"
+        assert check_again["cost_estimate"] is again["cost_estimate"] is None
     for path, expected in case.state.items():
         assert value_at(done, path) == expected, f"{path} after the run"
         assert value_at(check, path) == expected, f"{path} as predicted"
@@ -747,7 +820,7 @@ REFUSED: tuple[tuple[str, str, Callable[[World], Mapping[str, Any]], str], ...] 
         "move",
         "instance_relaunch",
         lambda w: relaunch(w, data_volumes="move", old_instance="keep"),
-        "old_instance: keep: data_volumes: move",
+        "old_instance: keep excludes data_volumes: move",
     ),
 )
 

@@ -8,7 +8,6 @@ The cases of the matrix run here in this process. Then each action of a case is 
 
 from __future__ import annotations
 
-import fnmatch
 import importlib
 import json
 import re
@@ -25,6 +24,7 @@ from in_process import run as run_module
 from module.test_matrix import BY_CRON, CASES, DATA, DISTRIBUTION, Case, World, bake, declare, relaunch, rotate, rotated
 from playbook.seeds import seed_web
 from playbook.support import REGION
+from policies import DELETED, calls, denied, full
 from sandbox.client import Sandbox, SandboxError
 from tools import iam
 from tools.environment import ROOT
@@ -32,7 +32,6 @@ from worlds import sandbox_gateway
 
 SPEED = 20.0
 OTHER_ACCOUNT = "111122223333"
-DELETED = {"DeleteSnapshot": "SnapshotId", "DeleteVolume": "VolumeId", "DeregisterImage": "ImageId"}
 # The others make no call to AWS.
 MODULES = sorted(
     path.stem
@@ -209,9 +208,15 @@ MORE = (
     Case(
         "storage with its permissions",
         "storage_info",
-        lambda _world: {"permissions": True, "copy_regions": ["eu-west-1"]},
+        lambda _world: {
+            "permissions": True,
+            "copy_regions": ["eu-west-1"],
+            "metrics": True,
+            "changed_blocks": True,
+            "price_api": True,
+        },
         (),
-        lambda world: (world.snapshots(1), world.versions(2)),
+        lambda world: (world.snapshots(2), world.versions(2)),
     ),
     Case(
         "a new and a changed volume",
@@ -273,56 +278,6 @@ def started(sandbox: Sandbox, case: Case) -> Callable[..., Ended]:
     options = case.options(world)
     sandbox.reset_log()
     return lambda **given: run_module(sandbox, module=program(case.module), alone=False, **options, **given)
-
-
-def full(action: str) -> str:
-    return action if ":" in action else f"ec2:{action}"
-
-
-def calls(sandbox: Sandbox) -> list[dict[str, Any]]:
-    return [entry for entry in sandbox.log() if entry["action"]]
-
-
-# --- what a policy allows -------------------------------------------------------------------------------------------
-
-
-def allows(policy: Mapping[str, Any], action: str, facts: Mapping[str, Any]) -> bool:
-    """Whether a statement allows the action. ``facts``: the condition keys of the request."""
-    return any(
-        any(fnmatch.fnmatchcase(action, pattern) for pattern in row["Action"])
-        and all(
-            holds(operator, name, wanted, facts)
-            for operator, rules in row.get("Condition", {}).items()
-            for name, wanted in rules.items()
-        )
-        for row in policy["Statement"]
-    )
-
-
-def holds(operator: str, name: str, wanted: Any, facts: Mapping[str, Any]) -> bool:
-    if operator == "Null":
-        return (not facts.get(name)) == (wanted == "true")
-    if operator == "StringEquals":
-        return facts.get(name) in wanted
-    if operator == "ForAllValues:StringEquals":
-        return set(facts.get(name, ())) <= set(wanted)
-    raise AssertionError(f"{operator}: these tests do not know this operator")
-
-
-def denied(policy: Mapping[str, Any], entries: list[dict[str, Any]], tags: Mapping[str, Any]) -> set[str]:
-    """The actions of the calls that the policy does not allow, with the facts that it was asked about."""
-    found = set()
-    for entry in entries:
-        action, params = full(entry["action"]), entry["params"]
-        resource = params.get(DELETED.get(entry["action"], ""), "")
-        facts: dict[str, Any] = {"aws:TagKeys": [tag["Key"] for tag in params.get("Tags") or ()]}
-        facts |= {f"aws:ResourceTag/{tag}": value for tag, value in tags.get(resource, {}).items()}
-        if not allows(policy, action, facts):
-            found.add(f"{action} {resource} {facts}")
-        created = {"ec2:CreateAction": entry["action"]}
-        if params.get("TagSpecifications") and not allows(policy, "ec2:CreateTags", created):
-            found.add(f"ec2:CreateTags at {entry['action']}")
-    return found
 
 
 # --- the flows of a module ------------------------------------------------------------------------------------------
@@ -411,7 +366,8 @@ def test_documentation_has_the_actions_of_the_table(module: str) -> None:
     page = (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8")
     section = re.search(rf"^## {module}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     assert section, f"docs/permissions.md has no section {module}"
-    named = set(re.findall(r"`((?:ec2|kms|iam|sts|ssm|autoscaling|elasticloadbalancing):\w+\*?)`", section[1]))
+    services = "ec2|kms|iam|sts|ssm|autoscaling|elasticloadbalancing|cloudwatch|ebs|pricing"
+    named = set(re.findall(rf"`((?:{services}):\w+\*?)`", section[1]))
     row = iam.table()["modules"][module]
     # The managed policy of AWS has the other actions behind DescribeImageReferences.
     told = {name for name, source in row["actions"].items() if source != "behind: DescribeImageReferences"}
@@ -427,7 +383,8 @@ def test_request_logs_hold_the_actions_of_the_policy(sandbox: Sandbox, module: s
     for name, source in own.items():
         kind, _colon, behind = source.partition(": ")
         if kind == "behind":
-            assert iam.table()["behind"][behind].startswith("https://docs.aws.amazon.com/"), name
+            pages = iam.table()["behind"][behind]
+            assert pages and all(page.startswith("https://docs.aws.amazon.com/") for page in pages), name
             assert behind in {each.partition(":")[2] for each in own}
         elif source != "run":
             assert name.partition(":")[2] in (ROOT / source).read_text(encoding="utf-8"), f"{source}: no {name}"
@@ -450,7 +407,7 @@ def test_missing_permission_is_named_and_each_change_accounted_for(sandbox: Sand
         told = [*ended.result["done"], *ended.result["failed_changes"], *ended.result["not_tried"]]
         assert len(told) == len(ended.result["plan"]), f"{case.name}, {action}: {ended.failed}"
         for entry in ended.result["not_tried"]:
-            rehearsed = "The call was a DryRun. Nothing was changed." in ended.failed
+            rehearsed = "The call was a DryRun, so the task has changed nothing." in ended.failed
             assert rehearsed or entry["depends_on"], f"{case.name}, {action}: {entry}"
 
 

@@ -108,13 +108,14 @@ def run_playbook(
     check: bool = False,
     inventory: str | None = None,
     timeout: float = 240.0,
+    more: Mapping[str, str] | None = None,
 ) -> Run:
     """Runs a playbook (a file, or a name such as ``ec2ops.storage.bake_and_relaunch``) to its end.
 
     ``inventory`` is the text of an INI inventory; without one there is only the implicit localhost. A playbook of the
-    collection gets its region as `connected` says. ``check`` adds ``--check --diff``. After ``timeout`` real seconds
-    the run and its children are killed and TimeoutExpired is raised. A warning about a file of the collection is a
-    failure of the test.
+    collection gets its region as `connected` says. ``check`` adds ``--check --diff``. ``more`` has further environment
+    variables. After ``timeout`` real seconds the run and its children are killed and TimeoutExpired is raised. A
+    warning about a file of the collection is a failure of the test.
     """
     with tempfile.TemporaryDirectory(prefix="ec2ops-playbook-") as folder:
         record = Path(folder, "record.jsonl")
@@ -127,7 +128,7 @@ def run_playbook(
             command += ["-i", str(hosts)]
         process = subprocess.Popen(
             command,
-            env=playbook_environment(sandbox, record),
+            env={**playbook_environment(sandbox, record), **(more or {})},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -406,7 +406,7 @@ def test_wrong_size_of_a_batch_is_refused_without_a_call(sandbox: Sandbox, web: 
     sandbox.reset_log()
     run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_serial="a few"))
     assert run.status != 0
-    assert "bake_and_relaunch_serial: 'a few' is no size of a batch" in " ".join(run.output.split())
+    assert "bake_and_relaunch_serial: 'a few' is not the size of a batch" in " ".join(run.output.split())
     assert sandbox.log() == []
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,9 @@ from playbook.support import (
     own_images,
     run_playbook,
 )
+from policies import calls, denied
 from sandbox.client import Sandbox
+from tools import iam
 
 PLAYBOOK = "ec2ops.storage.publish_image"
 QUICK = {"refresh_pending": 0.1, "refresh_step": 0.1, "refresh_cancelling": 0.1, "refresh_failing": 0.1}
@@ -62,7 +65,10 @@ class Fleet:
     def run(self, **more: Any) -> Run:
         self.sandbox.reset_log()
         check = more.pop("check", False)
-        return run_playbook(self.sandbox, PLAYBOOK, {**self.given, **more}, check=check)
+        run = run_playbook(self.sandbox, PLAYBOOK, {**self.given, **more}, check=check)
+        policy = iam.FOLDER / f"publish_image{'-check' if check else ''}.json"
+        assert denied(json.loads(policy.read_text(encoding="utf-8")), calls(self.sandbox), {}) == set()
+        return run
 
 
 @pytest.fixture

@@ -188,5 +188,5 @@ def test_check_run_of_tested_relaunch_chooses_no_new_root_volume(
         sandbox.reset_log()
         run = run_playbook(sandbox, PLAY, kept, check=check)
         assert run.status != 0
-        assert "verify: strategy: replace_root_volume has no successor" in run.output
+        assert "verify: replace_root_volume has no successor" in run.output
         assert changing_calls(sandbox.log()) == []

@@ -306,7 +306,7 @@ def test_mistake_is_refused_before_the_first_call(sandbox: Sandbox, tmp_path: Pa
     files["sound"].write_text(tagged, encoding="utf-8")
     sound = {"policy": "daily", "select": {"volume_ids": ["vol-0123456789abcdef0"]}, "keep": {"daily": 7}}
     wrong: dict[str, tuple[dict[str, Any], str]] = {
-        "nothing": ({"rotate_snapshots_policies": []}, "Set rotate_snapshots_policies"),
+        "nothing": ({"rotate_snapshots_policies": []}, "rotate_snapshots_policies: is required"),
         "nameless": ({"rotate_snapshots_policies": [{"keep": {"daily": 7}}]}, "policies[0]: policy is missing"),
         "keeping_nothing": ({"rotate_snapshots_policies": [{"policy": "daily"}]}, "policies[0]: keep is missing"),
         "keeping_null": (

@@ -124,6 +124,7 @@ def test_common_foreign_variable_gives_a_warning(sandbox: Sandbox, web: Web) -> 
     ("playbook", "variable", "value", "words"),
     [
         ("move_volumes", "move_volumes_wait_timeout", "an hour", "int"),
+        ("restore_volumes", "restore_volumes_wait_timeout", "{{ 'an hour' }}", "int"),
         ("restore_volumes", "restore_volumes_drill", "perhaps", "bool"),
         ("bake_and_relaunch", "bake_and_relaunch_old_instance", "delete", "stop, terminate, keep"),
         ("apply_volume_specs", "apply_volume_specs_in_use", "force", "refuse, stop, detach"),

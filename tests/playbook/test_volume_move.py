@@ -212,8 +212,8 @@ def test_volumes_of_several_declarations_move_within_a_zone(sandbox: Sandbox, we
 REFUSED = {
     "in use": ({}, "in_use"),
     "the root volume": ({"volume_move_volume_ids": ["root"], "volume_move_in_use": "stop"}, "root"),
-    "two targets": ({"volume_move_target_zone": THERE}, "and not both"),
-    "no target": ({"volume_move_target_instance_id": ""}, "and not both"),
+    "two targets": ({"volume_move_target_zone": THERE}, "exactly one of volume_move_target_zone and"),
+    "no target": ({"volume_move_target_instance_id": ""}, "exactly one of volume_move_target_zone and"),
     "what is not there": ({"volume_move_volume_ids": ["vol-0123456789abcdef0"]}, "does not exist"),
 }
 

@@ -237,6 +237,10 @@ class Sandbox:
         """The marks of a volume, a snapshot, an image or an instance, in the shape of content.marks_of."""
         return dict(self._call("GET", "marks", {"id": resource_id}))
 
+    def answering(self, address: str, region: str = "us-east-1") -> list[dict[str, Any]]:
+        """The instances that answer requests at an address now; see serving.py. This is no call in the log."""
+        return list(self._call("GET", "answering", {"address": address, "region": region}))
+
     def add_mark(self, volume_id: str, text: str) -> dict[str, Any]:
         """Write a mark of the test to a volume, and return it."""
         return dict(self._call("POST", "marks/add", {"id": volume_id, "text": text}))

@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from .engine import Reply, World
+from .engine import DEFAULT_ACCOUNT, Reply, World
 from .errors import Ec2Error
 from .log import plain
 from .wire import timestamp_text
@@ -52,6 +52,7 @@ class Control:
             ("POST", "seed"): self._seed,
             ("GET", "inspect"): self._inspect,
             ("GET", "marks"): self._marks,
+            ("GET", "answering"): self._answering,
             ("POST", "marks/add"): self._marks_add,
         }
 
@@ -114,6 +115,13 @@ class Control:
 
         with self.world.lock:
             return content.marks_of(self.world, arguments["id"])
+
+    def _answering(self, arguments: dict[str, Any]) -> Any:
+        from . import serving
+
+        account, region = arguments.get("account") or DEFAULT_ACCOUNT, arguments["region"]
+        with self.world.lock:
+            return serving.answering(self.world, account, region, arguments["address"])
 
     def _marks_add(self, arguments: dict[str, Any]) -> Any:
         from . import content

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .instance_refreshes import Group
+    from .metrics import Load
     from .moto_side import MotoSide
     from .parameters import Unchecked
     from .target_groups import RegisteredTarget
@@ -278,6 +279,12 @@ class World:
         self.unchecked: list[Unchecked] = []
         #: The seeded Auto Scaling groups by account and region, and by name, see instance_refreshes.py.
         self.scaling_groups: dict[tuple[str, str], dict[str, Group]] = {}
+        #: The seeded activity of each volume by its id, see metrics.py.
+        self.loads: dict[str, list[Load]] = {}
+        #: The seeded writes to each volume, see changed_blocks.py: (moment, first block, number of blocks).
+        self.block_writes: dict[str, list[tuple[datetime, int, int]]] = {}
+        #: Further products of the price list, see price_list.py.
+        self.products: list[dict[str, Any]] = []
         #: The targets of each target group by its ARN, see target_groups.py.
         self.targets: dict[str, dict[tuple[str, int], RegisteredTarget]] = {}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import Ec2Error
@@ -110,7 +111,13 @@ def _field_test(field: Field, holds: Callable[[str], bool]) -> Test:
 def _text(value: bool | int | datetime) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return timestamp_text(value) if isinstance(value, datetime) else str(value)
+    return _moment_text(value) if isinstance(value, datetime) else str(value)
+
+
+@lru_cache(maxsize=1 << 17)
+def _moment_text(moment: datetime) -> str:
+    """The text of a time. A filter on the times of 100,000 snapshots reads each of them for every page."""
+    return timestamp_text(moment)
 
 
 def matcher(values: Iterable[str]) -> Callable[[str], bool]:

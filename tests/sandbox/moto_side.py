@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlencode
@@ -22,8 +23,6 @@ from . import wire
 from .errors import Ec2Error
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from .clock import Clock
     from .engine import Call, Reply, Request
 
@@ -249,7 +248,14 @@ def _not_implemented(action: str, error: NotImplementedError) -> Ec2Error:
 
 
 def _utcnow() -> datetime:
-    return MotoSide.clock.now().replace(tzinfo=None)
+    """Return the time for moto: the sandbox's clock.
+
+    For STS it is at least the real time. Clients compare the expiration of credentials with their own clock, and a
+    sandbox may have begun in the past.
+    """
+    now = MotoSide.clock.now().replace(tzinfo=None)
+    caller = sys._getframe(1).f_globals["__name__"]
+    return max(now, datetime.now(UTC).replace(tzinfo=None)) if caller == "moto.sts.models" else now
 
 
 @cache

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -16,8 +17,25 @@ if TYPE_CHECKING:
     from .errors import Ec2Error
 
 
+#: The service of IAM's action, where the name in the signature differs.
+_NAMES = {"monitoring": "cloudwatch"}
+
+#: The operations of services that speak REST: the method, and the path without its parameters.
+_REST = {
+    "ebs": (
+        ("GET", re.compile(r"/snapshots/(?P<SecondSnapshotId>[^/]+)/changedblocks"), "ListChangedBlocks"),
+        ("GET", re.compile(r"/snapshots/(?P<SnapshotId>[^/]+)/blocks"), "ListSnapshotBlocks"),
+    ),
+}
+
+
 def read_other(call: Call, service: str) -> tuple[str, dict[str, Any]]:
     """A call's name (`service:Action`, for REST `service:METHOD /path`) and its readable parameters."""
+    service = _NAMES.get(service, service)
+    for method, path, name in _REST.get(service, ()):
+        found = path.fullmatch(call.path)
+        if found and method == call.method:
+            return f"{service}:{name}", {**found.groupdict(), **dict(parse_qsl(call.query))}
     target = call.headers.get("x-amz-target", "")
     if target:
         try:

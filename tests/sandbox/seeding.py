@@ -34,6 +34,16 @@ unless said.
 ``recipe``/``recipes``: Image Builder's, ``name``, ``image`` (a name of this call, or an id), ``container`` (a container
 recipe instead of an image recipe).
 
+``load``/``loads``: the activity of a volume that CloudWatch shows while a running instance has it. ``volume`` (a name
+of this call, or an id), ``ago`` (seconds, 0) and ``seconds`` (60), ``read_iops``, ``write_iops``, ``read_mibps`` and
+``write_mibps`` (0).
+
+``product``/``products``: of AWS's price list, beside those that are always there: ``family``, ``usage``, ``unit``,
+``usd``, ``region`` (that of the call) and ``attributes``.
+
+``write``/``writes``: blocks that are written to a volume: ``volume``, ``ago`` (seconds, 0), ``first`` (the first block,
+0) and ``blocks`` (their number).
+
 ``snapshots``: one mapping or a list of them, of two kinds. In bulk: ``count`` or ``times`` (of each volume; ISO 8601,
 or seconds ago), ``volumes`` (how many source volumes, 1, or their names and ids; an unknown id is a volume long gone),
 ``size`` (8), ``every`` (seconds between two of one volume, 86400), ``newest`` (the time of the last, unless said
@@ -59,10 +69,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from .changed_blocks import add_write
 from .engine import DEFAULT_ACCOUNT, Request
 from .instance_refreshes import Group, Member, number_of
 from .instances import run_instances
 from .keys import key_arn
+from .metrics import add_load
+from .price_list import product
 from .snapshots import COPY_VOLUME_ID
 from .volumes import attach, create_volume, performance, zone_names
 from .world import (
@@ -91,7 +104,8 @@ DEFAULT_TYPE = "t3.micro"
 _DATA_DEVICES = [f"/dev/sd{letter}" for letter in "fghijklmnop"]
 _KEYS = {
     "account", "auto_scaling_group", "auto_scaling_groups", "region", "image", "images", "instance", "instances",
-    "volume", "volumes", "snapshots", "recipe", "recipes",
+    "volume", "volumes", "snapshots", "recipe", "recipes", "load", "loads",
+    "write", "writes", "product", "products",
 }  # fmt: skip
 
 
@@ -145,6 +159,15 @@ class _Seeding:
             self.instance(row)
         for row in _rows(spec, "auto_scaling_group", "auto_scaling_groups"):
             self.auto_scaling_group(row)
+        for row in _rows(spec, "load", "loads"):
+            add_load(self.world, row, str(self.names.get(row["volume"], row["volume"])))
+        for row in _rows(spec, "write", "writes"):
+            add_write(self.world, dict(row), str(self.names.get(row["volume"], row["volume"])))
+        for row in _rows(spec, "product", "products"):
+            region = row.get("region") or self.region_name
+            more = row.get("attributes")
+            made = product(row["family"], row["usage"], row["unit"], float(row["usd"]), region, more)
+            self.world.products.append(made)
         snapshots = spec.get("snapshots") or []
         for row in [snapshots] if isinstance(snapshots, Mapping) else snapshots:
             if "count" in row or "times" in row:

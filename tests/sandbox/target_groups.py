@@ -122,6 +122,16 @@ def describe_target_health(world: World, _call: Call, entry: Entry) -> Reply | N
     return _reply("DescribeTargetHealth", f"<TargetHealthDescriptions>{''.join(rows)}</TargetHealthDescriptions>")
 
 
+def healthy_instances(world: World, home: Region, arn: str, now: datetime) -> list[Instance]:
+    """Return the instances to which a load balancer sends the requests of a target group. Raises KeyError."""
+    from moto.elbv2.models import elbv2_backends  # heavy, and only load balancers need it
+
+    group = elbv2_backends[home.account][home.name].target_groups[arn]
+    healthy = [one for one in _targets(world, arn).values() if _health(world, home, group, one, now)[0] == "healthy"]
+    found = [_instance(world, home, group, one, now) for one in healthy]
+    return [one for one in found if one is not None]
+
+
 def _health(world: World, home: Region, group: Any, one: RegisteredTarget | None, now: datetime) -> tuple[str, str]:
     """The state of a target, and the reason."""
     if one is None:

@@ -285,3 +285,14 @@ def test_seeding_refuses_unknown_keys(sandbox: Sandbox) -> None:
         sandbox.seed({"coffee": 1})
     with pytest.raises(SandboxError, match="InvalidAMIID"):
         sandbox.seed({"instance": {"name": "other", "image": "ami-00000000000000000"}})
+
+
+def test_credentials_of_a_role_are_valid_for_clients_of_today_in_a_sandbox_of_last_year() -> None:
+    """On AWS, the clocks of STS and of its clients agree. botocore refuses credentials that have expired."""
+    with Sandbox.start(start="2025-01-01T00:00:00Z") as old:
+        role = "arn:aws:iam::111122223333:role/storage"
+        made = old.client("sts").assume_role(RoleArn=role, RoleSessionName="tests")["Credentials"]
+        assert made["Expiration"] > datetime.now(UTC) + timedelta(minutes=50)
+        old.client("ec2").create_volume(AvailabilityZone="us-east-1a", Size=1)
+        (volume,) = old.client("ec2").describe_volumes()["Volumes"]
+        assert volume["CreateTime"].year == 2025

@@ -10,8 +10,6 @@ environment. Each core gets a virtual environment of its own for each Python, in
 from __future__ import annotations
 
 import argparse
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
@@ -19,7 +17,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.environment import AMAZON_VARIABLE, CORE_VARIABLE, ROOT, VENV, WORK, environment
+from tools import venvs
+from tools.environment import AMAZON_VARIABLE, CORE_VARIABLE, ROOT, VENV, environment
 
 LOCKS = ROOT / "tests" / "tools" / "locks"
 # The Pythons of each core's metadata (Requires-Python and classifiers), oldest first. Each core has a lock.
@@ -56,22 +55,7 @@ def python_of(versions: tuple[str, ...]) -> str | None:
 
 def set_up(core: str, python: str) -> Path:
     """Return the core's virtual environment, made anew when its lock or its Python has changed."""
-    asked = [python, "-Ic", "import sys; print(sys.version, sys.base_prefix)"]
-    identity = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-    name = "core-{}-python-{}".format(core, ".".join(identity.split(".")[:2]))
-    home, lock = WORK / name, LOCKS / f"core-{core}.txt"
-    wanted = hashlib.sha256(f"{identity}\0{home}\0".encode() + lock.read_bytes()).hexdigest()
-    stamp = home / "ready"
-    WORK.mkdir(exist_ok=True)
-    with (WORK / f"{name}.lock").open("w", encoding="utf-8") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
-            shutil.rmtree(home, ignore_errors=True)
-            subprocess.run([python, "-m", "venv", str(home)], check=True)
-            install = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*install, "--require-hashes", "-r", str(lock)], check=True, env=environment())
-            stamp.write_text(wanted, encoding="utf-8")
-    return home
+    return venvs.ready(f"core-{core}", LOCKS / f"core-{core}.txt", python)
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:

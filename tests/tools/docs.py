@@ -73,13 +73,16 @@ def plugins() -> None:
 
 
 def linked(text: str) -> str:
-    """Returns a page with links to roles' pages on the site, and to other files of the repository on GitHub."""
+    """Returns a page with links to roles and guides on the site, and to other files of the repository on GitHub."""
 
     def target(match: re.Match[str]) -> str:
         path, anchor = match[1], match[2] or ""
         role = re.fullmatch(r"\.\./roles/(\w+)/README\.md", path)
         if role:
             return f"](../collection/{role[1]}_role.rst)"
+        guide = re.fullmatch(r"docsite/rst/(\w+)\.rst", path)
+        if guide:
+            return f"](../collection/docsite/{guide[1]}.rst)"
         if "/" not in path and path.endswith(".md"):
             return match[0]
         inside = os.path.normpath(Path("docs", path))

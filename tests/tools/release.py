@@ -37,14 +37,15 @@ def main() -> None:
     options = cli.parse_args()
     if not VERSION.fullmatch(options.version):
         sys.exit(f"VERSION: {options.version!r} is not a semantic version such as 1.0.0.")
+    folder = ROOT if options.check_tag else COPY
     if options.check_tag:
-        require_prepared(ROOT, options.version)
-        made = package.built(ROOT, FOLDER)
+        require_prepared(folder, options.version)
     else:
         copy()
-        prepare(COPY, options.version)
-        made = package.built(COPY, FOLDER)
+        prepare(folder, options.version)
+    made = package.built(folder, FOLDER)
     package.examine(made)
+    write_notes(folder, options.version)
     print(f"{made.relative_to(ROOT)} is ready.")
     if not options.check_tag:
         print(f"This was a dry run. In the checkout, the release of {options.version} is:")
@@ -79,6 +80,15 @@ def prepare(folder: Path, version: str) -> None:
     left = sorted(path.name for path in (folder / "changelogs" / "fragments").glob("*.yml"))
     if left:
         sys.exit(f"The changelog has left these fragments: {', '.join(left)}")
+
+
+def write_notes(folder: Path, version: str) -> None:
+    """Writes the section of the version as Markdown, for the release on GitHub. Exits with the message of a failure."""
+    command = ["antsibull-changelog", "generate", "--only-latest", "--output-format", "md"]
+    command += ["--output", str(FOLDER / "notes.md"), version]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
 
 
 def require_prepared(folder: Path, version: str) -> None:

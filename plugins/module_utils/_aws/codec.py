@@ -23,6 +23,7 @@ from .._kernel.resources import (
     Snapshot,
 )
 from .._kernel.state import Query, Struct
+from .._kernel.usage_facts import MOST_POINTS
 from .decoding import Answer, decode_image, decode_instance, decode_volume
 from .fact_readers import (
     NO_KEY,
@@ -61,6 +62,7 @@ from .fact_readers import (
     zones,
 )
 from .scaling_readers import NO_GROUP, instance_refreshes, scaling_groups
+from .usage_readers import after_blocks, changed_blocks, products, snapshot_blocks, volume_use
 
 # Refusals of STS, and this collection's codes for an unreachable endpoint. Some networks have an endpoint for EC2 only.
 _NO_ACCOUNT = frozenset(
@@ -85,12 +87,18 @@ _DELETED = ("success", "skipped")
 # A target group that is gone has no targets, and neither has an id that was never registered.
 _NO_TARGET = frozenset({"TargetGroupNotFound", "InvalidTarget"})
 
+# The EBS direct APIs refuse an expired page token as they refuse any other invalid parameter.
+_NO_TOKEN = frozenset({"ValidationException"})
+
 
 @dataclass(frozen=True)
 class Listing:
     """How to ask one read operation and decode its answer.
 
     ``decode``: returns the resources of one page.
+    ``whole``: returns the resources of all pages, in place of ``decode``.
+    ``expired``: AWS's codes for a page token that is no longer valid. ``resume``: returns the arguments with which the
+    listing goes on after a page without its token, none if the page does not show it.
     ``size``: the parameter that bounds a page, and its maximum. None if the operation has no pages, or if a query with
     ids must not have a size.
     ``token``: the name of the page token in the request and in the answer.
@@ -104,6 +112,14 @@ class Listing:
     token: tuple[str, str] = ("NextToken", "NextToken")
     unless: str = ""
     unknown: frozenset[str] = frozenset()
+    whole: Callable[[Query, Iterable[Answer]], Iterable[Resource]] | None = None
+    resume: Callable[[Answer], Mapping[str, Any]] | None = None
+    expired: frozenset[str] = frozenset()
+
+
+def no_page(_query: Query, _page: Answer) -> Iterable[Resource]:
+    """Return nothing: only all pages together are an answer."""
+    return ()
 
 
 LISTINGS: Mapping[str, Listing] = {
@@ -164,6 +180,10 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeInstanceHealth": Listing(member_health, unknown=frozenset({"InvalidInstance", "InvalidEndPoint"})),
     # DescribeAddresses has no pages.
     "DescribeAddresses": Listing(addresses),
+    "GetMetricData": Listing(no_page, ("MaxDatapoints", MOST_POINTS), whole=volume_use),
+    "ListChangedBlocks": Listing(changed_blocks, ("MaxResults", 10_000), resume=after_blocks, expired=_NO_TOKEN),
+    "ListSnapshotBlocks": Listing(snapshot_blocks, ("MaxResults", 10_000), resume=after_blocks, expired=_NO_TOKEN),
+    "GetProducts": Listing(products, ("MaxResults", 100)),
     # Only in the service elb. elbv2 has another operation of the same name.
     "DescribeLoadBalancers": Listing(classic_load_balancers, ("PageSize", 400), ("Marker", "NextMarker")),
 }
@@ -195,12 +215,23 @@ def next_request(query: Query, request: Mapping[str, Any], page: Answer) -> dict
     return {**request, sent: token} if token else None
 
 
+def resumed_request(query: Query, request: Mapping[str, Any], page: Answer | None, code: str) -> dict[str, Any] | None:
+    """Return the request that goes on after *page*, if AWS refused its token with *code*. Return None otherwise."""
+    listing = LISTINGS[query.operation]
+    if page is None or listing.resume is None or code not in listing.expired or listing.token[0] not in request:
+        return None
+    position = listing.resume(page)
+    return {**query_request(query), **position} if position else None
+
+
 def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
     """Return the resources of all pages.
 
     If the whole list is one fact, such as all target groups, the parts are joined.
     """
     listing = LISTINGS[query.operation]
+    if listing.whole is not None:
+        return tuple(listing.whole(query, pages))
     found: dict[str, Resource] = {}
     for page in pages:
         for resource in listing.decode(query, page):

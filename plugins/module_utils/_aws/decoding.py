@@ -201,4 +201,5 @@ def decode_volume(answer: Answer) -> Volume:
         operator=_operator(answer),
         outpost_arn=answer.get("OutpostArn") or None,
         tags=_tags(answer),
+        source_volume_id=answer.get("SourceVolumeId") or None,
     )

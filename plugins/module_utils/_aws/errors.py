@@ -74,7 +74,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException|InvalidAccessKeyId",
         "AWS rejects these credentials. Check access_key, secret_key, session_token, profile, region and the clock.",
     ),
-    (r"OptInRequired", "The account has not enabled this region, or has not subscribed to the product."),
+    (r"OptInRequired", "Enable this region in the account, or subscribe to the product."),
     (r"InvalidRegion", "Check the spelling of the region, and that the account has enabled it."),
     (
         r"InvalidSnapshot\.InUse",
@@ -135,7 +135,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"OperationNotPermitted",
-        "A lock or protection, the resource's state or encryption, or an account setting forbids the call.",
+        "A lock, a protection, the resource's state or encryption, or an account setting forbids the call.",
     ),
     (
         r"IncorrectState|IncorrectInstanceState",
@@ -256,12 +256,15 @@ def call_error(
     *,
     resource: str = "",
     endpoint: str = "",
+    profile: str = "",
 ) -> CallError:
     """Return the CallError for the exception of a boto3 call. If *error* is not botocore's, it is raised again.
 
-    *endpoint* is the URL of the call. *request* may hold user data. The error uses nothing of it except whether it has
-    tags.
+    *endpoint* is the URL of the call, and *profile* that of its credentials. *request* may hold user data. The error
+    uses nothing of it except whether it has tags.
     """
+    if is_search(error):
+        return _not_found(error, operation, resource, profile)
     if isinstance(error, botocore.ClientError):
         return _refused(error, service, operation, request, resource)
     if isinstance(error, (botocore.ParamValidationError, botocore.UnknownParameterError)):
@@ -269,11 +272,9 @@ def call_error(
         return CallError(operation, "ParamValidation", message, resource=resource, hint=hint)
     if not isinstance(error, (botocore.BotoCoreError, ResponseParserError)):
         raise error
-    where = _where(endpoint)
-    code, hint, sent = next(
-        ((code, hint, sent) for classes, code, hint, sent in _families(where) if isinstance(error, classes)),
-        (type(error).__name__, "", None),
-    )
+    code, hint, sent = _family(error, _where(endpoint))
+    if profile and code == "NoCredentials":
+        hint = f"The profile {profile} gives no credentials. Check its settings in the AWS configuration files."
     return CallError(
         operation,
         code,
@@ -283,6 +284,104 @@ def call_error(
         hint=hint,
         unclear=bool(sent),
         passing=sent is not None,
+    )
+
+
+def is_search(error: BaseException) -> bool:
+    """Return whether botocore raised *error* while it looked for credentials, so the request was not sent.
+
+    botocore looks for them when it makes a client, and again before it signs a request. Files, processes and tokens
+    raise errors of any class there, such as RuntimeError and FileNotFoundError. Only the traceback tells them from
+    errors of the call.
+    """
+    return _passed(error, "botocore.credentials", "botocore.tokens")
+
+
+def _asked_for_a_code(error: BaseException) -> bool:
+    """Return whether the search asked for an MFA code. A task has no terminal, so the error has many classes."""
+    return _passed(error, "getpass")
+
+
+def _passed(error: BaseException, *modules: str) -> bool:
+    """Return whether the traceback of *error* goes through one of these modules."""
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_globals.get("__name__") in modules:
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def search_text(error: Exception) -> str:
+    """Return the text of an error of the search. botocore's own texts stand alone, other texts need their class."""
+    if _asked_for_a_code(error):
+        return "botocore asked for an MFA code"
+    text = str(error)[:500]
+    own = isinstance(error, (botocore.BotoCoreError, botocore.ClientError)) or type(error) is RuntimeError
+    return text if own and text else f"{type(error).__name__}: {text}"
+
+
+def search_hint(error: Exception, profile: str) -> str:
+    """Return the remedy for an error of the search for the credentials of *profile*, or of the machine if empty."""
+    source = f"The profile {profile}" if profile else "The source of the credentials"
+    if isinstance(error, botocore.ClientError):
+        remedy = next((text for pattern, text in _SEARCH_HINTS if re.fullmatch(pattern, _code_of(error))), "")
+        return f"{source} needs {error.operation_name}, and AWS refused it. {remedy}".rstrip()
+    if isinstance(error, (botocore.ConnectionError, botocore.HTTPClientError)):
+        return f"{source} needs an answer of that address. Check endpoint_url, the region, the network and a proxy."
+    if isinstance(error, RuntimeError) and "expired" in str(error):
+        return (
+            f"{source} gives credentials that have already expired. Compare the clock of this machine with AWS's time, "
+            "then run the task again."
+        )
+    if _asked_for_a_code(error):
+        return (
+            f"{source} needs the code, and a task cannot enter one. Get credentials with the code before, and use them."
+        )
+    if isinstance(
+        error, botocore.UnauthorizedSSOTokenError | botocore.SSOTokenLoadError | botocore.TokenRetrievalError
+    ):
+        return f"{source} gives no credentials. Sign in again with aws sso login."
+    return f"{source} gives no credentials. Check its settings in the AWS configuration files and in the environment."
+
+
+# Remedies for calls that the search makes, such as AssumeRole.
+_SEARCH_HINTS: tuple[tuple[str, str], ...] = (
+    (
+        r"AccessDenied|AccessDeniedException|UnauthorizedOperation",
+        "Allow the call in the policies of the source identity, and name that identity in the role's trust policy.",
+    ),
+    (
+        r"ExpiredToken.*|RequestExpired|InvalidClientTokenId|SignatureDoesNotMatch|InvalidIdentityToken|AuthFailure",
+        "Check the credentials of its source, and the clock of this machine.",
+    ),
+    (r"ForbiddenException|UnauthorizedException", "Sign in again with aws sso login."),
+)
+
+
+def _code_of(error: botocore.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code") or "Unknown")
+
+
+def _not_found(error: Exception, operation: str, resource: str, profile: str) -> CallError:
+    """Return the CallError for a call that was not sent, since the search for its credentials failed."""
+    code, passing = "NoCredentials", False
+    if isinstance(error, botocore.ClientError):
+        code = _code_of(error)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0
+        passing = code in THROTTLING or status >= 500
+    elif isinstance(error, botocore.BotoCoreError):
+        code, _hint, sent = _family(error, "")
+        code, passing = ("NoCredentials" if sent is None else code), sent is not None
+    hint = search_hint(error, profile)
+    return CallError(operation, code, search_text(error), resource=resource, hint=hint, passing=passing)
+
+
+def _family(error: Exception, where: str) -> tuple[str, str, bool | None]:
+    """Return the last three items of the matching row of `_families`."""
+    return next(
+        ((code, hint, sent) for classes, code, hint, sent in _families(where) if isinstance(error, classes)),
+        (type(error).__name__, "", None),
     )
 
 

@@ -30,9 +30,10 @@ from .._kernel.resources import Resource
 from .._kernel.service_facts import PROBE_SERVICE
 from .._kernel.state import Query, by_id
 from . import codec, decoding, shared_model, splitting
+from .connecting import own_client, profile_client
 from .errors import call_error, is_throttling, stranger
 from .lean_parser import parser_factory
-from .pacing import Pacer
+from .pacing import PACED, Pacer
 from .probing import probe
 from .waiting import Watch
 
@@ -89,9 +90,8 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
             raise StorageError(f"aws_config: {error}") from error
         with shared_model.sessions(_parse_quickly):
             if profile is None:
-                client: BaseClient = module.client(service, region=region, aws_config=config)
-                return client
-            return _profile_client(module, service, region, profile, config)
+                return own_client(module, service, region, config)
+            return profile_client(module, service, region, profile, config)
 
     return connect
 
@@ -102,7 +102,7 @@ def _parse_quickly(session: Any) -> None:
 
 
 def read_time(value: Any) -> datetime:
-    """Return the time in a text of an answer. Raises ValueError for any other text.
+    """Return the time in an answer: a text, or the seconds since 1970. Raises ValueError for any other text.
 
     Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. On a large page, botocore's
     reader needs as long for the times as botocore needs for all the rest.
@@ -112,28 +112,10 @@ def read_time(value: Any) -> datetime:
             return datetime.fromisoformat(value)
         except ValueError:
             pass
+    if isinstance(value, (int, float)):
+        return datetime.fromtimestamp(value, UTC)
     moment: datetime = parse_timestamp(value)
     return moment
-
-
-def _profile_client(module: AnsibleAWSModule, service: str, region: str, profile: str, config: Any) -> BaseClient:
-    """Return a client with the credentials of another profile, and with the module's other connection options."""
-    import boto3
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        # boto3-stubs has a signature for each service, and the service is a variable here.
-        session: Any = boto3.session.Session(profile_name=profile)
-        client: BaseClient = session.client(
-            service,
-            region_name=region,
-            endpoint_url=module.params.get("endpoint_url") or None,
-            verify=(module.params.get("aws_ca_bundle") or True) if module.params.get("validate_certs", True) else False,
-            config=config,
-        )
-    except BotoCoreError as error:
-        raise StorageError(f"profile {profile}: {error}") from error
-    return client
 
 
 def _label(changes: Sequence[Change]) -> str:
@@ -161,8 +143,8 @@ class Stopped(BaseException):
 class Ec2Gateway:
     """`ports.Gateway` over boto3 clients. Each client is made on first use, one per service and region.
 
-    *progress* gets the reports about waits, finished calls and pauses. Tests pass *monotonic* and *sleep* to scale
-    time.
+    *progress* gets the reports about waits, finished calls and pauses. *profile* is the task's own, for messages. Tests
+    pass *monotonic* and *sleep* to scale time.
     """
 
     def __init__(
@@ -174,9 +156,11 @@ class Ec2Gateway:
         sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] = random.random,
         progress: Progress = SILENT,
+        profile: str = "",
     ) -> None:
         self._connect = connect
         self._region = region
+        self._profile = profile
         self._monotonic = monotonic
         self._stopped = False
         self._sleep = self._rest if sleep is None else sleep
@@ -349,10 +333,15 @@ class Ec2Gateway:
 
     def _pages(self, query: Query, until: float | None) -> Iterator[Mapping[str, Any]]:
         request: dict[str, Any] | None = codec.query_request(query)
+        page: Mapping[str, Any] | None = None
         while request is not None:
             try:
                 page = self._call(query.service, query.place or self._region, query.operation, request, until=until)
             except CallError as error:
+                resumed = codec.resumed_request(query, request, page, error.code)
+                if resumed is not None:
+                    request, page = resumed, None
+                    continue
                 if error.code not in codec.LISTINGS[query.operation].unknown:
                     raise
                 page = {decoding.UNKNOWN: error.code}
@@ -389,7 +378,7 @@ class Ec2Gateway:
         started = self._monotonic()
         attempt = 0
         while True:
-            if service == "ec2":
+            if service in PACED:
                 self._pacer.acquire(operation, region)
             self._require_going_on()
             with self._lock:
@@ -397,11 +386,18 @@ class Ec2Gateway:
             try:
                 answer: Mapping[str, Any] = method(**request)
             except Exception as raised:  # call_error raises every other exception again
+                place = Place.parse(region)
                 error = call_error(
-                    raised, service, operation, request, resource=resource, endpoint=client.meta.endpoint_url
+                    raised,
+                    service,
+                    operation,
+                    request,
+                    resource=resource,
+                    endpoint=client.meta.endpoint_url,
+                    profile=place.profile or self._profile,
                 )
                 if region != self._region:
-                    error = error.in_place(Place.parse(region))
+                    error = error.in_place(place)
                 self._note(getattr(raised, "response", None))
                 self._thread.refused = (f"{operation} of {resource}" if resource else operation, error.code)
                 limit = self._patience(error, region, repeat, write)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""EC2's published request rates: one token bucket per operation and region.
+"""AWS's published request rates: one token bucket per operation and region.
 
 Private to this collection.
 """
@@ -28,6 +28,9 @@ _READ_UNBOUNDED = Rate(50, 10)
 _WRITE = Rate(50, 5)
 _WRITE_LISTED = Rate(100, 5)
 
+PACED = frozenset({"ec2", "cloudwatch", "ebs"})
+"""The services whose calls have a pace."""
+
 # "Request throttling for the Amazon EC2 API": the actions whose bucket differs from that of their category.
 RATES: Mapping[str, Rate] = {
     "CreateTags": Rate(100, 10),
@@ -36,6 +39,11 @@ RATES: Mapping[str, Rate] = {
     "StartInstances": Rate(5, 2),
     "CopyImage": Rate(100, 1),
     "DescribeInstanceStatus": _READ_UNBOUNDED,
+    # CloudWatch also limits the data points in a second, and one answer may have 100,800 of them.
+    "GetMetricData": Rate(8, 4),
+    # "Quotas for Amazon EBS": requests per account.
+    "ListChangedBlocks": Rate(50, 50),
+    "ListSnapshotBlocks": Rate(50, 50),
     **dict.fromkeys(
         (
             "CreateSnapshot",

@@ -13,12 +13,13 @@ Private to this collection.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Any
 
 from .._kernel.resources import Resource, Snapshot
@@ -28,9 +29,20 @@ from . import codec
 LARGE = 12
 """A listing is long if it does not end within this number of pages. A shorter one is read as it is."""
 PARTS = 24
-"""The approximate number of parts of a long listing."""
+"""The most parts that a long listing is divided into, about."""
+FEW_PARTS = 8
+"""The number of parts of a long listing of unknown length."""
+PAGES = 4
+"""The number of pages that a part should have. Each part has a last page that is not full."""
 MOST_EXPECTED = 20
 """The most snapshots that are expected after those of a sample, as a multiple of the sample."""
+MOST_EARLIER = 3
+"""The snapshots that are expected before those of a sample if the listing begins with the newest ones, as a multiple
+of the sample.
+"""
+MOST_REPEATED = 1 / 3
+"""The most pages that parts may read in vain, as a share of all their pages."""
+_NEARLY = 0.9
 _SAMPLE = 1000
 """The most start times that the parts are computed from."""
 _DIGITS = "0123456789"
@@ -48,6 +60,31 @@ class _Read:
 
     found: tuple[Resource, ...]
     parts: tuple[tuple[str, ...], ...] = ()
+
+
+class _Budget:
+    """The pages that the parts have read, and how many of them in vain. Several threads use it.
+
+    A part that turns out to be long is divided again, and its pages so far are read again. Without a limit, the calls
+    would be a multiple of those of the plain listing if the sample says little about the times of the rest.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read, self._repeated = 0, 0
+
+    def count(self) -> None:
+        """Count a page of a part."""
+        with self._lock:
+            self._read += 1
+
+    def may_repeat(self, pages: int) -> bool:
+        """Return whether a part may be divided after so many pages, and count them."""
+        with self._lock:
+            if self._repeated + pages > MOST_REPEATED * self._read:
+                return False
+            self._repeated += pages
+            return True
 
 
 def is_divisible(query: Query) -> bool:
@@ -75,27 +112,59 @@ def read(query: Query, pages_of: Callable[[Query], Pages], threads: int) -> tupl
     return (*whole.found, *codec.decode(query, pages))
 
 
-def _begin(query: Query, pages: Pages, prefixes: Sequence[str]) -> _Read:
-    """Read a listing of the start times with these *prefixes*: to its end, unless it is long and can be parted."""
-    found = codec.decode(query, islice(pages, LARGE))
-    following = next(pages, None)
-    if following is None:
-        return _Read(found)
-    found = (*found, *codec.decode(query, [following]))
+def _begin(query: Query, pages: Pages, prefixes: Sequence[str], budget: _Budget | None = None) -> _Read:
+    """Read a listing of the start times with these *prefixes*: to its end, unless it is long and can be parted.
+
+    If the first pages have too few different times, the question comes up again after twice as many pages. *budget*
+    decides whether a part of a listing may be parted again.
+    """
+    found: list[Resource] = []
+    read = 0
+
+    def take(some: Iterable[Mapping[str, Any]]) -> None:
+        nonlocal read
+        for page in some:
+            read += 1
+            if budget is not None:
+                budget.count()
+            found.extend(codec.decode(query, [page]))
+
+    take(islice(pages, LARGE))
+    while (following := next(pages, None)) is not None:
+        take([following])
+        parts = _parts(found, prefixes, read)
+        if parts and (budget is None or budget.may_repeat(read)):
+            return _Read(tuple(found), parts)
+        take(islice(pages, read - 1))
+    return _Read(tuple(found))
+
+
+def _parts(found: Sequence[Resource], prefixes: Sequence[str], read: int) -> tuple[tuple[str, ...], ...]:
+    """Return the parts of a listing that begins with *found* in *read* pages, or nothing if one part has most times."""
     times = [one.start_time for one in found if isinstance(one, Snapshot) and one.start_time is not None]
     sample = times[:: len(times) // _SAMPLE + 1]
-    parts = partition(prefixes, [f"{time:%Y-%m-%dT%H:%M}" for time in (*sample, *_expected(sample, datetime.now(UTC)))])
-    return _Read(found, parts) if len(parts) > 1 else _Read((*found, *codec.decode(query, pages)))
+    expected = [*_expected(sample, datetime.now(UTC))]
+    # Without an expectation the length is unknown.
+    pages = read * (len(sample) + len(expected)) // max(1, len(sample))
+    number = min(PARTS, max(2, pages // PAGES)) if expected else FEW_PARTS
+    moments = [f"{time:%Y-%m-%dT%H:%M}" for time in (*sample, *expected)]
+    parts = partition(prefixes, moments, number)
+    largest = max(sum(moment.startswith(part) for moment in moments) for part in parts)
+    return parts if len(parts) > 1 and 2 * largest <= len(moments) else ()
 
 
 def _expected(times: Sequence[datetime], now: datetime) -> Iterator[datetime]:
-    """Yield start times after those of a sample, up to *now*, as dense as the sample.
+    """Yield start times beyond those of a sample, as dense as the sample.
 
-    An endpoint that lists the oldest snapshots first shows nothing of the others in its first pages. A wrong
-    expectation only costs time, since a part that turns out to be long is divided again.
+    An endpoint that lists the oldest snapshots first shows nothing of the others in its first pages, up to *now*. One
+    that lists the newest first shows nothing of the older ones. A wrong expectation only costs time.
     """
     first, last = min(times, default=None), max(times, default=None)
     if first is None or last is None or first == last:
+        return
+    if _is_descending(times):
+        for position in range(1, MOST_EARLIER * len(times) + 1):
+            yield first - (last - first) * (position / len(times))
         return
     missing = now - last
     number = min(int(missing / (last - first) * len(times)), MOST_EXPECTED * len(times))
@@ -103,15 +172,22 @@ def _expected(times: Sequence[datetime], now: datetime) -> Iterator[datetime]:
         yield last + missing * (position / number)
 
 
+def _is_descending(times: Sequence[datetime]) -> bool:
+    """Return whether nearly every time is before the one in front of it. Equal times do not count."""
+    steps = [earlier > later for earlier, later in pairwise(times) if earlier != later]
+    return sum(steps) > _NEARLY * len(steps)
+
+
 def _side_by_side(
     query: Query, pages_of: Callable[[Query], Pages], parts: Iterable[tuple[str, ...]], threads: int
 ) -> tuple[Resource, ...]:
     """Return the resources of all parts. A part that is long itself is parted again."""
+    budget = _Budget()
 
     def part(prefixes: tuple[str, ...]) -> _Read:
         values = tuple(f"{prefix}*" for prefix in prefixes)
         asked = replace(query, filters=(*query.filters, ("start-time", values)))
-        return _begin(asked, pages_of(asked), prefixes)
+        return _begin(asked, pages_of(asked), prefixes, budget)
 
     done: list[tuple[Resource, ...]] = []
     with ThreadPoolExecutor(max_workers=threads) as pool:
@@ -125,12 +201,13 @@ def _side_by_side(
     return tuple(chain.from_iterable(done))
 
 
-def partition(prefixes: Iterable[str], moments: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+def partition(prefixes: Iterable[str], moments: Sequence[str], number: int = PARTS) -> tuple[tuple[str, ...], ...]:
     """Return groups of prefixes that together match the start times of *prefixes*, each time once.
 
-    *moments* is a sample of the times. Groups have about the same share of it, and the last groups have none.
+    *moments* is a sample of the times. About *number* groups have about the same share of it, and the last groups have
+    none.
     """
-    most = max(1, len(moments) // PARTS)
+    most = max(1, -(-len(moments) // number))
     shares: list[tuple[int, str]] = []
     for prefix in prefixes:
         shares += _leaves(prefix, [moment for moment in moments if moment.startswith(prefix)], most)

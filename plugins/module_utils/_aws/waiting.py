@@ -52,6 +52,8 @@ FIRST_POLL = 0.3
 """Seconds until the first poll. EC2 shows no new state before that."""
 GROWTH = 1.15
 SLOWEST_POLL = 5.0
+URGENT_POLL = 0.6
+"""The slowest poll of an urgent wait. On average, a wait notices its end half of this time late."""
 LOST = 120.0
 """Seconds without any answer after which a wait fails. A temporary error would be over by then."""
 GONE = 15.0
@@ -286,7 +288,7 @@ class Watch:
         late = [item for item in left if now >= item.deadline]
         failures += _timeouts(late, self._trouble)
         ended = {key for _error, some in failures for key in some}
-        left = [dataclasses.replace(item, next=_next(item, now), delay=_slower(item.delay)) for item in left]
+        left = [dataclasses.replace(item, next=_next(item, now), delay=_slower(item)) for item in left]
         self._items = [item for item in (*others, *left) if item.key not in ended]
         self._done += len(due) - len(left)
         self._shown.saw([Sight(item.resource, item.state, item.percent) for item in self._items], self._done)
@@ -330,8 +332,8 @@ def _next(item: _Item, now: float) -> float:
     return max(now, min(now + item.delay, item.deadline))
 
 
-def _slower(delay: float) -> float:
-    return min(delay * GROWTH, SLOWEST_POLL)
+def _slower(item: _Item) -> float:
+    return min(item.delay * GROWTH, URGENT_POLL if item.wait.urgent else SLOWEST_POLL)
 
 
 def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]:

@@ -107,8 +107,8 @@ class Accounts:
                 code = (answer.refusal if answer is not None else None) or "no answer"
                 whose = f"the profile {profile}" if profile else "the task"
                 return (
-                    f"copies to {copy.where}: GetCallerIdentity with the credentials of {whose} failed: {code}. Allow "
-                    "sts:GetCallerIdentity"
+                    f"GetCallerIdentity for the copies to {copy.where}, with the credentials of {whose}, failed: "
+                    f"{code}. Allow sts:GetCallerIdentity"
                 )
         return ""
 

@@ -12,7 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
+
+from .._kernel import tags as tag_names
+from .._kernel.proofs import is_copy
+from .._kernel.resources import Image, Snapshot
 
 LONGEST_DESCRIPTION = 255
 """Characters that EC2 takes in a description."""
@@ -20,9 +25,9 @@ MACHINE = re.compile(r", machine ([0-9a-f]{16})(?=$| \[[0-9a-f]{32}\]$)")
 """The hash of a machine record in the description of a capture."""
 ANY_MARK = re.compile(r" \[[0-9a-f]{32}\]$")
 """The mark of any version, see `mark_of`."""
-PLAIN = re.compile(r".+ .+ from (?:i|snap|ami)-[0-9a-f]{8,17}")
+PLAIN = re.compile(r".+ .+ from (?:i|snap|ami|vol)-[0-9a-f]{8,17}")
 """The default description of any version."""
-_SOURCE = re.compile(r"(i|snap|ami)-[0-9a-f]{8,17}")
+_SOURCE = re.compile(r"(i|snap|ami|vol)-[0-9a-f]{8,17}")
 
 
 def digest(content: list[Any]) -> str:
@@ -33,7 +38,7 @@ def digest(content: list[Any]) -> str:
 def source_hash(kind: str, source: str) -> str:
     """Return the hash of a source (its kind and id), the first half of a fingerprint.
 
-    *kind* is ``instance``, ``snapshot`` or ``image``.
+    *kind* is ``instance``, ``snapshot``, ``image`` or ``volume``.
     """
     return digest([kind, source])
 
@@ -68,3 +73,43 @@ def names_version(name: str, version: str, text: str) -> bool:
 def names_any_version(text: str) -> bool:
     """Return whether the collection writes such a description, for some version."""
     return ANY_MARK.search(text) is not None or PLAIN.fullmatch(MACHINE.sub("", text)) is not None
+
+
+def description_of(image: Image) -> str:
+    """Return the Description, or an empty text. Tags cannot change it."""
+    return str(image.facts.get("Description") or "")
+
+
+def is_named_for(name: str, image: Image, parts: Iterable[Snapshot]) -> bool:
+    """Return whether EC2 shows that the image is the version in its tag: by its description, by its name without the
+    description of another version, or by the description of a snapshot in *parts*, which was taken for it.
+    """
+    version = image.tags.get(tag_names.VERSION, "")
+    text = description_of(image)
+    if not version:
+        return False
+    if names_version(name, version, text):
+        return True
+    if any(names_version(name, version, part.description) for part in parts if not is_copy(part)):
+        return True
+    return image.name == f"{name}-{version}" and not names_any_version(text)
+
+
+def root_snapshot_id(image: Image) -> str | None:
+    """Return the id of the snapshot of the image's root device, or None without one."""
+    roots = (item.snapshot_id for item in image.block_devices if item.device_name == image.root_device_name)
+    return next(roots, None)
+
+
+def billing_obstacle(image: Image) -> str:
+    """Return why RegisterImage cannot make an image with the billing of *image*, or an empty text.
+
+    Source: EC2 API reference, RegisterImage.
+    """
+    if not image.product_codes and image.platform_details in (None, "Linux/UNIX"):
+        return ""
+    codes = " with product codes" if image.product_codes else ""
+    return (
+        f"{image.image_id} is billed as {image.platform_details}{codes}, and RegisterImage makes images of Linux/UNIX "
+        "only. Launch an instance from it, develop there, and bake that instance."
+    )

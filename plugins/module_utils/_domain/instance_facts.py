@@ -63,11 +63,11 @@ _NOW = "current state, not carried"
 
 # The rules by dotted path. A path covers the paths below it. Only a CARRIED path needs a rule for each member below.
 INSTANCE_RULES: Mapping[str, Rule] = {
-    "AmiLaunchIndex": Rule(DERIVED, "0: one instance is launched"),
+    "AmiLaunchIndex": Rule(DERIVED, "0: the launch makes one instance"),
     "Architecture": Rule(DERIVED, "the image's, which must equal the predecessor's, or fit the new instance_type"),
     "BlockDeviceMappings": Rule(
         DERIVED,
-        "the image's. An encrypted root stays encrypted, with its key. Data volumes that the image has no snapshot of "
+        "the image's. An encrypted root stays encrypted, with its key. Data volumes without a snapshot in the image "
         "stay with the predecessor, and a warning names them",
     ),
     "BootMode": Rule(DERIVED, _IMAGE),
@@ -110,7 +110,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "IamInstanceProfile.Id": Rule(DERIVED, "follows from the profile's ARN"),
     "ImageId": Rule(DERIVED, "the image of the task"),
     "InstanceId": Rule(DERIVED, _NEW),
-    "InstanceLifecycle": Rule(REFUSED, "spot, scheduled and capacity block instances are not relaunched"),
+    "InstanceLifecycle": Rule(REFUSED, "the module relaunches no spot, scheduled or capacity block instances"),
     "InstanceType": _same("InstanceType", "as it is, unless overridden"),
     "Ipv6Address": Rule(DERIVED, "follows from the network interface"),
     "KernelId": Rule(DERIVED, _IMAGE),
@@ -171,7 +171,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     ),
     "NetworkInterfaces.Ipv6Addresses.IsPrimaryIpv6": Rule(CARRIED, "as PrimaryIpv6"),
     "NetworkInterfaces.MacAddress": Rule(DERIVED, _NEW),
-    "NetworkInterfaces.NetworkInterfaceId": Rule(DERIVED, "the id of a new interface; several interfaces are refused"),
+    "NetworkInterfaces.NetworkInterfaceId": Rule(
+        DERIVED, "the id of a new interface; the module refuses several interfaces"
+    ),
     "NetworkInterfaces.OwnerId": Rule(DERIVED, "the account"),
     "NetworkInterfaces.PrivateDnsName": Rule(DERIVED, "follows from the address"),
     "NetworkInterfaces.PrivateIpAddress": Rule(DERIVED, "a new one of the subnet, since the predecessor keeps its own"),
@@ -213,9 +215,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         "the service that manages the instance must relaunch it",
         when=lambda operator: bool(operator.get("Managed")),
     ),
-    "OutpostArn": Rule(REFUSED, "instances on an Outpost are not relaunched"),
+    "OutpostArn": Rule(REFUSED, "the module relaunches no instances on an Outpost"),
     "Placement.AvailabilityZone": Rule(
-        DERIVED, "the subnet's. Instances in a Local Zone or a Wavelength Zone are refused"
+        DERIVED, "the subnet's. The module refuses instances in a Local Zone or a Wavelength Zone"
     ),
     "Placement.AvailabilityZoneId": Rule(DERIVED, "the subnet's"),
     "Placement.Affinity": _same("Placement.Affinity", unset=("default",)),
@@ -241,12 +243,14 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "RamdiskId": Rule(DERIVED, _IMAGE),
     "RootDeviceName": Rule(DERIVED, _IMAGE),
     "RootDeviceType": Rule(
-        REFUSED, "a root on instance store cannot be stopped or baked. Only ebs is accepted", unset=("ebs",)
+        REFUSED,
+        "EC2 cannot stop or capture an instance with a root on instance store. Only ebs is accepted",
+        unset=("ebs",),
     ),
     "SecondaryInterfaces": Rule(REFUSED, "the launch makes only the primary interface"),
     "SecurityGroups": Rule(DERIVED, "follows from the network interface"),
     "SourceDestCheck": Rule(REFUSED, "RunInstances cannot switch it off. Only true is accepted", unset=(True,)),
-    "SpotInstanceRequestId": Rule(REFUSED, "spot instances are not relaunched"),
+    "SpotInstanceRequestId": Rule(REFUSED, "the module relaunches no spot instances"),
     "SriovNetSupport": Rule(DERIVED, _IMAGE),
     "State": Rule(DERIVED, _NOW),
     "StateReason": Rule(DERIVED, _NOW),
@@ -254,8 +258,8 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "SubnetId": Rule(DERIVED, "follows from the network interface"),
     "Tags": Rule(
         CARRIED,
-        "all except those of AWS and of this collection, with overrides.tags. Members of an Auto Scaling group are "
-        "refused",
+        "all except those of AWS and of this collection, with overrides.tags. The module refuses members of "
+        "an Auto Scaling group",
     ),
     "Tags.Key": Rule(CARRIED, "see Tags"),
     "Tags.Value": Rule(CARRIED, "see Tags"),
@@ -330,7 +334,7 @@ def refused_facts(facts: Mapping[str, Any]) -> list[str]:
             found.append(f"{path}{shown}: {rule.note}")
     interfaces = facts.get("NetworkInterfaces") or ()
     if len(interfaces) != 1:
-        found.append(f"NetworkInterfaces: it has {len(interfaces)}, and only one can be relaunched")
+        found.append(f"NetworkInterfaces: the instance has {len(interfaces)}, and the module takes over only one")
     return found
 
 
@@ -340,13 +344,13 @@ def relaunch_troubles(instance: Instance, region: str) -> list[str]:
     kind = zone_kind(instance.availability_zone, region)
     if kind:
         found.append(
-            f"Placement.AvailabilityZone ({instance.availability_zone}): instances in a {kind} are not relaunched"
+            f"Placement.AvailabilityZone ({instance.availability_zone}): the module relaunches no instances in a {kind}"
         )
     group = instance.tags.get(AUTOSCALING_GROUP)
     if group is not None:
         found.append(
-            f"it belongs to the Auto Scaling group {group}; give the group a new launch template and refresh its "
-            "instances"
+            f"it belongs to the Auto Scaling group {group}. Give the group a new version of its launch template, and "
+            "refresh its instances"
         )
     return found
 
@@ -360,7 +364,7 @@ def root_volume_troubles(instance: Instance) -> list[str]:
     if group is not None:
         found.append(f"it belongs to the Auto Scaling group {group}, which may replace it while it boots")
     if instance.operator is not None:
-        found.append(f"{instance.operator} manages it, and alone may change it")
+        found.append(f"{instance.operator} manages it, and only that service may change it")
     if instance.root_device_type != "ebs":
         found.append(f"its root is on {instance.root_device_type}, and EC2 only replaces EBS volumes")
     return found

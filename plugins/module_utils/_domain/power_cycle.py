@@ -227,7 +227,7 @@ def _start_forgotten(instance: Instance, region: str, stopped: Instance) -> Chan
     itself = ("instance-id", (instance.instance_id,))
     remembered = (f"tag:{tag_names.RESTORE_STATE}", (stopped.tags[tag_names.RESTORE_STATE],))
     on = ("instance-state-name", ("pending", "running"))
-    start = _start(instance, region, "start again: another run has ended the hold")
+    start = _start(instance, region, "start the instance again: another run has ended the hold")
     unless = tuple(Query("DescribeInstances", (itself, reason)) for reason in (remembered, on))
     return dataclasses.replace(start, unless=unless)
 

@@ -108,7 +108,7 @@ def parse_keep(options: Mapping[str, Any], option: str = "keep", things: str = "
     )
     if not keep.counts and not keep.spans:
         raise SpecError(
-            f"{option}: has no rule, so all {things} except the newest would be deleted. Use at least one of "
+            f"{option}: has no rule, so it would keep only the newest of all {things}. Use at least one of "
             f"{', '.join((*COUNTS, *SPANS))}"
         )
     return keep

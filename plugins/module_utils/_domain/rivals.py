@@ -127,8 +127,8 @@ def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Preconditio
             return ""
         return (
             f"image_id: another run has launched {_described(rivals[0])} to replace {old_id} meanwhile, and only one "
-            f"successor may serve. Nothing was launched from {image_id}. Run the task again once that replacement is "
-            "finished."
+            f"successor may serve. The task has launched nothing from {image_id}. Run it again once that "
+            "replacement is finished."
         )
 
     return Precondition(_rivals_query(old_id), objection)
@@ -146,8 +146,8 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
         own = next((item for item in found if isinstance(item, Instance) and item.instance_id == own_id), None)
         if own is not None and own.tags.get(tag_names.TRIAL) == REJECTED:
             return (
-                f"instance_id: {own_id} is rejected, since another run has started {old_id} again meanwhile. Run the "
-                f"task again to replace {old_id}."
+                f"instance_id: the task rejects {own_id}, since another run has started {old_id} again meanwhile. Run "
+                f"the task again to replace {old_id}."
             )
         first = next(
             (
@@ -162,7 +162,7 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
         if first is None:
             return ""
         return (
-            f"image_id: {own_id} is rejected, since another run launched {_described(first)} first to replace "
+            f"image_id: the task rejects {own_id}, since another run launched {_described(first)} first to replace "
             f"{old_id}. Only one successor may serve. Run the task again once that replacement is finished."
         )
 

@@ -9,11 +9,12 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 from .._kernel.ids import planned
 from .._kernel.plan import Change, Stage
-from .._kernel.resources import Snapshot, Volume
+from .._kernel.resources import Snapshot, Volume, VolumeAttachment
 from .._kernel.state import Query
 from .._kernel.tags import specification
 
@@ -61,6 +62,34 @@ def capture_of(
 def snapshot_deletion(snapshot: Snapshot, region: str, reason: str) -> Change:
     """Return the DeleteSnapshot of one snapshot."""
     return Change("DeleteSnapshot", snapshot.snapshot_id, region, {}, reason, {"state": snapshot.state}, None)
+
+
+def attachment(volume_id: str, instance_id: str, device: str, region: str, reason: str) -> Change:
+    """Return the AttachVolume of a volume that is attached to no instance."""
+    link = dataclasses.asdict(VolumeAttachment(instance_id, device))
+    return Change(
+        "AttachVolume",
+        volume_id,
+        region,
+        {"InstanceId": instance_id, "Device": device},
+        reason,
+        {"state": "available", "attachments": []},
+        {"state": "in-use", "attachments": [link]},
+    )
+
+
+def detachment(volume_id: str, link: VolumeAttachment, region: str, reason: str, *, disruptive: bool) -> Change:
+    """Return the DetachVolume of a volume's only attachment."""
+    return Change(
+        "DetachVolume",
+        volume_id,
+        region,
+        {"InstanceId": link.instance_id},
+        reason,
+        {"attachments": [dataclasses.asdict(link)]},
+        {"state": "available", "attachments": []},
+        disruptive=disruptive,
+    )
 
 
 def deletion_of_unmade(changes: Iterable[Change]) -> tuple[Stage, ...]:

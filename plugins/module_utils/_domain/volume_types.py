@@ -130,19 +130,26 @@ def require_performance(
         _require_iops(what, volume_type, rules, size, iops)
     if throughput is not None:
         if rules.throughput is None:
-            raise SpecError(f"{what}: {volume_type} takes no throughput. Omit {throughput}, or use gp3.")
+            raise SpecError(f"{what}: {volume_type} takes no throughput. Remove throughput ({throughput}), or use gp3.")
         least, most = rules.throughput
         if not least <= throughput <= most:
             raise SpecError(f"{what}: {volume_type} takes {least} to {most} MiB/s, not {throughput}")
         if throughput > max(iops or 0, rules.free_iops) * THROUGHPUT_PER_IOPS:
-            raise SpecError(f"{what}: {throughput} MiB/s need at least {int(throughput / THROUGHPUT_PER_IOPS)} iops")
+            least = int(throughput / THROUGHPUT_PER_IOPS)
+            raise SpecError(
+                f"{what}: {throughput} MiB/s need at least {least} iops. Set more iops, or less throughput."
+            )
 
 
 def _require_iops(what: str, volume_type: str, rules: VolumeType, size: int | None, iops: int) -> None:
     if rules.iops is None:
-        raise SpecError(f"{what}: {volume_type} takes no iops. Omit {iops}, or use gp3, io1 or io2.")
+        raise SpecError(f"{what}: {volume_type} takes no iops. Remove iops ({iops}), or use gp3, io1 or io2.")
     least, most = rules.iops
     if not least <= iops <= most:
         raise SpecError(f"{what}: {volume_type} takes {least} to {most} iops, not {iops}")
     if size is not None and iops > max(size * rules.iops_per_gib, rules.free_iops):
-        raise SpecError(f"{what}: {iops} iops on {size} GiB are more than {volume_type}'s {rules.iops_per_gib} per GiB")
+        most = max(size * rules.iops_per_gib, rules.free_iops)
+        raise SpecError(
+            f"{what}: {iops} iops on {size} GiB are more than {volume_type}'s {rules.iops_per_gib} per GiB. Use {most} "
+            "or less, or a larger volume."
+        )

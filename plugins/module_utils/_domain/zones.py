@@ -25,6 +25,11 @@ _KINDS = (
 )
 
 
+def is_region(region: str) -> bool:
+    """Return whether the text has the form of the name of a region."""
+    return re.fullmatch(_REGION, region) is not None
+
+
 def is_zone(zone: str) -> bool:
     """Return whether the text has the form of the name of an Availability, Local or Wavelength Zone."""
     return any(pattern.fullmatch(zone) for _kind, pattern in _KINDS)

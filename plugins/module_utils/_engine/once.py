@@ -104,7 +104,7 @@ class Once:
             found = [resource for resource in found or () if resource.resource_id != error.spent]
             if found:
                 adopted = min(found, key=age)
-                self.notes.append(f"{adopted.resource_id} was made by an earlier run, and this run uses it")
+                self.notes.append(f"an earlier run has made {adopted.resource_id}, and this run uses it")
                 return {change.resource: adopted.resource_id}
             generation += 1
 

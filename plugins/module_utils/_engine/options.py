@@ -67,8 +67,8 @@ def assumed_entries(assume: Any) -> list[Mapping[str, Any]]:
     if masked is not None:
         raise SpecError(
             f"assume: Ansible has masked {masked!r} in a plan, since a part of the value equals a secret of that task, "
-            "such as secret_key or user_data_content. Use a secret that is no part of other values, or give "
-            "credentials by a profile or in the environment."
+            "such as secret_key or user_data_content. Use a secret that is not a part of other values, or "
+            "give credentials by a profile or in the environment."
         )
     return entries
 

@@ -35,7 +35,7 @@ def require_place(path: str) -> None:
     if Path(path).is_dir():
         raise SpecError(f"result_file: {path} is a folder. Name a file.")
     if not os.access(folder, os.W_OK):
-        raise SpecError(f"result_file: {folder} is no folder in which the task can write. Make it first.")
+        raise SpecError(f"result_file: the task cannot write into the folder {folder}. Create it, or name another.")
 
 
 def write(path: str, texts: Iterable[str]) -> None:
@@ -56,7 +56,7 @@ def write(path: str, texts: Iterable[str]) -> None:
         if part:
             with suppress(OSError):
                 Path(part).unlink()
-        raise StorageError(f"result_file: {path} cannot be written: {error.strerror or error}.") from error
+        raise StorageError(f"result_file: the task cannot write {path}: {error.strerror or error}.") from error
 
 
 def texts_of(document: Any) -> Iterator[str]:

@@ -23,6 +23,7 @@ from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
+from .._aws.connecting import missing_region, own_profile
 from .._aws.gateway import Ec2Gateway, module_clients
 from .._kernel.display import visible
 from .._kernel.errors import SpecError, StorageError
@@ -31,12 +32,12 @@ from .._kernel.failures import CallError
 from .._kernel.ids import is_planned, planned_in
 from .._kernel.plan import Feature, Plan, guard
 from .._kernel.prediction import bound, overlay
-from .._kernel.prices import Prices, prices_for
+from .._kernel.prices import prices_for
 from .._kernel.progress import SILENT, Progress
 from .._kernel.state import NeedsAnswers, Query, State, by_id
 from . import rendering, result_file
 from .apply import apply
-from .estimates import estimate, price_file
+from .estimates import PriceBook, estimate, price_file
 from .options import COMMON, Options, assumed_entries, module_arguments
 from .ports import Gateway, Host, Outcome, Shell
 
@@ -68,10 +69,10 @@ class Program:
         shell = _ModuleShell(module, host)
         region = module.region
         if not region:
-            error = SpecError("region: no region is given. Set region, AWS_REGION, or a region in the profile.")
+            error = SpecError(missing_region(module))
             shell.fail(str(error), rendering.refusal(error, Plan(), {}))
             return
-        gateway = Ec2Gateway(module_clients(module), region, progress=shell.progress)
+        gateway = Ec2Gateway(module_clients(module), region, progress=shell.progress, profile=own_profile(module))
         # A large listing stays in memory until the end. The garbage collector would search all of it at every page.
         usual = gc.get_threshold()
         gc.set_threshold(50_000)
@@ -275,11 +276,11 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
 
 @dataclass(frozen=True)
 class _Extras:
-    """The options beside a feature's own: ``path`` of the result file, and ``prices`` for the estimate."""
+    """The options beside a feature's own: ``path`` of the result file, and ``book`` of prices for the estimate."""
 
     params: Mapping[str, Any]
     path: str = ""
-    prices: Prices | None = None
+    book: PriceBook | None = None
 
     @classmethod
     def read(cls, feature: Feature, shell: Shell, gateway: Gateway) -> _Extras:
@@ -289,11 +290,14 @@ class _Extras:
         if path and not shell.check_mode:
             result_file.require_place(path)
         params = {**shell.params, "prices_text": text} if feature.reads_prices else shell.params
-        return cls(params, path, prices_for(gateway.region, text=text) if feature.estimates else None)
+        if not feature.estimates:
+            return cls(params, path)
+        prices_for(gateway.region, text=text)  # refuses a malformed file before the first call
+        return cls(params, path, lambda region: prices_for(region, text=text))
 
     def estimate(self, plan: Plan, state: State) -> dict[str, Any]:
         """Return the part of the result about the plan's cost."""
-        return {} if self.prices is None else {"cost_estimate": estimate(plan.changes, state, self.prices)}
+        return {} if self.book is None else {"cost_estimate": estimate(plan.changes, state, self.book)}
 
 
 def _rehearse(plan: Plan, gateway: Gateway) -> None:
@@ -307,7 +311,7 @@ def _rehearse(plan: Plan, gateway: Gateway) -> None:
             try:
                 gateway.rehearse(change)
             except CallError as error:
-                error.args = (f"{error} The call was a DryRun. Nothing was changed.",)
+                error.args = (f"{error} The call was a DryRun, so the task has changed nothing.",)
                 raise
 
 
@@ -390,7 +394,7 @@ def _told(
     # The user must also learn of a part that the plan refused.
     done = "" if outcome.error is None else rendering.done_before(outcome)
     message = rendering.sentences(
-        str(error), done, rendering.not_tried(outcome), "" if plan.refused is None else f"Besides: {plan.refused}"
+        str(error), done, rendering.not_tried(outcome), "" if plan.refused is None else f"Also refused: {plan.refused}"
     )
     return {"msg": message, **rendering.failure(error, plan, outcome, gateway.calls)}
 

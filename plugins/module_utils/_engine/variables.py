@@ -51,7 +51,7 @@ def judge(names: Iterable[str], checked: Collection[str], known: Mapping[str, Co
         if near is not None:
             refused.append(f"{name}: {owner} has no such variable. Did you mean {near}?")
         elif owner in SHARED:
-            doubtful.append(f"{name}: {owner} has no such variable. It is ignored.")
+            doubtful.append(f"{name}: {owner} has no such variable, and ignores it.")
         else:
             refused.append(f"{name}: {owner} has no such variable. Remove it, or give it a name of your own.")
     return Verdict(tuple(refused), tuple(doubtful))
@@ -152,8 +152,8 @@ _SIZE = re.compile(r"[1-9]\d{0,5}|[1-9]\d?%|100%")
 
 def _no_batches(option: str, value: Any) -> str:
     return (
-        f"{option}: {str(value)[:100]!r} is no size of a batch. Give a number of hosts or a percentage, or a list of "
-        "them such as [1, 100%]."
+        f"{option}: {str(value)[:100]!r} is not the size of a batch. Give a number of hosts or a percentage, or a list "
+        "of them such as [1, 100%]."
     )
 
 

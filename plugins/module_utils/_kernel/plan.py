@@ -196,6 +196,7 @@ class Wait:
     ``timeout``: in seconds, or None for that of the task.
     ``clock``: waits with the same name share one timeout, which begins with the first of them.
     ``place``: the place of the resources, see `Query`.
+    ``urgent``: a service is off until the end of the wait, so the polls stay close together.
     """
 
     resources: tuple[str, ...]
@@ -206,6 +207,7 @@ class Wait:
     about: str = ""
     place: Place = HERE
     clock: str = ""
+    urgent: bool = False
 
 
 class Recheck(Protocol):
@@ -315,7 +317,7 @@ class Feature:
     ``bounded(spec, result)``: returns the part of the result that the task returns. ``result_file`` gets all of it.
     None: the task returns all of it, and there is no file.
     ``reads_prices``: `parse` gets the text of the file that EC2OPS_PRICES names, as ``prices_text``.
-    ``estimates``: the result has ``cost_estimate``, the monthly cost that the plan's volumes add.
+    ``estimates``: the result has ``cost_estimate``, the monthly cost that the plan's volumes and snapshots add.
     """
 
     parse: Callable[[Mapping[str, Any], str], Any]

@@ -30,33 +30,39 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     resources = dict(state.resources)
     asked = {query.place for query in state.answered}
     for entry in entries:
-        resource_id, after = entry["resource"], entry.get("after")
         here = entry.get("region") in (None, state.region) and not entry.get("profile")
         place = HERE if here else Place(entry["region"], entry.get("profile"))
-        if not everywhere and not here and place not in asked:
-            continue
-        key = f"{place} {resource_id}" if place else resource_id
-        known = resources.get(key)
-        holder = (after or {}).get("instance") or {}
-        held = resources.get(holder.get("instance_id", ""))
-        if held is not None and not isinstance(held, Fact):
-            # A task that replaces a root volume changes its instance.
-            resources[held.resource_id] = from_view(held.kind, holder, held)
-        resources.update((resource_key(fact, place), fact) for fact in facts_in(resource_id, after or {}))
-        if after is None:
-            resources.pop(key, None)
-        elif known is not None and not isinstance(known, Fact):
-            resources[key] = from_view(known.kind, after, known)
-        elif is_planned(resource_id):
-            made = new_from_view(resource_id, after)
-            # Resources of other classes do not name their place, and would count as those of the task's own.
-            if made is not None and (here or everywhere or isinstance(made, (Image, Snapshot))):
-                resources[key] = made
-                # CreateImage and CopyImage take snapshots by themselves, so only the entries of these calls name them.
-                parts = after.get("snapshots") or ()
-                taken = (new_from_view(part["snapshot_id"], part) for part in parts if made.kind == "image")
-                resources.update({resource_key(item): item for item in taken if item is not None})
+        if everywhere or here or place in asked:
+            _lay(resources, entry["resource"], entry.get("after"), place, everywhere=everywhere)
     return dataclasses.replace(state, resources=resources)
+
+
+def _lay(
+    resources: dict[str, Resource], resource_id: str, after: Mapping[str, Any] | None, place: Place, *, everywhere: bool
+) -> None:
+    """Change *resources* to what one entry predicts for its resource, its facts, and the instance that holds it."""
+    key = f"{place} {resource_id}" if place else resource_id
+    if after is None:
+        resources.pop(key, None)
+        return
+    known = resources.get(key)
+    holder = after.get("instance") or {}
+    held = resources.get(holder.get("instance_id", ""))
+    if held is not None and not isinstance(held, Fact):
+        # A task that replaces a root volume changes its instance.
+        resources[held.resource_id] = from_view(held.kind, holder, held)
+    resources.update((resource_key(fact, place), fact) for fact in facts_in(resource_id, after))
+    if known is not None and not isinstance(known, Fact):
+        resources[key] = from_view(known.kind, after, known)
+    elif is_planned(resource_id):
+        made = new_from_view(resource_id, after)
+        # Resources of other classes do not name their place, and would count as those of the task's own.
+        if made is not None and (not place or everywhere or isinstance(made, (Image, Snapshot))):
+            resources[key] = made
+            # CreateImage and CopyImage take snapshots by themselves, so only the entries of these calls name them.
+            parts = after.get("snapshots") or ()
+            taken = (new_from_view(part["snapshot_id"], part) for part in parts if made.kind == "image")
+            resources.update({resource_key(item): item for item in taken if item is not None})
 
 
 def bound(state: State, bindings: Mapping[str, str], starts: Starts = lambda _snapshot: None) -> State:

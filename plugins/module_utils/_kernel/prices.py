@@ -64,6 +64,9 @@ _IO2_TIERS = ((32_000, "io2.iops"), (64_000, "io2.iops.above_32000"), (None, "io
 STORAGE_ALONE = "storage, without I/O requests"
 """The basis of the cost of a magnetic volume. AWS also bills its I/O requests, which EC2 does not show."""
 
+CHANGED_BLOCKS = "changed blocks"
+"""The basis of the cost of a snapshot whose stored blocks are known."""
+
 
 class NoPrice(Exception):
     """A cost needs a price that is unknown. ``name`` is one of `NAMES`."""
@@ -107,13 +110,22 @@ def total(costs: Iterable[Cost | None]) -> Cost | None:
 
 @dataclass(frozen=True)
 class Prices:
-    """The prices of one region. ``source``: ``task``, ``file`` or ``shipped``, or None if the region has no price."""
+    """The prices of one region.
+
+    ``source``: ``task``, ``file``, ``api`` or ``shipped``, or None if the region has no price. ``sources``: by name,
+    the source of a price that comes from another one.
+    """
 
     region: str
     values: Mapping[str, float] = field(default_factory=dict)
     source: str | None = None
     date: str | None = None
     references: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def source_of(self, name: str) -> str | None:
+        """Return the source of one price, or None if it is unknown."""
+        return self.sources.get(name, self.source) if name in self.values else None
 
     def of(self, name: str) -> float:
         """Return the price of this name. Raises NoPrice."""
@@ -143,14 +155,20 @@ class Prices:
             begin = end or begin
         return cost
 
-    def snapshot(self, gib: int, *, archived: bool = False, written_bytes: int | None = None) -> Cost:
+    def snapshot(
+        self, gib: int, *, archived: bool = False, written_bytes: int | None = None, stored_bytes: int | None = None
+    ) -> Cost:
         """Return the monthly cost of a snapshot. Raises NoPrice.
 
-        EC2 does not show the stored size. A snapshot stores the blocks that no older one stores, so the cost is at most
-        that of all written blocks, or of *gib*, the size of the volume. An archived snapshot stores all written blocks
-        (EBS user guide, "Archive Amazon EBS snapshots").
+        EC2 does not show the stored size. If *stored_bytes*, from the changed blocks, are known, the cost is exact. A
+        snapshot stores the blocks that no older one stores, so otherwise the cost is at most that of all written
+        blocks, or of *gib*, the size of the volume. An archived snapshot stores all written blocks (EBS user guide,
+        "Archive Amazon EBS snapshots").
         """
         price = self.of("archive.gib" if archived else "snapshot.gib")
+        if stored_bytes is not None and not archived:
+            exact = stored_bytes / _GIB * price
+            return Cost(exact, exact, CHANGED_BLOCKS)
         if written_bytes is None:
             return Cost(0.0, gib * price, "archive" if archived else "full size")
         most = min(gib, written_bytes / _GIB) * price
@@ -161,6 +179,7 @@ class Prices:
         return {
             "currency": CURRENCY,
             "source": self.source,
+            "sources": {name: self.source_of(name) for name in sorted(self.values)},
             "date": self.date,
             "references": list(self.references),
             "region": self.region,
@@ -179,6 +198,27 @@ def shipped(region: str) -> Prices:
     )
 
 
+def combined(region: str, *several: Prices) -> Prices:
+    """Return the prices of the region, each from the first of *several* that has it.
+
+    The source and its date are those of the first one with any price.
+    """
+    known = [one for one in several if one.values]
+    if not known:
+        return Prices(region)
+    values: dict[str, float] = {}
+    sources: dict[str, str] = {}
+    used: list[Prices] = []
+    for one in known:
+        new = {name: price for name, price in one.values.items() if name not in values}
+        if new:
+            used.append(one)
+        values |= new
+        sources |= {name: one.source_of(name) or "" for name in new}
+    references = tuple(dict.fromkeys(text for one in used for text in one.references))
+    return Prices(region, values, known[0].source, known[0].date, references, sources)
+
+
 def given(table: Any, region: str, source: str, option: str) -> Prices | None:
     """Return the prices of the region in a user's table, or None if the table has no entry for it.
 
@@ -186,7 +226,10 @@ def given(table: Any, region: str, source: str, option: str) -> Prices | None:
     the *option*, for any other value.
     """
     if not isinstance(table, Mapping):
-        raise SpecError(f"{option}: {str(table)[:60]!r} is not a mapping of regions to prices.")
+        raise SpecError(
+            f"{option}: {str(table)[:60]!r} is not a mapping of regions to prices. Write it as in {{eu-central-1: "
+            "{gp3.gib: 0.0952}}."
+        )
     for key, values in table.items():
         if key not in ("date", "references"):
             _require_prices(values, f"{option}.{key}")
@@ -202,7 +245,9 @@ def given(table: Any, region: str, source: str, option: str) -> Prices | None:
 
 def _require_prices(values: Any, option: str) -> None:
     if not isinstance(values, Mapping):
-        raise SpecError(f"{option}: {str(values)[:60]!r} is not a mapping of names to prices.")
+        raise SpecError(
+            f"{option}: {str(values)[:60]!r} is not a mapping of names to prices. Write it as in {{gp3.gib: 0.0952}}."
+        )
     for name, price in values.items():
         if name not in NAMES:
             raise SpecError(f"{option}: {name!r} is not the name of a price. Use {', '.join(sorted(NAMES))}.")
@@ -221,6 +266,6 @@ def prices_for(region: str, table: Any = None, text: str = "", option: str = "pr
         try:
             read = json.loads(text)
         except ValueError as error:
-            raise SpecError(f"EC2OPS_PRICES: the file is not JSON: {error}.") from error
+            raise SpecError(f"EC2OPS_PRICES: the file is not JSON: {error}. Name a file of prices in JSON.") from error
         found = given(read, region, "file", "EC2OPS_PRICES")
     return found or shipped(region)

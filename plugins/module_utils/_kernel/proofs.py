@@ -143,7 +143,7 @@ def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
 def _facts_of(found: re.Match[str]) -> tuple[int | None, str, datetime | None]:
     """Return the number of volumes, the instance and the slot that a Description names."""
     volumes = int(found["volumes"]) if found["volumes"] else None
-    return volumes, found["attached"] or "", parse_slot(found["slot"] or "")
+    return volumes, found["attached"] or "", parse_slot(found["slot"]) if found["slot"] else None
 
 
 def copy_record(snapshot: Snapshot) -> CopyRecord | None:
@@ -245,7 +245,7 @@ def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
     is.
     """
     if not is_copy(copy):
-        return f"was taken of {copy.volume_id}, so it is no copy of {original.snapshot_id}"
+        return f"was taken of {copy.volume_id}, so it is not a copy of {original.snapshot_id}"
     # EC2 shows no size while a copy is pending.
     if copy.volume_size not in (0, original.volume_size):
         return f"has {copy.volume_size} GiB, and {original.snapshot_id} has {original.volume_size} GiB"
@@ -353,7 +353,7 @@ def replacement_misfit(new: Volume, old: Volume, snapshot: Snapshot | None) -> s
     if snapshot is None:
         return None
     if not is_taken_of(snapshot, old.volume_id):
-        return f"was made from {snapshot.snapshot_id}, which is no snapshot of {old.volume_id}"
+        return f"was made from {snapshot.snapshot_id}, which is not a snapshot of {old.volume_id}"
     if not is_made_from(new, [snapshot]):
         return f"is older than {snapshot.snapshot_id}"
     return None

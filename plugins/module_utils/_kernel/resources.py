@@ -203,7 +203,8 @@ class VolumeAttachment:
 class Volume:
     """An EBS volume. ``operator``: the AWS service that manages the volume and alone may change it.
 
-    ``outpost_arn``: the Outpost of the volume.
+    ``outpost_arn``: the Outpost of the volume. ``source_volume_id``: the volume that CopyVolumes has copied. It has no
+    part in the `view`, since no plan depends on it.
     """
 
     kind: ClassVar[str] = "volume"
@@ -223,6 +224,7 @@ class Volume:
     operator: str | None = None
     outpost_arn: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    source_volume_id: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def resource_id(self) -> str:
@@ -278,7 +280,7 @@ def view(resource: Resource) -> dict[str, Any]:
     """
     plain: dict[str, Any] = {}
     for item in dataclasses.fields(resource):
-        if item.name in ("facts", "written_bytes") or (
+        if item.name in ("facts", "written_bytes", "source_volume_id") or (
             item.name == "place" and isinstance(resource, Image) and not resource.place
         ):
             continue

@@ -51,6 +51,7 @@ COPIED_TO = PREFIX + "copied-to"
 DRILLED = PREFIX + "drilled"
 ROOT_OF = PREFIX + "root-of"
 LAUNCH_IMAGE = PREFIX + "launch-image"
+WORKBENCH = PREFIX + "workbench"
 
 RESTORES = ("restore/", "restore-drill/")
 """Beginnings of the values of `SPEC` that the role restore writes if its user names no declaration."""
@@ -76,13 +77,19 @@ def require_tags(tags: Mapping[str, Any], option: str, ours: int = 0) -> dict[st
         if not key or len(key) > LONGEST_KEY:
             raise SpecError(f"{option}: {key!r} is not a tag key that EC2 takes. Use 1 to {LONGEST_KEY} characters.")
         if len(value) > LONGEST_VALUE:
-            raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters. EC2 takes {LONGEST_VALUE}.")
+            raise SpecError(
+                f"{option}: the value of {key!r} has {len(value)} characters. Use {LONGEST_VALUE} or fewer."
+            )
         if key.lower().startswith("aws:"):
-            raise SpecError(f"{option}: {key!r}: AWS reserves keys that start with aws:")
+            raise SpecError(f"{option}: AWS reserves keys that start with aws:, such as {key!r}. Use another")
         if key.startswith(PREFIX):
-            raise SpecError(f"{option}: {key!r}: this collection reserves keys that start with {PREFIX}")
+            raise SpecError(
+                f"{option}: this collection reserves keys that start with {PREFIX}, such as {key!r}. Use another"
+            )
     if len(checked) + ours > MOST_TAGS:
-        raise SpecError(f"{option}: {len(checked)} tags and {ours} of this collection are more than EC2's {MOST_TAGS}")
+        raise SpecError(
+            f"{option}: {len(checked)} tags and {ours} of this collection are more than EC2's {MOST_TAGS}. Remove some"
+        )
     return checked
 
 
@@ -117,7 +124,7 @@ def _text(value: Any, what: str, *, numbers: bool) -> str:
 def _as_yaml(value: Any) -> str:
     """Return the value and its type, as YAML has read it."""
     if value is None:
-        return "null is no value"
+        return "null is an empty value"
     if isinstance(value, bool):
         return f"{str(value).lower()} is a boolean"
     kinds = (((int, float), "number"), (date, "date"), ((list, tuple), "list"), (Mapping, "mapping"))

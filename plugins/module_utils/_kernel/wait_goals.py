@@ -105,7 +105,9 @@ def _root_replaced(resource: Resource | None, tasks: tuple[RootTask, ...] | None
         )
         return Verdict(failed=True, seen=f"{seen}: {remedy}")
     if task.state == "failed":
-        return Verdict(failed=True, seen=f"{seen}: it still has its former root volume, {resource.root_volume_id}")
+        return Verdict(
+            failed=True, seen=f"{seen}: the instance still has its former root volume {resource.root_volume_id}"
+        )
     # An answer from before the exchange shows the former root volume, which was attached earlier.
     since = attached_since(resource, resource.root_volume_id or "")
     is_shown = since is None or task.started is None or since >= task.started.replace(microsecond=0)

@@ -61,7 +61,10 @@ def checked(host: str, document: Any) -> Place:
     """Return the place of *document*. Raises SpecError unless it is a document that this version can read."""
     schema = document.get("schema") if isinstance(document, Mapping) else None
     if schema != DOCUMENT:
-        raise SpecError(f"documents: the document of {host} has the schema {schema!r}, and not {DOCUMENT}.")
+        raise SpecError(
+            f"documents: the document of {host} has the schema {schema!r}, and this version reads {DOCUMENT}. Read the "
+            "storage of that place again."
+        )
     return Place(host, document)
 
 

@@ -42,6 +42,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts impor
     TargetGroup,
     usable_key,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.list_prices import price_queries
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.operations import OPERATIONS
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
@@ -114,6 +115,15 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_fac
     users_of_type,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.usage_facts import (
+    MINUTE,
+    MINUTE_USE,
+    STORED_BYTES,
+    VolumeUse,
+    changed_blocks_query,
+    snapshot_blocks_query,
+    use_queries,
+)
 from botocore.validate import ParamValidator
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -737,6 +747,31 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         Query("DescribeSnapshots", arguments=(("OwnerIds", ("self",)), ("RestorableByUserIds", ("all",)))),
         {"Snapshots": [{"SnapshotId": "snap-1"}]},
         [IS_PUBLIC.fact("snap-1", True)],
+    ),
+    (
+        next(use_queries(["vol-1"], MOMENT, MINUTE)),
+        {
+            "MetricDataResults": [
+                {"Id": f"{kind}0", "StatusCode": "Complete", "Timestamps": [MOMENT], "Values": [value]}
+                for kind, value in (("ro", 60.0), ("wo", 120.0), ("rb", 0.0), ("wb", 60.0 * (1 << 20)))
+            ]
+        },
+        [MINUTE_USE.fact("vol-1", VolumeUse(3.0, 1.0, 1))],
+    ),
+    (
+        changed_blocks_query("snap-1", "snap-2"),
+        {"ChangedBlocks": [{"BlockIndex": 3, "SecondBlockToken": "a"}], "BlockSize": 524288, "VolumeSize": 1},
+        [STORED_BYTES.fact("snap-2", (524288,))],
+    ),
+    (
+        snapshot_blocks_query("snap-1"),
+        {"Blocks": [{"BlockIndex": 3, "BlockToken": "a"}], "BlockSize": 524288, "VolumeSize": 1},
+        [STORED_BYTES.fact("snap-1", (524288,))],
+    ),
+    (
+        price_queries("eu-west-1")[0],
+        {"FormatVersion": "aws_v1", "PriceList": ["{}"]},
+        [],
     ),
     (
         Query("GetCallerIdentity", service="sts", place="eu-west-1@backup"),

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import splitting
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,13 +90,94 @@ def test_only_listings_by_other_facts_are_parted(query: Query, divisible: bool) 
     assert splitting.is_divisible(query) is divisible
 
 
+# --- the number of calls ---
+
+
+class Listing:
+    """An endpoint with snapshots of these times in this order, ten on a page. It counts the calls."""
+
+    def __init__(self, times: Sequence[datetime]) -> None:
+        self.texts = {f"snap-{number}": f"{time:%Y-%m-%dT%H:%M:%S}" for number, time in enumerate(times)}
+        self.rows = [Snapshot(name, start_time=time) for name, time in zip(self.texts, times, strict=True)]
+        self.calls = 0
+        self._lock = threading.Lock()
+
+    @property
+    def pages(self) -> int:
+        """The number of calls of a plain listing."""
+        return -(-len(self.rows) // 10)
+
+    def __call__(self, query: Query) -> Iterator[Any]:
+        prefixes = tuple(
+            value.rstrip("*") for name, values in query.filters if name == "start-time" for value in values
+        )
+        rows = [row for row in self.rows if self.texts[row.resource_id].startswith(prefixes or "")]
+        for place in range(0, max(1, len(rows)), 10):
+            with self._lock:
+                self.calls += 1
+            yield rows[place : place + 10]
+
+
+def spread(number: int, days: int, every: float) -> list[datetime]:
+    """*number* times on each of these days, so many seconds apart, up to yesterday. The oldest is the first."""
+    start = (datetime.now(UTC) - timedelta(days=days)).replace(hour=2, minute=0, second=0, microsecond=0)
+    return [start + timedelta(days=day, seconds=one * every) for day in range(days) for one in range(number)]
+
+
+TIMES = {
+    "all in one second": spread(1000, 1, 0),
+    "the same second every day": spread(20, 50, 0),
+    "many in the same second on a few days": spread(200, 5, 0),
+    "half of them in one second": [*spread(500, 1, 0), *spread(500, 1, 60)],
+    "one hour": spread(1000, 1, 3.6),
+    "every ten minutes": spread(100, 10, 600),
+    "a burst long ago": [datetime(2017, 1, 1, tzinfo=UTC)] * 200 + spread(100, 8, 600),
+    "barely long": spread(140, 1, 300),
+    "barely long, in one second": spread(140, 1, 0),
+    "short": spread(120, 1, 300),
+}
+
+
+@pytest.mark.parametrize("order", ["oldest first", "newest first", "shuffled"])
+@pytest.mark.parametrize("name", TIMES)
+def test_calls_are_no_multiple_of_the_plain_listing(name: str, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        splitting, "codec", SimpleNamespace(decode=lambda _query, pages: tuple(row for page in pages for row in page))
+    )
+    times = sorted(TIMES[name], reverse=order == "newest first")
+    if order == "shuffled":
+        random.Random(1).shuffle(times)
+    listing = Listing(times)
+    found = [one.resource_id for one in splitting.read(OWN, listing, 4)]
+    assert sorted(found) == sorted(listing.texts)
+    assert listing.calls <= 2 * listing.pages + splitting.PARTS
+    if "short" in name or "all in" in name or "barely long, in" in name:
+        assert listing.calls == listing.pages
+
+
+def test_parts_of_a_long_listing_are_read_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        splitting, "codec", SimpleNamespace(decode=lambda _query, pages: tuple(row for page in pages for row in page))
+    )
+    listing, asked = Listing(TIMES["many in the same second on a few days"]), []
+
+    def pages_of(query: Query) -> Iterator[Any]:
+        asked.append(query.filters)
+        return listing(query)
+
+    splitting.read(OWN, pages_of, 4)
+    # The first pages have one time only. Twice as many pages have two, and the days become parts.
+    assert len(asked) > 5
+
+
 # --- on the sandbox ---
 
 
 @pytest.fixture
 def _long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two pages make a listing long."""
+    """Two pages make a listing long, and one page makes a part."""
     monkeypatch.setattr(splitting, "LARGE", 2)
+    monkeypatch.setattr(splitting, "PAGES", 1)
 
 
 def seed(sandbox: Sandbox) -> None:
@@ -130,7 +214,7 @@ def test_parted_listing_equals_the_unsplit_one(sandbox: Sandbox) -> None:
     assert len(found) == len(set(found)) == 4500
     assert set(found) == unsplit(sandbox)
     parted = [entry for entry in sandbox.log(action="DescribeSnapshots") if "start-time" in str(entry["params"])]
-    assert len(parted) > splitting.PARTS // 2
+    assert len(parted) > splitting.PARTS
 
 
 @pytest.mark.usefixtures("_long")

@@ -220,3 +220,16 @@ def test_stop_frees_a_mounted_disk(sandbox: Sandbox) -> None:
     assert web.state == "running"
     assert "/dev/sdf" not in web.attached()
     assert run(sandbox, **wanted, in_use="stop").result["plan"] == []
+
+
+@pytest.mark.parametrize(("urgent", "longest"), [(False, 5.0), (True, 0.6)])
+def test_polls_of_an_urgent_wait_stay_close_together(urgent: bool, longest: float) -> None:
+    clock = Clock()
+
+    def ask(queries: Any, _until: float) -> dict[Any, Any]:
+        state = "running" if clock.time >= 60.0 else "pending"
+        return dict.fromkeys([*queries], (Instance(HERE, state),))
+
+    wait_for(ask, [Wait((HERE,), "running", urgent=urgent)], 300.0, clock.monotonic, clock.sleep)
+    assert max(clock.slept) == pytest.approx(longest)
+    assert 60.0 <= clock.time <= 60.1 + longest

@@ -230,7 +230,7 @@ def test_a_plain_instance_is_not_refused() -> None:
 @pytest.mark.parametrize("number", [0, 2])
 def test_instance_without_exactly_one_interface_is_refused(number: int) -> None:
     (line,) = refused_facts({**PLAIN, "NetworkInterfaces": [{}] * number})
-    assert f"it has {number}" in line
+    assert f"the instance has {number}" in line
 
 
 # --- instance store and the hold --------------------------------------------------------------------------------------

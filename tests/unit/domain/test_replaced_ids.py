@@ -131,7 +131,7 @@ def test_ten_unknown_ids_are_named_and_the_others_are_counted(sandbox: Sandbox, 
     ended = run(sandbox, module=instance_power, instance_ids=ids, state=state)
     assert "… and 30 more" in ended.failed
     assert len(ended.failed) < 700
-    assert ended.failed.endswith("Nothing was changed. Check the ids and the region.")
+    assert ended.failed.endswith("The task has changed nothing. Check the ids and the region.")
 
 
 def test_ten_terminated_ids_are_named_and_the_others_are_counted(sandbox: Sandbox) -> None:

@@ -616,7 +616,7 @@ SPAN = "is not a span of time. Use a number from 1 with min, h, d, w, m (months)
         ({"last": 1, "dayly": 7}, f"keep.dayly: is unknown. Use {', '.join(COUNTS)}, within, "),
         (
             {},
-            "keep: has no rule, so all snapshots except the newest would be deleted. Use at least one of last, ",
+            "keep: has no rule, so it would keep only the newest of all snapshots. Use at least one of last, ",
         ),
         ({"last": None, "timezone": "UTC", "oldest": True}, "keep: has no rule, "),
     ],

@@ -470,7 +470,7 @@ def test_living_instance_is_looked_for_before_its_token_is_passed_over(world: Wo
     outcome = succeed(world, Stage((start,)))
     assert outcome.bindings == made
     assert len(world.existing("instance")) == before
-    assert "made by an earlier run" in outcome.notes[0]
+    assert "an earlier run has made" in outcome.notes[0]
 
 
 def test_a_token_with_other_parameters_finds_the_living_one(world: World) -> None:

@@ -112,7 +112,7 @@ def test_batches_are_read_from_numbers_lists_and_text(value: Any, found: list[in
 
 @pytest.mark.parametrize("value", [0, -1, "0%", "101%", "a few", True, 1.5, [1, None], {"first": 1}, "[1, 100%]]"])
 def test_value_that_is_no_size_of_a_batch_is_refused(value: Any) -> None:
-    with pytest.raises(SpecError, match=r"^x_serial: .* is no size of a batch\. Give a number of hosts"):
+    with pytest.raises(SpecError, match=r"^x_serial: .* is not the size of a batch\. Give a number of hosts"):
         variables.batches(value, "x_serial", parsed)
 
 

@@ -40,7 +40,7 @@ def test_masked_plan_is_refused_with_the_reason(secret: str, shown: str, wrap: A
     with pytest.raises(SpecError, match=r"^assume: Ansible has masked ") as refusal:
         assumed_entries(masked)
     assert repr(shown) in str(refusal.value)
-    assert "no part of other values" in str(refusal.value)
+    assert "not a part of other values" in str(refusal.value)
 
 
 @pytest.mark.parametrize("secret", ["wJalrXUtnFEMI", "True", "stage-of-something"])

@@ -43,5 +43,5 @@ def test_user_who_wants_the_document_gets_it() -> None:
 
 def test_file_that_cannot_be_written_fails_the_task(tmp_path: Path) -> None:
     file = ResultFile({"result_file": str(tmp_path / "none" / "x.json")}, False, lambda name: name)
-    with pytest.raises(AnsibleActionFail, match=r"result_file: .* cannot be written: No such file"):
+    with pytest.raises(AnsibleActionFail, match=r"result_file: the task cannot write .*: No such file"):
         file.taken_from({"document": result_file.packed(DOCUMENT)})

@@ -61,7 +61,7 @@ def test_omitted_device_is_left_out(line: Line, method: str) -> None:
         ({"block_devices": [{"device_name": "/dev/xvda", "omitted": True}]}, "block_devices: /dev/xvda: omitted: an"),
         (
             {"block_devices": [{"device_name": "/dev/xvda", "omitted": True, "volume_size": 9}]},
-            "block_devices: /dev/xvda: omitted: the image is without this device, so it has no volume_size",
+            "block_devices: /dev/xvda: omitted removes the device, so it excludes volume_size",
         ),
     ],
 )

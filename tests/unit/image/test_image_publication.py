@@ -217,10 +217,10 @@ def test_earlier_version_becomes_the_default_again(line: Line) -> None:
 
 def test_unknown_template_or_version_is_refused_before_the_first_effect(line: Line) -> None:
     unknown = line.bake(launch_template={"name": "none"})
-    assert unknown.failed == "launch_template.name: none does not exist in us-east-1."
+    assert unknown.failed == "launch_template.name: none does not exist in us-east-1. Create it first."
     template(line)
     missing = line.bake(launch_template={"name": "web", "version": 9})
-    assert missing.failed == "launch_template.version: web has no version 9."
+    assert missing.failed == "launch_template.version: web has no version 9. Name an existing version."
     assert line.images() == []
 
 

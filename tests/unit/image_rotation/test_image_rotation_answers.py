@@ -64,7 +64,7 @@ def test_refused_query_about_leftovers_ends_nothing() -> None:
 
     plan = answered([image(1), part(1), image(2), part(2), part(9)], refused)
     assert acted_on(plan) == ["ami-00000002"]
-    assert [text for text in plan.warnings if "so leftover snapshots are not named" in text]
+    assert [text for text in plan.warnings if "so the task names no leftover snapshots" in text]
 
 
 def test_place_of_an_unusable_profile_ends_nothing() -> None:
@@ -107,7 +107,7 @@ SHARED = (ImageDevice("/dev/xvda", "snap-00000003"), ImageDevice("/dev/xvdb", "s
 
 
 @pytest.mark.parametrize(
-    ("keep", "stages"), [(1, [["ami-00000003"], ["ami-00000002"]]), (2, [["ami-00000003"]]), (3, [])]
+    ("keep", "stages"), [(1, [["ami-00000002"], ["ami-00000003"]]), (2, [["ami-00000003"]]), (3, [])]
 )
 def test_last_image_with_a_shared_snapshot_deletes_it(keep: int, stages: list[list[str]]) -> None:
     known = [image(1), part(1), image(2, block_devices=SHARED), part(2), image(3), part(3)]
@@ -115,9 +115,22 @@ def test_last_image_with_a_shared_snapshot_deletes_it(keep: int, stages: list[li
     assert [[change.resource for change in stage.changes] for stage in plan.stages] == stages
     parts = {one["image_id"]: one["snapshot_ids"] for one in plan.report.result["decisions"]}
     assert parts.get("ami-00000003", []) == ([] if keep > 1 else ["snap-00000003"])
-    assert [text for text in plan.warnings if "snap-00000003 of ami-00000003 is kept" in text] == (
-        ["snap-00000003 of ami-00000003 is kept, since ami-00000002 uses it."] if keep == 2 else []
+    assert [text for text in plan.warnings if "snap-00000003 of ami-00000003" in text] == (
+        ["The task keeps snap-00000003 of ami-00000003, since ami-00000002 uses it."] if keep == 2 else []
     )
+
+
+def test_refused_image_holds_back_only_the_image_that_the_snapshot_was_made_for() -> None:
+    of_three = (ImageDevice("/dev/xvda", "snap-00000003"),)
+    known = [image(1), part(1), *(image(number, block_devices=of_three) for number in (2, 3, 4)), part(3)]
+    plan = planned(*known, keep={"last": 1})
+    after = {change.resource: set(change.after_steps) for change in plan.changes}
+    assert after == {
+        "ami-00000002": set(),
+        "ami-00000004": set(),
+        "ami-00000003": {"ami-00000002", "ami-00000004"},
+    }
+    assert [change.resource for change in plan.changes][-1] == "ami-00000003"
 
 
 # --- copies that are not finished -------------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ def test_failing_guard_withholds_all_and_reporting_guard_warns(quick_sandbox: Sa
     assert f"No image is deregistered: {shelf.ids[1]} (parameter: in use by" in ended.failed
     ended = shelf.rotate(guards={"parameter": "report"})
     assert ended.result["deregistered"] == shelf.versions(1, 2, 3)
-    assert [text for text in ended.warnings if "although a guard objects (parameter" in text]
+    assert [text for text in ended.warnings if "although the guard parameter objects: " in text]
 
 
 # --- limits, failures, interruptions ----------------------------------------------------------------------------------
@@ -223,7 +223,10 @@ def test_snapshot_that_ec2_keeps_is_a_failure_that_names_it(quick_sandbox: Sandb
     assert shelf.parts[1] in ended.failed
     assert ended.result["deregistered"] == []
     shelf.sandbox.refuse()
-    assert f"deregistered: {', '.join(sorted(shelf.parts[one] for one in (1, 2, 3)))}." in shelf.rotate().warnings[0]
+    assert (
+        f"remain in us-east-1: {', '.join(sorted(shelf.parts[one] for one in (1, 2, 3)))}."
+        in shelf.rotate().warnings[0]
+    )
 
 
 def test_refused_deregistration_stops_no_other(quick_sandbox: Sandbox) -> None:
@@ -276,7 +279,7 @@ def test_snapshot_of_another_image_stays(quick_sandbox: Sandbox) -> None:
     ended = shelf.rotate()
     assert ended.failed == ""
     assert (ended.result["deregistered"], shelf.parts[1] in shelf.snapshots()) == (shelf.versions(1), True)
-    assert f"{shelf.parts[1]} of {shelf.ids[1]} is kept, since {other} uses it." in ended.warnings
+    assert f"The task keeps {shelf.parts[1]} of {shelf.ids[1]}, since {other} uses it." in ended.warnings
 
 
 def test_snapshot_of_two_leaving_versions_goes_with_the_last_one(quick_sandbox: Sandbox) -> None:

@@ -23,6 +23,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_fac
     VOLUME_PERMISSIONS,
     SnapshotLock,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.usage_facts import (
+    HOURLY_USE,
+    MINUTE_USE,
+    VolumeUse,
+)
 
 from inventory_world import (
     DAY,
@@ -92,6 +97,15 @@ def data(number: int, **fields: Any) -> list[Resource]:
     return [*BASE, volume(number, on=1, **fields), *backed_up([number])]
 
 
+def used(number: int, peak: float, mibps: float = 1.0, *, hours: int = 336, **fields: Any) -> list[Resource]:
+    """A volume with these peaks of a minute, and half of them in the hours."""
+    facts = [
+        HOURLY_USE.fact(vol(number), VolumeUse(peak / 2, mibps / 2, hours)),
+        MINUTE_USE.fact(vol(number), VolumeUse(peak, mibps, 60 * hours)),
+    ]
+    return [*data(number, **fields), *(facts if hours else [])]
+
+
 CASES: list[tuple[str, str, list[Resource], list[Resource], dict[str, Any]]] = [
     # the finding, its resource, the world with it, the near miss, further options
     ("volume-unattached", vol(2), [volume(2)], [volume(2, age=HOUR)], {}),
@@ -120,6 +134,22 @@ CASES: list[tuple[str, str, list[Resource], list[Resource], dict[str, Any]]] = [
         data(2, volume_type="io2", size=9, iops=5000),
         {},
     ),
+    (
+        "volume-performance-unused",
+        vol(2),
+        used(2, 2500, iops=3100),  # 2,500 and the reserve are 3,000
+        used(2, 2501, iops=3100),  # 2,501 and the reserve need 3,100
+        {},
+    ),
+    # CloudWatch has no metrics of a volume for the time before it was created.
+    (
+        "volume-performance-unused",
+        vol(2),
+        used(2, 10, iops=9000, age=14 * DAY),
+        used(2, 10, iops=9000, age=13 * DAY, hours=0),
+        {},
+    ),
+    ("volume-performance-unused", vol(2), used(2, 10, iops=9000), used(2, 10, iops=9000, hours=23), {}),
     ("volume-unencrypted", vol(2), data(2, encrypted=False), data(2), {}),
     (
         "volume-without-policy",

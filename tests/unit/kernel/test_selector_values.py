@@ -20,7 +20,7 @@ from rotation_world import DAY, Account, days, decision, deleted, ids, parsed, p
 NOT_TEXT = [
     (True, "true is a boolean"),
     (False, "false is a boolean"),
-    (None, "null is no value"),
+    (None, "null is an empty value"),
     (1.5, "1.5 is a number"),
     (["yes"], "['yes'] is a list"),
     ({"a": "b"}, "{'a': 'b'} is a mapping"),

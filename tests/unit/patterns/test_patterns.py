@@ -18,27 +18,14 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.options import ARGUMENT_SPEC
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.policies import refused_policies
 
+from fake_awx.kinds import RRULE, survey_faults
 from tools.environment import ROOT, WORK
 from tools.specified import known_variables
 
 PATTERNS = ROOT / "extensions" / "patterns"
 AWX = WORK / "awx" / "ansible_collections" / "awx" / "awx" / "plugins" / "modules"
 JOBS = sorted(path.parent.name for path in PATTERNS.glob("*/setup.yml"))
-ACTION_KEYS = {"name", "when", "no_log", "vars"}
-
-ANSWERS: dict[str, tuple[type, ...]] = {
-    "text": (str,),
-    "textarea": (str,),
-    "password": (str,),
-    "multiplechoice": (str,),
-    "multiselect": (str,),
-    "integer": (int,),
-    "float": (float, int),
-}
-"""The types of questions, and of their defaults, that AWX takes."""
-
-RRULE = re.compile(r"DTSTART;TZID=[\w/]+:\d{8}T\d{6} RRULE:FREQ=\w+;INTERVAL=\d+(;BYDAY=\w\w)?")
-"""The form of a schedule's time in AWX, with a time zone and an interval."""
+ACTION_KEYS = {"name", "when", "no_log", "vars", "tags"}
 
 
 class Loader(yaml.SafeLoader):
@@ -109,6 +96,8 @@ def calls(job: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each module that a setup.yml calls, with its options."""
     for task, variables in tasks_of(job):
         (module,) = set(task) - ACTION_KEYS
+        if module == "ansible.builtin.assert":
+            continue
         if task.get("when") == "pattern_schedule | length > 0" and not variables["pattern_schedule"]:
             continue
         options = rendered(task[module], variables)
@@ -165,23 +154,6 @@ def test_awx_accepts_the_survey(job: str) -> None:
         assert survey_faults(question) == [], question
 
 
-def survey_faults(question: Mapping[str, Any]) -> list[str]:
-    faults = [name for name in ("type", "question_name", "variable") if not isinstance(question.get(name), str)]
-    faults += [] if isinstance(question.get("required"), bool) else ["required"]
-    faults += [name for name in ("min", "max") if not isinstance(question.get(name, 0), int)]
-    types = ANSWERS.get(question["type"])
-    default = question.get("default", "")
-    if types is None or (default != "" and not isinstance(default, types)):
-        faults.append("default")
-    if question["type"] in ("multiplechoice", "multiselect"):
-        choices = question.get("choices")
-        if not choices:
-            faults.append("choices")
-        elif default != "" and default not in choices:
-            faults.append("default is no choice")
-    return faults
-
-
 @pytest.mark.parametrize(
     "change",
     [{"type": "list"}, {"required": "yes"}, {"default": 1}, {"min": "1"}, {"type": "multiplechoice", "choices": ["b"]}],
@@ -207,22 +179,25 @@ def test_answers_belong_to_questions_of_the_survey(job: str) -> None:
     for module, options in calls(job):
         if module == "schedule":
             assert set(options.get("extra_data", {})) <= asked
-            assert re.fullmatch(
-                r"DTSTART;TZID=[\w/]+:\d{8}T\d{6} RRULE:FREQ=\w+;INTERVAL=\d+(;BYDAY=\w\w)?", options["rrule"]
-            )
+            assert RRULE.fullmatch(options["rrule"])
 
 
 def test_nodes_of_the_workflow_lead_through_the_approval() -> None:
-    (workflow,) = [options for module, options in calls("rotate_snapshots") if module == "workflow_job_template"]
-    nodes = {node["identifier"]: node for node in workflow["workflow_nodes"]}
+    nodes: dict[str, dict[str, Any]] = {}
+    for module, options in calls("rotate_snapshots"):
+        if module == "workflow_job_template_node":
+            nodes.setdefault(options["identifier"], {}).update(options)
     order, current = [], "check"
     while current:
-        order.append(nodes[current]["unified_job_template"])
-        after = nodes[current].get("related", {}).get("success_nodes", [])
-        current = after[0]["identifier"] if after else ""
-    assert [node["type"] for node in order] == ["job_template", "workflow_approval", "job_template"]
+        order.append(nodes[current])
+        current = next(iter(nodes[current].get("success_nodes", [])), "")
+    assert [("approval_node" in node, "unified_job_template" in node) for node in order] == [
+        (False, True),
+        (True, False),
+        (False, True),
+    ]
     by_name = {template["name"]: template for template in templates("rotate_snapshots")}
-    first, last = by_name[order[0]["name"]], by_name[order[2]["name"]]
+    first, last = (by_name[node["unified_job_template"]] for node in (order[0], order[2]))
     assert (first["job_type"], last["job_type"]) == ("check", "run")
     assert "ec2ops_rotate_snapshots" in last["extra_vars"]["rotate_snapshots_expected_plans"]
     assert {first["job_slice_count"], last["job_slice_count"]} == {1}

@@ -306,7 +306,7 @@ def test_obstacle_to_a_stop_is_refused(case: tuple[str, dict[str, Any], tuple[Re
     with pytest.raises(UnsafePlan, match=words) as caught:
         plan(spec("stopped", **options), *resources)
     assert ONE in str(caught.value)
-    assert "Nothing was changed" in str(caught.value)
+    assert "The task has changed nothing" in str(caught.value)
 
 
 @pytest.mark.parametrize("case", REFUSALS, ids=[case[0] for case in REFUSALS])
@@ -421,7 +421,9 @@ def test_remedy_of_a_contested_instance_follows_the_claimants() -> None:
     assert str(made.refused).endswith(f"(tag ec2ops:replaces): {FOUR}, {SUCCESSOR}. {end}")
     over = (instance(TWO, "stopped", OVER), *bad("contested")[1:])
     (warning,) = plan(spec("restored", instance_ids=None), *over).warnings
-    assert warning.endswith(f"{FOUR}, {SUCCESSOR}; {TWO} is not started. Terminate the wrong one, or remove its tag")
+    assert warning.endswith(
+        f"{FOUR}, {SUCCESSOR}. The task does not start {TWO}. Terminate the wrong one, or remove its tag"
+    )
 
 
 def test_every_reason_is_told_once_and_every_error_is_kept() -> None:

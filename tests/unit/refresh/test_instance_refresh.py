@@ -170,19 +170,19 @@ def test_refresh_that_means_the_same_is_awaited(status: str, version: str | None
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (refresh("InProgress", "3"), "the refresh r-2 to version 3, InProgress, 40% done"),
-        (refresh("InProgress"), "to version 1"),
+        (refresh("InProgress", "3"), "the refresh r-2 of web goes to version 3 (InProgress, 40% done)"),
+        (refresh("InProgress"), "goes to version 1"),
         (refresh("Cancelling", "2"), "Cancelling, 40% done"),
         (refresh("RollbackInProgress", "2", reason="by hand"), "RollbackInProgress (by hand), 40% done"),
-        (refresh("Pending", is_mixed=True), "to another configuration, Pending"),
-        (replace(refresh("Pending"), desired=TemplateReference("lt-1", "db", "2")), "to another configuration"),
+        (refresh("Pending", is_mixed=True), "goes to another configuration (Pending"),
+        (replace(refresh("Pending"), desired=TemplateReference("lt-1", "db", "2")), "goes to another configuration"),
     ],
 )
 def test_refresh_that_means_something_else_is_refused_by_name(found: InstanceRefresh, words: str) -> None:
     with pytest.raises(StorageError) as refused:
         planned_for(spec(version="2"), state(group("1", member("1")), found))
     text = str(refused.value)
-    assert text.startswith("groups: web has the refresh r-2 to ")
+    assert text.startswith("groups: the refresh r-2 of web goes to ")
     assert words in text
     assert "the task wants version 2 of web. Wait for the end of that refresh, or cancel it" in text
 
@@ -239,7 +239,7 @@ def test_plan_predicts_its_own_end() -> None:
         (None, {}, "web does not exist in eu-central-1. Check the name and the region"),
         (ScalingGroup("web"), {}, "web uses a launch configuration, which has no versions"),
         (group("7", member("1")), {}, "web names version 7 of web, which does not exist"),
-        (group("1", member("1")), {"version": "9"}, "web: web has no version 9"),
+        (group("1", member("1")), {"version": "9"}, "web cannot run version 9 of web, which does not exist"),
         (group("$Default", member("1"), is_mixed=True), {"version": "3"}, "Set the version in the policy"),
         (
             group("1", member("1")),
@@ -256,7 +256,7 @@ def test_group_that_cannot_be_refreshed_is_refused(
         planned_for(spec(**given), state(found))
     assert str(refused.value).startswith("groups: ")
     assert words in str(refused.value)
-    assert str(refused.value).endswith("Nothing was changed.")
+    assert str(refused.value).endswith("The task has changed nothing.")
 
 
 def test_refused_group_does_not_stop_the_others() -> None:
@@ -294,12 +294,15 @@ def test_refreshes_are_asked_before_the_groups() -> None:
     [
         ({"groups": []}, "groups: no group is named"),
         ({"groups": [" "]}, "groups: no group is named"),
-        ({"version": "0"}, "version: '0' is no version of a launch template"),
-        ({"version": "newest"}, "Give a number, $Default or $Latest, or leave it out"),
-        ({"versions": {"web": "old"}}, "versions.web: 'old' is no version of a launch template"),
-        ({"versions": {"wbe": "1"}}, "versions: wbe: not among groups"),
+        ({"version": "0"}, "version: '0' is not a version of a launch template"),
+        ({"version": "newest"}, "Give a number or $Default or $Latest, or remove the option"),
+        ({"versions": {"web": "old"}}, "versions.web: 'old' is not a version of a launch template"),
+        ({"versions": {"wbe": "1"}}, "versions: wbe: groups does not name it"),
         ({"health_timeout": 0}, "health_timeout: 0 is less than 1 second"),
-        ({"preferences": {"min_healthy_percentage": 101}}, "preferences.min_healthy_percentage: 101 is not between"),
+        (
+            {"preferences": {"min_healthy_percentage": 101}},
+            "preferences.min_healthy_percentage: 101 is out of range. Use 0 to 100.",
+        ),
         ({"preferences": {"max_healthy_percentage": 110}}, "needs min_healthy_percentage too"),
         (
             {"preferences": {"min_healthy_percentage": 50, "max_healthy_percentage": 200}},
@@ -376,7 +379,7 @@ def test_check_run_knows_the_default_that_an_earlier_task_makes(is_mixed: bool) 
     # The refresh that is under way to the earlier default is another one.
     active = state(group("$Default", member("1")), refresh("InProgress"))
     entry = {"resource": LT, "region": REGION, "after": {"facts": {"defaultTo": "1"}}}
-    with pytest.raises(StorageError, match="to version 2, InProgress"):
+    with pytest.raises(StorageError, match=r"goes to version 2 \(InProgress"):
         planned_for(spec(version="1"), overlay(active, [entry]))
 
 
@@ -395,9 +398,9 @@ def test_instances_of_an_override_run_their_own_template() -> None:
     ("active", "words"),
     [
         (refresh("InProgress", "2"), ""),
-        (refresh("InProgress", "3"), "is not the one of this task"),
-        (refresh("RollbackInProgress", "2"), "is RollbackInProgress already"),
-        (refresh("Cancelling", "2"), "is Cancelling already"),
+        (refresh("InProgress", "3"), "goes to another version"),
+        (refresh("RollbackInProgress", "2"), "is already RollbackInProgress"),
+        (refresh("Cancelling", "2"), "is already Cancelling"),
         (refresh("Cancelled", "2"), ""),
     ],
 )

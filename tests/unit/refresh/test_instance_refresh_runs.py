@@ -85,7 +85,7 @@ def test_groups_are_refreshed_once_and_side_by_side(fleet: Fleet) -> None:
 def test_run_after_a_kill_waits_for_the_refresh(fleet: Fleet) -> None:
     with pytest.raises(Killed):
         fleet.refresh(version="2", alone=False, gateway=KillingGateway(sandbox_gateway(fleet.sandbox, REGION), 1))
-    assert fleet.refresh(version="3").failed.startswith("groups: fixed has the refresh ")
+    assert fleet.refresh(version="3").failed.startswith("groups: the refresh ")
     after = fleet.refresh(version="2")
     assert (after.failed, after.actions) == ("", [])
     assert after.result["groups"][0]["refresh"]["status"] == "Successful"

@@ -97,7 +97,7 @@ def test_auto_waits_for_the_devices_of_a_pending_image_instead_of_another_strate
     undecided = dict.fromkeys(MOVE_ALL, None)
     pending = dataclasses.replace(IMAGE, state="pending", block_devices=())
     there = [old(), volume(OLD), address(), *balancers(OLD), ROOT_TASKS.fact(OLD, ()), TAKES_ROOT_VOLUME.fact(True)]
-    with pytest.raises(UnsafePlan, match=r"does not show the devices of .* yet, so it is open"):
+    with pytest.raises(UnsafePlan, match=r"does not show the devices of .* yet, so the task cannot decide"):
         plan(spec(**undecided, strategy="auto", old_instance=None), *there, image=pending)
 
 

@@ -31,7 +31,7 @@ def test_refused_launch_fails_before_the_predecessor_stops(
     ended = relaunch(sandbox, web, image_id, check=check)
     assert "RunInstances of (new instance" in ended.failed
     assert "UnauthorizedOperation" in ended.failed
-    assert ended.failed.endswith("The call was a DryRun. Nothing was changed.")
+    assert ended.failed.endswith("The call was a DryRun, so the task has changed nothing.")
     assert changing_calls(sandbox, before) == []
 
 

@@ -134,7 +134,7 @@ def test_finished_by_a_later_run_names_no_choice_that_was_not_made(sandbox: Sand
     assert "data_volumes: keep" not in warning
 
 
-@pytest.mark.parametrize(("tags", "blamed"), [(48, "overrides: tags:"), (49, "instance_id:"), (50, "instance_id:")])
+@pytest.mark.parametrize(("tags", "blamed"), [(48, "overrides.tags:"), (49, "instance_id:"), (50, "instance_id:")])
 def test_too_many_tags_blame_who_has_them(sandbox: Sandbox, tags: int, blamed: str) -> None:
     web = machine(sandbox, tags={f"k{number}": "v" for number in range(tags - 1)})
     image_id = sandbox.seed({"image": {"name": "other"}})["other"]

@@ -43,7 +43,7 @@ def test_successor_that_is_weaker_than_its_image_asks_for_is_warned_of(
     made = plan(spec(overrides=overrides), plain(facts=facts), image=image)
     found = [text for text in made.warnings if "IMDSv1" in text]
     assert bool(found) is warned
-    assert all("http_tokens: required" in text for text in found)
+    assert all("overrides.metadata_options.http_tokens to required" in text for text in found)
 
 
 @pytest.mark.parametrize("limit", [0, 65, -1])
@@ -72,4 +72,4 @@ def test_override_reaches_the_successor_and_an_older_one_is_named(sandbox: Sandb
         assert options["HttpTokens"] == "required"
         tokens = "optional"
     assert ended.actions == []
-    assert any("metadata_options.http_tokens optional (it is required)" in text for text in ended.warnings)
+    assert any("metadata_options.http_tokens optional (now required)" in text for text in ended.warnings)

@@ -124,6 +124,25 @@ def test_address_alone_moves_without_a_stop_of_the_predecessor_before_the_mark()
     assert associate.parameters == {"InstanceId": OTHER, "AllowReassociation": True}
 
 
+def test_status_checks_after_the_start_with_the_volumes_do_not_delay_the_address() -> None:
+    made = plan(spec(**MOVE_ALL), *world())
+    events = [
+        event
+        for stage in made.stages
+        for event in (*(change.action for change in stage.changes), *(wait.goal for wait in stage.waits))
+        if event in ("StartInstances", "running", "AssociateAddress", "in_service", "healthy", "DeregisterTargets")
+    ]
+    assert events[:3] == ["healthy", "StartInstances", "running"]
+    assert list(dict.fromkeys(events[3:])) == ["AssociateAddress", "in_service", "healthy", "DeregisterTargets"]
+    last = next(stage for stage in reversed(made.stages) if any(wait.goal == "healthy" for wait in stage.waits))
+    assert (steps(last.on_failure), last.rollback_on) == (FULL_BACK, ANY_FAILURE | {"superseded"})
+
+
+def test_without_status_checks_a_running_successor_is_enough() -> None:
+    made = plan(spec(**MOVE_ALL, health={"status_checks": False}), *world())
+    assert "healthy" not in [wait.goal for stage in made.stages for wait in stage.waits]
+
+
 def test_predecessor_drains_before_it_stops() -> None:
     made = plan(spec(target_groups="move"), old(), volume(OLD), *balancers(OLD))
     goals = [(wait.goal, change.action) for stage in made.stages for wait in stage.waits for change in stage.changes]
@@ -232,7 +251,7 @@ def test_name_of_a_declaration_and_deletion_with_the_instance_follow() -> None:
     ("there", "words"),
     [
         ([old(), volume(OLD, NEW)], "is also attached to"),
-        ([old(), volume(OLD, operator="backup.amazonaws.com")], "is managed by backup"),
+        ([old(), volume(OLD, operator="backup.amazonaws.com")], "belongs to backup"),
         ([old(state="stopped", tags={"Name": "web"}), volume(OLD)], "is stopped without a hold"),
     ],
 )
@@ -270,7 +289,7 @@ def test_stage_launch_leaves_the_successor_unproven_and_stage_rollback_returns_e
 
 def test_forged_record_of_a_foreign_volume_moves_nothing() -> None:
     there = [held_old(), new(), volume("i-0000000000000000f"), address(NEW), *balancers(OLD)]
-    with pytest.raises(UnsafePlan, match="is not one of the two instances' own"):
+    with pytest.raises(UnsafePlan, match="belongs to neither instance"):
         plan(spec(**MOVE_ALL), *there)
 
 

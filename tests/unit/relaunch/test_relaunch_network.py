@@ -43,7 +43,7 @@ def test_kept_predecessor_keeps_its_elastic_ip(sandbox: Sandbox, old_instance: s
     told = [warning for warning in ended.warnings if f"Elastic IP {address}" in warning]
     assert len(told) == 1
     assert (f"these stay with {web.instance_id}" in told[0]) is stays
-    assert ("is associated with nothing once" in told[0]) is not stays
+    assert ("is associated with no instance once" in told[0]) is not stays
     sandbox.move_clock(60)
     (row,) = web.ec2.describe_addresses()["Addresses"]
     assert (row.get("InstanceId") == web.instance_id) is stays

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,7 +34,7 @@ def race(sandbox: Sandbox, request: pytest.FixtureRequest) -> Race:
 def test_replaced_since_the_plan_launches_nothing(race: Race) -> None:
     meanwhile = Meanwhile(race.sandbox, lambda: race.relaunch(race.two), look=1)
     lost = race.relaunch(race.one, meanwhile)
-    assert "Nothing was launched" in lost.failed
+    assert "The task has launched nothing" in lost.failed
     assert lost.result["error"]["code"] == "Superseded"
     assert lost.result["rolled_back"] == []
     race.assert_serves(race.two)
@@ -48,7 +49,7 @@ def test_later_launch_is_terminated_and_reported(sandbox: Sandbox, old_instance:
     meanwhile = Meanwhile(sandbox, lambda: first.append(race.relaunch(race.two, **more)), action="RunInstances")
     lost = race.relaunch(race.one, meanwhile, **more)
     assert not first[0].failed
-    assert "is rejected, since another run launched" in lost.failed
+    assert re.search(r"the task rejects i-\w+, since another run launched", lost.failed)
     assert first[0].result["instance_id"] in lost.failed
     assert [entry["action"] for entry in lost.result["rolled_back"]] == ["CreateTags", "TerminateInstances"]
     new = [(image, state) for name, (image, state, _trial) in race.living().items() if name != race.web.instance_id]
@@ -68,7 +69,7 @@ def test_later_launch_yields_to_an_unproven_one(race: Race) -> None:
         race.sandbox.move_clock(2)
 
     lost = race.relaunch(race.one, Meanwhile(race.sandbox, launched_and_killed, action="RunInstances"))
-    assert "is rejected" in lost.failed
+    assert "the task rejects " in lost.failed
     assert not race.relaunch(race.two).failed
     race.assert_serves(race.two)
 
@@ -86,7 +87,7 @@ def test_protected_successor_that_came_second_is_terminated(sandbox: Sandbox) ->
     protected = {"DisableApiTermination": {"Value": True}}
     race.web.ec2.modify_instance_attribute(InstanceId=race.web.instance_id, **protected)
     meanwhile = Meanwhile(sandbox, lambda: race.relaunch(race.two), action="RunInstances")
-    assert "is rejected" in race.relaunch(race.one, meanwhile).failed
+    assert "the task rejects " in race.relaunch(race.one, meanwhile).failed
     race.assert_serves(race.two)
 
 

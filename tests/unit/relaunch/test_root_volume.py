@@ -249,17 +249,17 @@ def test_what_ec2_would_refuse_is_refused_before_the_first_change(
 
 
 def test_lose_writes_false_is_refused() -> None:
-    with pytest.raises(UnsafePlan, match="lose_writes: false"):
+    with pytest.raises(UnsafePlan, match="lose_writes: EC2 replaces"):
         made(spec(lose_writes=False), pet())
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"overrides": {"instance_type": "m5.xlarge"}}, "overrides: instance_type: "),
-        ({"overrides": {"tags": {"a": "b"}}}, "overrides: tags: "),
-        ({"overrides": {"user_data": "drop"}}, "overrides: user_data: "),
-        ({"old_instance": "stop"}, "old_instance: stop: "),
+        ({"overrides": {"instance_type": "m5.xlarge"}}, "overrides.instance_type: "),
+        ({"overrides": {"tags": {"a": "b"}}}, "overrides.tags: "),
+        ({"overrides": {"user_data": "drop"}}, "overrides.user_data: "),
+        ({"old_instance": "stop"}, "old_instance: stop does not fit "),
         ({"strategy": "replace_instance", "old_root_volume": "keep"}, "old_root_volume: "),
     ],
 )
@@ -304,7 +304,7 @@ SECONDARY = {
     [
         ({}, {}, "replace_instance", "a successor can take over everything"),
         ({}, {"old_instance": "terminate"}, "replace_instance", "a successor can take over everything"),
-        (TWO, {}, "replace_root_volume", "it has 2, and only one can be relaunched"),
+        (TWO, {}, "replace_root_volume", "the instance has 2, and the module takes over only one"),
         (SECONDARY, {}, "replace_root_volume", "secondary addresses"),
         ({"SourceDestCheck": False}, {}, "replace_root_volume", "SourceDestCheck"),
         ({}, {"data_volumes": None}, "replace_instance", "a successor can take over everything"),
@@ -334,7 +334,7 @@ def test_auto_takes_the_first_strategy_without_an_obstacle(
 def test_auto_refuses_with_every_obstacle() -> None:
     with pytest.raises(UnsafePlan) as caught:
         made(spec(strategy="auto", old_instance="keep", overrides={"key_name": "x"}), pet(facts=TWO, state="stopped"))
-    for text in ("it has 2", "overrides: key_name", "old_instance: keep", "is stopped, and EC2"):
+    for text in ("the instance has 2", "overrides.key_name", "old_instance: keep does not fit", "is stopped, and EC2"):
         assert text in str(caught.value)
 
 
@@ -359,4 +359,4 @@ def test_the_tag_of_the_launch_image_points_and_the_token_proves() -> None:
 def test_data_volumes_of_the_image_are_named_as_not_used() -> None:
     extra = ImageDevice("/dev/sdf", "snap-d", 100)
     image = dataclasses.replace(VERSIONED, block_devices=(*IMAGE.block_devices, extra))
-    assert any("takes no data volumes" in text for text in made(spec(), pet(), image=image).warnings)
+    assert any("it makes no data volumes from" in text for text in made(spec(), pet(), image=image).warnings)

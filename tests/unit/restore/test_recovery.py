@@ -176,10 +176,10 @@ def test_set_without_a_part_is_not_whole() -> None:
     old, new = whole_set(3 * DAY, V1, V2), whole_set(2 * DAY, V1, V2)
     found = of_instance(*old, new[0])
     assert chosen(found) == {V1: old[0].snapshot_id, V2: old[1].snapshot_id}
-    assert "1 of its 2 snapshots are gone" in found.notes[0]
+    assert "it lacks 1 of its 2 snapshots" in found.notes[0]
     # This also holds without another point, or with only newer ones.
     for others in ([], whole_set(DAY, V1, V2)):
-        with pytest.raises(SpecError, match=r"no whole set.*1 of its 2 snapshots are gone"):
+        with pytest.raises(SpecError, match=r"no whole set.*it lacks 1 of its 2 snapshots"):
             of_instance(new[1], *others, before=NOW - DAY)
     # Since then the instance has been without the volume.
     assert chosen(of_instance(*old, new[0], *whole_set(DAY, V1))) != chosen(found)
@@ -215,7 +215,7 @@ def test_unfinished_restore_is_completed_from_its_own_moment() -> None:
     assert of_instance(*old, *new, restored=both).points == ()
     with pytest.raises(SpecError, match="cannot be completed"):
         of_instance(old[0], Snapshot(**{**vars(old[1]), "state": "error"}), *new, restored=there)
-    with pytest.raises(SpecError, match=r"cannot be completed: 1 of its 2 snapshots are gone"):
+    with pytest.raises(SpecError, match=r"cannot be completed: it lacks 1 of its 2 snapshots"):
         of_instance(old[0], *new, restored=there)
     assert of_instance(old[0], *new, restored=both).points == ()
     # The first volume's snapshot is gone: the volume is not part of a restore, and it delays none.

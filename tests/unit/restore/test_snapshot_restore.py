@@ -203,7 +203,7 @@ def test_unusable_target_is_refused(target: Instance | None, words: str) -> None
             {"name": "mine", "target_instance_id": TARGET},
             f"name: {MADE}",
         ),
-        ({"state": "error"}, {}, f"EBS has lost {MADE}"),
+        ({"state": "error"}, {}, f"the restored volume {MADE} has the state error, so EBS has lost it"),
     ],
     ids=["another zone", "another instance", "lost"],
 )
@@ -317,6 +317,14 @@ def test_restore_needs_few_rounds_of_queries(resources: list[Resource], given: d
 def test_second_run_queries_neither_zone_nor_target() -> None:
     asked = {query.operation for several in rounds([snapshot(), restored()]) for query in several}
     assert asked == {"DescribeVolumes", "DescribeSnapshots"}
+
+
+@pytest.mark.parametrize(("known", "number"), [([snapshot()], 3), ([], 4)], ids=["shown", "gone"])
+def test_second_run_asks_for_a_snapshot_by_id_only_if_its_source_does_not_show_it(
+    known: list[Snapshot], number: int
+) -> None:
+    asked = [query.operation for several in rounds([*known, restored()]) for query in several]
+    assert asked.count("DescribeSnapshots") == number
 
 
 def test_forged_volume_with_a_gone_snapshot_stops_no_restore_of_an_instance() -> None:

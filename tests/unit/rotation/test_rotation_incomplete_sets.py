@@ -47,7 +47,7 @@ def test_incomplete_set_alone_is_no_recovery_point_for_either() -> None:
     only = parts(HOUR, 1)
     plan = planned(Account.of(instance(1, 1, 2), only), **WHOLE, create="never")
     assert [point["recovery_point"] for point in plan.report.result["rpo"]] == [None]
-    with pytest.raises(SpecError, match="1 of its 2 snapshots are gone"):
+    with pytest.raises(SpecError, match="it lacks 1 of its 2 snapshots"):
         recover(only, Wanted(instance_id=I1))
 
 

@@ -124,7 +124,8 @@ def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
             parameters = _nested(parameters)
         service, _colon, name = action.rpartition(":")
         action = name if service in ("ssm", "autoscaling", "elasticloadbalancing") else action
-        if name.startswith(("Describe", "Get")) or action.startswith(("kms:", "sts:")) or entry["outcome"] != "ok":
+        is_read = name.startswith(("Describe", "Get", "List")) or action.startswith(("kms:", "sts:"))
+        if is_read or entry["outcome"] != "ok":
             continue
         found += [
             (action, resource, _plain(published_parameters(parameters))) for resource in _targets(action, parameters)

@@ -104,7 +104,7 @@ def _deprecation(wanted: Distribution, holding: Holding, original: Image, now: d
         "EnableImageDeprecation",
         holding,
         {"DeprecateAt": at},
-        f"deprecate {days} after the creation" if end > now else f"deprecate: it is older than {days}",
+        f"deprecate {days} after the creation" if end > now else f"deprecate: older than {days}",
         before,
         after,
     )
@@ -146,7 +146,7 @@ def copy_tag_changes(spec: ImageSpec, holding: Holding) -> tuple[list[Change], l
         )
         changes += [change] if change is not None else []
         if left_out:
-            warnings.append(f"tags: {item.resource_id} has no room for {', '.join(left_out)}. EC2 takes 50 tags.")
+            warnings.append(f"tags: {item.resource_id} has no room for {', '.join(left_out)}. Remove other tags first.")
     return changes, warnings
 
 

@@ -49,7 +49,7 @@ def choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list
             good.append(members)
     good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
     spare += [
-        (snapshot, f"delete the second capture: the capture with {ids(good[0])[0]} counts")
+        (snapshot, f"delete the second capture: the task uses the capture with {ids(good[0])[0]}")
         for members in good[1:]
         for snapshot in members
     ]
@@ -87,4 +87,4 @@ def require_devices(wanted: Iterable[str], root: str, present: Collection[str]) 
     if root not in wanted:
         raise SpecError(f"devices: an image needs its root device {root}. Add it to the list.")
     if len(set(present) - set(wanted)) > MOST_EXCLUDED:
-        raise SpecError(f"devices: EC2 leaves out at most {MOST_EXCLUDED} volumes of a capture. Name more devices.")
+        raise SpecError(f"devices: EC2 excludes at most {MOST_EXCLUDED} volumes from a capture. Name more devices.")

@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..._kernel import tags as tag_names
-from ..._kernel.facts import key_of
-from ..._kernel.ids import COPIED_VOLUME, planned
+from ..._kernel.ids import planned
 from ..._kernel.plan import Change
-from ..._kernel.resources import Image, ImageDevice, Snapshot, view
-from ..._kernel.tags import carried, specification, with_room
+from ..._kernel.resources import Image, Snapshot
+from ..._kernel.tags import carried, with_room
+from .copy_request import copied_devices, copied_snapshots, copy_request
 from .holdings import Copied, Holding
 from .requests import predicted
 from .spec import ImageSpec, described, name_query
@@ -30,22 +30,13 @@ def copy_change(spec: ImageSpec, copied: Copied, source: Holding, account: str) 
     copy, image = copied.copy, source.image
     tags = copy_tags(spec, source, account, image.tags)
     parts = copy_tags(spec, source, account, _common_tags(source.snapshots))
-    parameters: dict[str, Any] = {
-        "Name": spec.image_name,
-        "SourceImageId": image.image_id,
-        "SourceRegion": source.region,
-        "Description": _description(spec, image),
-        "TagSpecifications": [specification("image", tags), specification("snapshot", parts)],
-    }
-    if copy.kms_key_id is not None:
-        parameters |= {"Encrypted": True, "KmsKeyId": copy.kms_key_id}
     made = _copy_of(spec, copied, source, account, tags)
-    snapshots = [_part(copied, account, device, parts) for device in made.block_devices if device.snapshot_id]
+    snapshots = copied_snapshots(copied.state, made, parts, copy.kms_key_id, account or None)
     return Change(
         "CopyImage",
         made.image_id,
         copy.place,
-        parameters,
+        copy_request(spec, image.image_id, source.region, _description(spec, image), tags, parts, copy.kms_key_id),
         f"copy {spec.label} to {copy.where}",
         after={**predicted(made), "snapshots": snapshots},
         identity=replace(name_query(spec), place=copy.place),
@@ -86,43 +77,16 @@ def _description(spec: ImageSpec, image: Image) -> str:
 def _copy_of(spec: ImageSpec, copied: Copied, source: Holding, account: str, tags: dict[str, str]) -> Image:
     """Return the copy as EC2 will show it."""
     copy, image = copied.copy, source.image
-    encrypted = copy.kms_key_id is not None
-    devices = tuple(
-        replace(
-            device,
-            snapshot_id=planned("snapshot", f"copy of {spec.label} {device.device_name} in {copy.place}"),
-            encrypted=encrypted or device.encrypted,
-        )
-        if device.snapshot_id
-        else device
-        for device in image.block_devices
-    )
     return replace(
         image,
         image_id=planned("image", f"copy of {spec.label} in {copy.place}"),
         name=spec.image_name,
         state="available",
         owner_id=account or image.owner_id,
-        block_devices=devices,
+        block_devices=copied_devices(
+            image, copy.kms_key_id, lambda device: f"copy of {spec.label} {device} in {copy.place}"
+        ),
         creation_date=None,
         place=copy.place,
         tags=tags,
     )
-
-
-def _part(copied: Copied, account: str, device: ImageDevice, tags: dict[str, str]) -> dict[str, Any]:
-    """Return the view of a snapshot that EC2 makes for the copy. `prediction.overlay` reads it back."""
-    copy = copied.copy
-    snapshot = Snapshot(
-        snapshot_id=str(device.snapshot_id),
-        volume_id=COPIED_VOLUME,
-        volume_size=device.size or 0,
-        encrypted=bool(device.encrypted),
-        kms_key_id=key_of(copied.state, copy.kms_key_id, copy.place).arn or copy.kms_key_id
-        if copy.kms_key_id
-        else None,
-        owner_id=account or None,
-        place=copy.place,
-        tags=tags,
-    )
-    return {key: value for key, value in view(snapshot).items() if value not in (None, "")}

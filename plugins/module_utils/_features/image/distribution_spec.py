@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from ..._domain.destinations import parse_copies
 from ..._kernel.errors import SpecError
 from ..._kernel.places import Destination
 from ..._kernel.times import parse_span
@@ -27,7 +28,6 @@ LONGEST = timedelta(days=3650)
 LONGEST_PUBLIC = timedelta(days=730)
 """The longest time until the deprecation of a public image (EC2 user guide, "Deprecate an AMI")."""
 
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _ARN = re.compile(r"arn:[a-z-]+:organizations::[0-9]{12}:(organization/o-[a-z0-9]{10,32}|ou/o-[a-z0-9]{10,32}/ou-.+)")
 _PARAMETER = re.compile(r"/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
@@ -105,9 +105,9 @@ def parse_distribution(params: Mapping[str, Any], region: str) -> Distribution:
     permissions = _permissions(params.get("launch_permissions"), public=bool(params.get("allow_public")))
     public = permissions is not None and EVERYBODY in permissions.user_ids
     if public and after not in (None, NEVER) and _deprecation(str(after)) > LONGEST_PUBLIC:
-        raise SpecError(f"deprecate_after: {after} is more than the two years that EC2 takes for a public image.")
+        raise SpecError(f"deprecate_after: {after} is too long for a public image. Use two years or less, such as 90d.")
     return Distribution(
-        copies=_copies(params.get("copies"), region),
+        copies=parse_copies(params.get("copies"), region, "already has the image", _copy),
         permissions=permissions,
         deprecate_after=None if after in (None, NEVER) else _deprecation(str(after)),
         never_deprecate=after == NEVER,
@@ -117,35 +117,15 @@ def parse_distribution(params: Mapping[str, Any], region: str) -> Distribution:
     )
 
 
-def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[CopySpec, ...]:
-    copies: list[CopySpec] = []
-    for number, entry in enumerate(given or ()):
-        option = f"copies[{number}]"
-        where, profile = str(entry["region"]), entry.get("profile") or None
-        if not _REGION.fullmatch(where):
-            raise SpecError(f"{option}.region: {where!r} is not an AWS region. Use one such as eu-west-1.")
-        if profile is not None and "@" in profile:
-            raise SpecError(f"{option}.profile: {profile!r} has an @. Use a name without @.")
-        if where == region and profile is None:
-            raise SpecError(f"{option}.region: {where} already has the image. Use another region, or a profile.")
-        copy = CopySpec(option, where, profile, (entry.get("kms_key_id") or "").strip() or None)
-        if any(one.place == copy.place for one in copies):
-            raise SpecError(f"{option}: {copy.where} stands there twice. Remove one.")
-        copies.append(copy)
-    return tuple(copies)
+def _copy(option: str, region: str, profile: str | None, entry: Mapping[str, Any]) -> CopySpec:
+    return CopySpec(option, region, profile, (entry.get("kms_key_id") or "").strip() or None)
 
 
 def _permissions(given: Mapping[str, Any] | None, *, public: bool) -> Permissions | None:
     if given is None:
         return None
     option = "launch_permissions"
-    users = tuple(dict.fromkeys(str(item).strip() for item in given.get("user_ids") or ()))
-    for user in users:
-        if user != EVERYBODY and not _ACCOUNT.fullmatch(user):
-            raise SpecError(
-                f"{option}.user_ids: {user!r} is not an account of twelve digits. Quote it, since YAML reads a leading "
-                "zero as an octal number."
-            )
+    users = _users(given.get("user_ids"), f"{option}.user_ids")
     if EVERYBODY in users and not public:
         raise SpecError(
             f"{option}.user_ids: {EVERYBODY} makes the image public. Set allow_public: true if everybody may use it."
@@ -154,30 +134,40 @@ def _permissions(given: Mapping[str, Any] | None, *, public: bool) -> Permission
         raise SpecError(
             f"{option}.snapshots: {EVERYBODY} in user_ids would make the snapshots public. Remove one of the two."
         )
-    arns = {
-        name: tuple(dict.fromkeys(given.get(name) or ())) for name in ("organization_arns", "organizational_unit_arns")
-    }
-    for name, values in arns.items():
-        kind = "organization/" if name == "organization_arns" else "ou/"
-        for value in values:
-            found = _ARN.fullmatch(value)
-            if found is None or not found[1].startswith(kind):
-                raise SpecError(
-                    f"{option}.{name}: {value!r} is not an ARN of the form arn:aws:organizations::…:{kind}…"
-                )
-    purge = given.get("purge")
-    return Permissions(
-        users,
-        (*arns["organization_arns"], *arns["organizational_unit_arns"]),
-        purge is None or bool(purge),
-        bool(given.get("snapshots")),
+    arns = (
+        *_arns(given.get("organization_arns"), f"{option}.organization_arns", "organization/"),
+        *_arns(given.get("organizational_unit_arns"), f"{option}.organizational_unit_arns", "ou/"),
     )
+    purge = given.get("purge")
+    return Permissions(users, arns, purge is None or bool(purge), bool(given.get("snapshots")))
+
+
+def _users(given: Iterable[Any] | None, option: str) -> tuple[str, ...]:
+    """Return the accounts, and `EVERYBODY`, each once. Raises SpecError for any other text."""
+    users = tuple(dict.fromkeys(str(item).strip() for item in given or ()))
+    for user in users:
+        if user != EVERYBODY and not _ACCOUNT.fullmatch(user):
+            raise SpecError(
+                f"{option}: {user!r} is not an account of twelve digits. Quote it, since YAML reads a leading zero as "
+                "an octal number."
+            )
+    return users
+
+
+def _arns(given: Iterable[str] | None, option: str, kind: str) -> tuple[str, ...]:
+    """Return the ARNs, each once. Raises SpecError for one of another kind."""
+    arns = tuple(dict.fromkeys(given or ()))
+    for arn in arns:
+        found = _ARN.fullmatch(arn)
+        if found is None or not found[1].startswith(kind):
+            raise SpecError(f"{option}: {arn!r} is not an ARN of the form arn:aws:organizations::…:{kind}…")
+    return arns
 
 
 def _deprecation(value: str) -> timedelta:
     span = parse_span(value, "deprecate_after")
     if not timedelta(minutes=1) <= span <= LONGEST:
-        raise SpecError(f"deprecate_after: {value} is not between a minute and ten years. Use a span such as 90d.")
+        raise SpecError(f"deprecate_after: {value} is out of range. Use a minute to ten years, such as 90d.")
     return span
 
 
@@ -190,9 +180,11 @@ def _parameter(given: Mapping[str, Any] | None) -> Publication | None:
             f"ssm_parameter.name: SSM does not take {name!r} as a name. Use letters, digits and . - _ between slashes."
         )
     if name.lstrip("/").lower().startswith(("aws", "ssm")):
-        raise SpecError(f"ssm_parameter.name: SSM reserves names that begin with aws or ssm, such as {name!r}.")
+        raise SpecError(
+            f"ssm_parameter.name: SSM reserves names that begin with aws or ssm, such as {name!r}. Use another."
+        )
     if "/" in name and not name.startswith("/"):
-        raise SpecError(f"ssm_parameter.name: {name!r} has slashes, so it must begin with one.")
+        raise SpecError(f"ssm_parameter.name: {name!r} has a slash, but does not begin with one. Write '/{name}'.")
     return Publication(name, given.get("publish") == "force")
 
 
@@ -201,15 +193,18 @@ def _template(given: Mapping[str, Any] | None) -> TemplateSpec | None:
         return None
     template_id, name, version = (given.get(key) for key in ("id", "name", "version"))
     if bool(template_id) == bool(name):
-        raise SpecError("launch_template: set exactly one of id and name.")
+        raise SpecError("launch_template: the task needs exactly one of id and name. Set one of them.")
     if template_id and not _TEMPLATE_ID.fullmatch(template_id):
         raise SpecError(f"launch_template.id: {template_id!r} is not an id. Write lt- and 17 hexadecimal digits.")
     if name and not _TEMPLATE_NAME.fullmatch(name):
-        raise SpecError(f"launch_template.name: {name!r} is not the name of a launch template.")
+        raise SpecError(
+            f"launch_template.name: {name!r} is not the name of a launch template. Use 3 to 128 letters, digits and ( "
+            ") . / _ -"
+        )
     default = given.get("default")
     if version is not None and (version < 1 or default is False):
         raise SpecError(
-            "launch_template.version: this earlier version becomes the default again. Use a number from 1, and leave "
-            "out default: false."
+            "launch_template.version: this option makes an earlier version the default again. Use a number from 1, and "
+            "remove default: false."
         )
     return TemplateSpec(str(template_id or name), bool(name), default is None or bool(default), version)

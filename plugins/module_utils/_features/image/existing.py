@@ -35,7 +35,7 @@ def tag_changes(
         )
         changes += [change] if change is not None else []
         if left_out:
-            warnings.append(f"tags: {item.resource_id} has no room for {', '.join(left_out)}. EC2 takes 50 tags.")
+            warnings.append(f"tags: {item.resource_id} has no room for {', '.join(left_out)}. Remove other tags first.")
     return tuple(changes), tuple(warnings)
 
 
@@ -55,7 +55,7 @@ def image_tag_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tupl
 
 
 def _identity_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    reason = f"give {image.image_id} the tags of {spec.label} back"
+    reason = f"restore the tags of {spec.label}"
     change, left_out = tagging(image.image_id, state.region, image.tags, spec.identity, reason)
     lost = [key for key, value in spec.identity.items() if image.tags.get(key) != value]
     if not lost:
@@ -64,7 +64,11 @@ def _identity_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tupl
         f"image {image.image_id} is {spec.label}, as its name and description show, but its tags {listed(lost)} are "
         "missing or altered."
     )
-    action = f"The image has no room for {listed(left_out)}." if left_out else "The task restores them."
+    action = (
+        f"The image has no room for {listed(left_out)}. Remove other tags first."
+        if left_out
+        else "The task restores them."
+    )
     return (change,) if change is not None else (), (f"{warning} {action}",)
 
 
@@ -74,7 +78,7 @@ def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:
     if not differences:
         return ()
     note = (
-        f"image {image.image_id} is {spec.label} already and is not changed. These options are not applied: "
+        f"image {image.image_id} is {spec.label} already, so the task does not apply these options to it: "
         f"{', '.join(differences)}. Use another version to apply them."
     )
     return (note,)

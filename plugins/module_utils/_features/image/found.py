@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ..._domain.image_versions import source_hash
+from ..._domain.image_versions import root_snapshot_id, source_hash
 from ..._domain.instance_facts import read_fact
 from ..._domain.replacement import born
 from ..._domain.succession import ancestor_queries, ancestors, descendants
@@ -167,7 +167,7 @@ def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
     strangers = [name for name in ids(originals) if name not in own and name not in ids(others)]
     for image in others:
         yield (
-            f"{image.image_id} has the tags and the name of {spec.label}, but its description is that of another "
+            f"{image.image_id} has the tags and the name of {spec.label}, but its description names another "
             f"version: {visible(description_of(image))}. The task does not use or change it. Correct its tags "
             f"{tag_names.IMAGE} and {tag_names.VERSION}"
         )
@@ -300,7 +300,7 @@ def stranger_of(spec: ImageSpec, state: State, image: Image) -> Snapshot | None:
 
     Also return None if EC2 no longer shows the old volumes of the source, since it is gone or has another root volume.
     """
-    if spec.source_snapshot_id:
+    if spec.is_given:
         return None
     parts = [part for part in map(state.snapshot, image.snapshot_ids) if part is not None]
     members = [state.instance(name) for name in family(spec, state)]
@@ -339,6 +339,9 @@ def is_shown_of_source(spec: ImageSpec, state: State, resource: Image | Snapshot
         return isinstance(resource, Image) and spec.source_snapshot_id in resource.snapshot_ids
     if spec.source_image_id:
         return isinstance(resource, Image) and resource.facts.get("SourceImageId") == spec.source_image_id
+    if spec.source_volume_id:
+        captured = root_snapshot(state, resource) if isinstance(resource, Image) else resource
+        return captured is not None and is_taken_of(captured, spec.source_volume_id)
     members = family(spec, state)
     shown = [instance for instance in map(state.instance, members) if instance is not None]
     volumes = [device.volume_id for instance in shown for device in instance.block_devices]
@@ -349,6 +352,11 @@ def is_shown_of_source(spec: ImageSpec, state: State, resource: Image | Snapshot
     else:
         text, proven = resource.description, any(is_taken_of(resource, volume_id) for volume_id in volumes)
     return proven or any(names_source(spec, text, member) for member in members)
+
+
+def root_snapshot(state: State, image: Image) -> Snapshot | None:
+    """Return the snapshot of the image's root device. Return None if EC2 does not show it."""
+    return state.snapshot(root_snapshot_id(image))
 
 
 def captures(spec: ImageSpec, state: State) -> list[Snapshot]:

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 from ..._kernel.errors import SpecError
 from ..._kernel.plan import Change, Plan, Stage, Wait
-from ..._kernel.resources import Snapshot, Volume
+from ..._kernel.resources import Snapshot
 from ..._kernel.state import State
-from .requests import (
-    ebs,
-    register,
-    register_stage,
-)
-from .spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec
+from .registration import Captured, registration, require_base
+from .requests import register_stage
+from .spec import ImageSpec
 
 
 def plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
@@ -28,28 +25,13 @@ def plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...
     snapshot = _usable_snapshot(spec, state)
     if spec.state == "captured":
         return Plan()
-    hardware = {HARDWARE[option]: value for option, value in spec.hardware.items() if value != WITHOUT}
-    hardware.setdefault("VirtualizationType", "hvm")
-    root = spec.hardware["root_device_name"]
-    for override in spec.overrides:
-        if override.device_name != root:
-            raise SpecError(f"block_devices: {override.device_name} is not a device of the image, which has {root}")
-    override = next(iter(spec.overrides), DeviceOverride(root))
-    if override.omitted:
-        raise SpecError(f"block_devices: {root}: omitted: an image needs its root device.")
-    source = Volume(
-        volume_id="",
-        size=snapshot.volume_size,
-        volume_type=override.volume_type or "gp3",
-        encrypted=snapshot.encrypted,
-    )
-    mapping = ebs(override, snapshot.snapshot_id, source, True, boot=True)
-    platform = {"platform_details": spec.platform_details} if spec.platform_details else {}
-    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, platform, {root: source})
+    root = Captured(snapshot.snapshot_id, snapshot.volume_size, snapshot.encrypted, snapshot.owner_id)
+    change, platform = registration(spec, state, root, require_base(spec, state))
     stages = [Stage(cleanup)] if cleanup else []
     if snapshot.state != "completed":
         stages.append(Stage(waits=(Wait((snapshot.snapshot_id,), "completed"),)))
-    return Plan((*stages, register_stage(change, platform)), () if platform else (_platform_note(snapshot),))
+    notes = () if platform else (platform_note(f"source_snapshot_id: {snapshot.snapshot_id}"),)
+    return Plan((*stages, register_stage(change, platform)), notes)
 
 
 def _usable_snapshot(spec: ImageSpec, state: State) -> Snapshot:
@@ -70,9 +52,11 @@ def _usable_snapshot(spec: ImageSpec, state: State) -> Snapshot:
     return snapshot
 
 
-def _platform_note(snapshot: Snapshot) -> str:
+def platform_note(subject: str) -> str:
+    """Return the warning about the billing of an image from a snapshot. *subject*: the option and the source."""
+    option, source = subject.split(": ")
     return (
-        "source_snapshot_id: EC2 bills an image that is registered from a snapshot as Linux/UNIX, even if "
-        f"{snapshot.snapshot_id} has another platform. Bake Windows, RHEL and SLES from an instance instead. Set "
-        "platform_details: Linux/UNIX to say that this is right."
+        f"{option}: EC2 bills an image that is registered from a snapshot as Linux/UNIX, even if {source} has another "
+        "platform. Bake Windows, RHEL and SLES from an instance instead. Set platform_details: Linux/UNIX to accept "
+        "that."
     )

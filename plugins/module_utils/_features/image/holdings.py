@@ -164,7 +164,7 @@ class Copied:
             if item.name == self.spec.image_name and item.image_id not in failed:
                 raise SpecError(
                     f"{self.copy.option}: {self.spec.image_name!r} is the name of {item.image_id} in "
-                    f"{self.copy.where}, which is no copy of this image. Use another image_name or version, or "
+                    f"{self.copy.where}, which is not a copy of this image. Use another image_name or version, or "
                     "deregister that image."
                 )
         return None
@@ -205,8 +205,8 @@ class Copied:
             yield f"the copy {item.image_id} in {self.copy.where} has failed: {why}. The task replaces it."
         for item in self.usable[1:]:
             yield (
-                f"{item.image_id} in {self.copy.where} is a second copy of {self.spec.label}, beside "
-                f"{self.usable[0].image_id}. The task does not use it."
+                f"{item.image_id} in {self.copy.where} is a second copy of {self.spec.label}. The task uses "
+                f"{self.usable[0].image_id}."
             )
 
 

@@ -47,8 +47,8 @@ def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: lis
     pending = tuple(snapshot.snapshot_id for snapshot in kept if snapshot.state != "completed")
     waits = [Stage(waits=(Wait(pending, "completed"),))] if pending else []
     warning = (
-        f"{gone}. {spec.label} is registered from its capture {named}, without UEFI variables. Its volumes are gp3 "
-        f"unless block_devices sets another type.{note}"
+        f"{gone}. The task registers {spec.label} from its capture {named}, without UEFI variables. Its volumes are "
+        f"gp3 unless block_devices sets another type.{note}"
     )
     return Plan((*stages, *waits, register_stage(change, _PLAIN)), (warning,))
 
@@ -63,7 +63,7 @@ def _machine(kept: list[Snapshot]) -> tuple[Machine | None, str]:
     hashes = {machine_hash_in(snapshot.description) for snapshot in kept}
     if hashes == {""}:
         machine = read_machine(records.pop()) if len(kept) == 1 else None
-        note = f" Only the tag {tag_names.MACHINE} records its machine. Check it." if machine is not None else ""
+        note = f" Only the tag {tag_names.MACHINE} records its machine. Check the tag." if machine is not None else ""
         return machine, note
     proven = [record for record in records if hashes == {machine_hash(record)}]
     return (read_machine(proven[0]) if proven else None), ""
@@ -102,8 +102,7 @@ def _devices(
     for override in spec.overrides:
         if override.device_name not in known and not override.omitted:
             raise SpecError(
-                f"block_devices: {override.device_name} is not a device of the image, which has "
-                f"{', '.join(sorted(known))}"
+                f"block_devices: the image has no device {override.device_name}. Use {', '.join(sorted(known))}"
             )
     return devices
 

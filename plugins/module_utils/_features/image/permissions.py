@@ -285,7 +285,10 @@ def require_shareable(state: State, holding: Holding, names: Iterable[str], opti
             + (", and use another version." if not holding.is_new else ".")
         )
     if EVERYBODY in wanted and any(device.encrypted for device in holding.image.block_devices):
-        raise SpecError(f"{option}: {what} is encrypted, and EC2 makes no encrypted image public.")
+        raise SpecError(
+            f"{option}: {what} is encrypted, and EC2 makes no encrypted image public. Remove {EVERYBODY}, or use an "
+            "image without encryption."
+        )
 
 
 def _managed_key(state: State, holding: Holding) -> str:

@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from ..._domain.replacement import predecessor
@@ -50,6 +50,7 @@ from .found import (
 )
 from .given_image import plan_from_image
 from .given_snapshot import plan_from_snapshot
+from .given_volume import plan_from_volume, volume_queries
 from .lineage import lost_successors, recognized, versions
 from .machine import required_imds
 from .orphan import plan_orphan
@@ -153,6 +154,8 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
     elif spec.source_image_id:
         source = images_by_id([spec.source_image_id])
+    elif spec.source_volume_id:
+        source = volume_queries(spec)
     else:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
     # The snapshots of an existing image show the volumes that it was made from.
@@ -177,7 +180,7 @@ def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
     used = used_by_others(state, images(spec, state))
     for name in ids(taken(spec, state)):
         if name in used:
-            yield f"snapshot {name} of {spec.label} is kept: {used[name]} uses it"
+            yield f"the task keeps snapshot {name} of {spec.label}, since {used[name]} uses it"
 
 
 def _plan(spec: ImageSpec, state: State) -> Plan:
@@ -194,10 +197,12 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
         return plan_from_snapshot(spec, state, cleanup)
     if spec.source_image_id:
         return plan_from_image(spec, state, cleanup)
+    if spec.source_volume_id:
+        return _plan_captured(spec, state, cleanup, plan_from_volume)
     known = living_or_none(spec, state)
     if known is None or not known.alive:
         if choose_captures(spec, state)[0]:
-            return _plan_orphan(spec, state, cleanup)
+            return _plan_captured(spec, state, cleanup, plan_orphan)
         _require_nothing_failed(spec, state, broken)
     instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
@@ -230,6 +235,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     if spec.state == "available" or (method == "image" and not captures(spec, state)):
         queries.append(name_query(spec))
         queries += origin_queries(unnamed_images(spec, state))
+        queries += images_by_id([spec.base_image_id or ""])
     queries += _users_queries(spec, state, method)
     if instance is None:
         return tuple(queries)
@@ -244,7 +250,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
     """Return the queries for the images that use the snapshots that the plan would delete."""
-    if not spec.source_instance_id:
+    if not (spec.source_instance_id or spec.source_volume_id):
         return ()
     going = taken(spec, state) if method == "image" else [item for item, _reason in choose_captures(spec, state)[1]]
     name = "block-device-mapping.snapshot-id"
@@ -286,23 +292,26 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
 def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image]) -> None:
     # Where the account is unknown, only the source may be another account's.
     account, passed_over = account_of(spec, state), {*ids(replaced), spec.source_image_id}
+    is_unknown = account is None and bool(spec.source_image_id or spec.source_volume_id)
     for image in state.all(Image):
-        is_own = image.owner_id in (None, account) or (account is None and bool(spec.source_image_id))
+        is_own = image.owner_id in (None, account) or is_unknown
         if image.name == spec.image_name and image.image_id not in passed_over and is_own:
             raise SpecError(
-                f"image_name: {spec.image_name!r} is the name of {image.image_id}, which is not {spec.label} of this "
-                "collection. Use another image_name or version, or deregister that image"
+                f"image_name: {spec.image_name!r} is the name of {image.image_id}, which this collection did not make "
+                f"as {spec.label}. Use another image_name or version, or deregister that image"
             )
 
 
 def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
     if instance.root_device_type != "ebs":
         raise SpecError(
-            f"source_instance_id: the root of {instance.instance_id} is instance store, and only EBS can be captured"
+            f"source_instance_id: the root of {instance.instance_id} is on instance store, and EC2 captures only EBS "
+            "volumes. Name an instance with an EBS root"
         )
     if instance.root_volume_id is None:
         raise SpecError(
-            f"source_instance_id: {instance.instance_id} has no volume at its root device {instance.root_device_name}"
+            f"source_instance_id: {instance.instance_id} has no volume at its root device {instance.root_device_name}. "
+            "Attach it first"
         )
     targets = [Target(item.device_name, item.volume_id, item.delete_on_termination) for item in instance.block_devices]
     root = instance.root_device_name
@@ -315,12 +324,12 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
     for override in spec.overrides:
         if override.device_name not in known:
             raise SpecError(
-                f"block_devices: {override.device_name} is not a device of the image, which has "
-                f"{', '.join(sorted(known))} (devices: {spec.devices})"
+                f"block_devices: the image has no device {override.device_name} (devices: {spec.devices}). Use "
+                f"{', '.join(sorted(known))}"
             )
     without = {override.device_name for override in spec.overrides if override.omitted}
     if root in without:
-        raise SpecError(f"block_devices: {root}: omitted: an image needs its root device.")
+        raise SpecError(f"block_devices: an image needs its root device {root}. Remove omitted.")
     targets = [target for target in targets if target.device_name not in without]
     return sorted(targets, key=lambda target: (target.device_name != root, target.device_name))
 
@@ -340,8 +349,7 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
         )
         raise UnsafePlan(
             f"{earlier}{instance.instance_id} is {instance.state}, so the image may miss part of its writes. "
-            "Run the role golden_image, which stops the instance, or stop it with instance_power, or set "
-            "require_stopped: false."
+            "Stop the instance with the role golden_image or with instance_power, or set require_stopped: false."
         )
     return ()
 
@@ -398,14 +406,19 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
         )
 
 
-def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
-    """Return the rest of the plan for a capture whose instance is gone."""
+def _plan_captured(
+    spec: ImageSpec,
+    state: State,
+    cleanup: tuple[Change, ...],
+    rest: Callable[[ImageSpec, State, list[Snapshot], list[Stage]], Plan],
+) -> Plan:
+    """Return the plan of a version whose capture needs no instance, with the stages of *rest* at its end."""
     doubts = require_captured_from_source(spec, state)
     kept, spare = choose_captures(spec, state)
     stages = _clearing(spec, state, cleanup, spare)
     tags, left_out = tag_changes(spec, state, kept)
     stages += [Stage(tags)] if tags else []
-    planned = plan_orphan(spec, state, kept, stages)
+    planned = rest(spec, state, kept, stages)
     return dataclasses.replace(planned, warnings=(*planned.warnings, *left_out, *doubts))
 
 
@@ -434,8 +447,8 @@ def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, 
     if state.image(instance.image_id) is not None or "imds_support" in spec.hardware:
         return ()
     note = (
-        f"imds_support: {instance.image_id}, which {instance.instance_id} was launched from, is gone. The metadata "
-        f"options of the instance give imds_support: {required_imds(instance) or WITHOUT}."
+        f"imds_support: the image {instance.image_id} of {instance.instance_id} is gone. The metadata options of the "
+        f"instance give imds_support: {required_imds(instance) or WITHOUT}."
     )
     return (note,)
 
@@ -448,7 +461,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     captured = Wait((create.resource,), "captured")
     doubts = tuple(require_captured_from_source(spec, state))
     leftovers = taken(spec, state)
-    reason = f"delete the leftover of a failed capture of {spec.label}"
+    reason = "delete the leftover of a failed capture"
     stages = _clearing(spec, state, cleanup, ((snapshot, reason) for snapshot in leftovers))
     stages.extend(_require_quiet(spec, instance))
     if spec.state == "captured":
@@ -456,4 +469,4 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     return Plan((*stages, register_stage(create, billing(instance), captured)), doubts)
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)

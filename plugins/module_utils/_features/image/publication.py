@@ -86,7 +86,8 @@ def publish(spec: ImageSpec, state: State, holding: Holding, original: Image) ->
     if newer is not None:
         warning = (
             f"ssm_parameter: {wanted.name} in {holding.where} names {newer.image_id} ({newer.name}), which is newer "
-            f"than {image.image_id}. The parameter keeps its value. Set publish: force to write it all the same."
+            f"than {image.image_id}. The task does not change the parameter. Set publish: force to write it all the "
+            "same."
         )
         return Published(wanted, holding, former, warning=warning)
     parameters: dict[str, Any] = {

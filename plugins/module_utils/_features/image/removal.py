@@ -215,7 +215,7 @@ def _lock_warnings(
                 f"state: {text}, and EC2 deletes no locked snapshot. Unlock it, wait for the end of the lock, or set "
                 "force: true to deregister the image and leave the snapshot."
             )
-        yield f"{text}, so it is kept"
+        yield f"{text}, so the task keeps it"
     denied = state.refusal("DescribeLockedSnapshots")
     if free and denied is not None and not spec.force:
         raise Unanswered(
@@ -228,13 +228,13 @@ def _lock_warnings(
 def _kept_used(spec: ImageSpec, own: Iterable[Snapshot], used: Mapping[str, str]) -> Iterator[str]:
     for item in own:
         if item.snapshot_id in used:
-            yield f"snapshot {item.snapshot_id} of {spec.label} is kept: {used[item.snapshot_id]} uses it"
+            yield f"the task keeps snapshot {item.snapshot_id} of {spec.label}, since {used[item.snapshot_id]} uses it"
 
 
 def _kept_given(spec: ImageSpec, given: Iterable[Snapshot]) -> Iterator[str]:
     for item in given:
         yield (
-            f"snapshot {item.snapshot_id} is kept. Only its tags, and a description that it shares with the image, say "
+            f"the task keeps snapshot {item.snapshot_id}. Only its tags, and the description of the image on it, say "
             f"that it was taken for {spec.label}. Delete it yourself if you do not need it"
         )
 
@@ -248,9 +248,9 @@ def lock_of(state: State, snapshot: Snapshot) -> SnapshotLock | None:
 def _left_alone(spec: ImageSpec, state: State, snapshots: list[Snapshot]) -> Iterator[str]:
     copies = [*ids(copied_images(spec, state)), *ids(snapshots)]
     if len(copies) == 1:
-        yield f"{copies[0]} is a copy with the tags of {spec.label}. Somebody else has made it, so it is kept."
+        yield f"{copies[0]} is a copy with the tags of {spec.label}. Somebody else has made it, so the task keeps it."
     elif copies:
         yield (
-            f"{', '.join(copies)} are copies with the tags of {spec.label}. Somebody else has made them, so they are "
-            "kept."
+            f"{', '.join(copies)} are copies with the tags of {spec.label}. Somebody else has made them, so the task "
+            "keeps them."
         )

@@ -202,13 +202,19 @@ class _Removal:
                 yield from shared_warnings(self._spec, self._there, image)
         for _image, part in self._parts:
             if lock := lock_of(self._there, part):
-                yield f"snapshot {part.snapshot_id} in {where} is locked ({lock.text}), so it is kept"
+                yield f"snapshot {part.snapshot_id} in {where} is locked ({lock.text}), so the task keeps it"
         own = {part.snapshot_id for _image, part in self._parts}
         kept = [part.snapshot_id for image in self._found for part in snapshots_of(self._state, image)]
         for name in sorted({name for name in kept if name not in own}):
-            yield f"snapshot {name} in {where} is kept: another image uses it, or it is not of {self._spec.label}"
+            yield (
+                f"the task keeps snapshot {name} in {where}: another image uses it, or no fact links it to "
+                f"{self._spec.label}"
+            )
         for name in self._others:
-            yield f"{name} in {where} has the tags of {self._spec.label}, and this module has not made it. It is kept."
+            yield (
+                f"{name} in {where} has the tags of {self._spec.label}. Somebody else has made it, so the task keeps "
+                "it."
+            )
 
 
 def _removals(spec: ImageSpec, state: State) -> list[_Removal]:

@@ -160,7 +160,8 @@ def _mapping(spec: ImageSpec, state: State, instance: Instance, target: Target, 
     volume = state.volume(target.volume_id)
     if volume is None:
         raise SpecError(
-            f"source_instance_id: the volume {target.volume_id} at {target.device_name} does not exist any more"
+            f"source_instance_id: the volume {target.volume_id} at {target.device_name} does not exist any more. Run "
+            "the task again"
         )
     override = next(
         (item for item in spec.overrides if item.device_name == target.device_name), DeviceOverride(target.device_name)
@@ -188,8 +189,8 @@ def ebs(
     throughput = override.throughput or (source.throughput if takes_throughput else None)
     if override.volume_size is not None and override.volume_size < source.size:
         raise SpecError(
-            f"block_devices: {override.device_name}: {override.volume_size} GiB is smaller than its snapshot "
-            f"({source.size} GiB)"
+            f"block_devices: {override.device_name}: {override.volume_size} GiB is smaller than its snapshot. Use "
+            f"{source.size} or more"
         )
     require_performance(
         f"block_devices: {override.device_name}",

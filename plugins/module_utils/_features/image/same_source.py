@@ -14,11 +14,13 @@ import re
 from ..._domain.succession import successor
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
+from ..._kernel.proofs import is_taken_of
 from ..._kernel.resources import Image, Instance, Snapshot
 from ..._kernel.state import State
 from .found import (
     family,
     is_shown_of_source,
+    root_snapshot,
     stranger_of,
     taken,
 )
@@ -61,10 +63,15 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
     parts = resource.snapshot_ids if isinstance(resource, Image) else ()
     if spec.source_snapshot_id and parts and spec.source not in parts:
         raise SpecError(f"{known} from {', '.join(parts)}. The task names {spec.source}. {advice}")
+    captured = root_snapshot(state, resource) if isinstance(resource, Image) else resource
+    if spec.source_volume_id and captured is not None and not is_taken_of(captured, spec.source_volume_id):
+        raise SpecError(
+            f"{known} from {captured.snapshot_id} of {captured.volume_id}. The task names {spec.source}. {advice}"
+        )
     foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
     if foreign is not None:
         raise SpecError(
-            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. "
+            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was not a volume of {spec.source} then. "
             f"Only tags say that it was made from {spec.source}. {advice}"
         )
     if fits:
@@ -73,7 +80,7 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
         f"{what} {resource.resource_id} is {spec.label} of {spec.source}, as EC2 shows, but its tag "
         f"{tag_names.FINGERPRINT} is missing or altered. The {what} counts as this version, and this task does not "
         f"delete it. If it was made with the devices and block_devices of this task, give it the tag "
-        f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.source)}. If not, use another version."
+        f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.origin)}. If not, use another version."
     )
     return (warning,)
 
@@ -94,5 +101,5 @@ def has_fingerprint(resource: Image | Snapshot) -> bool:
 def is_same_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
     """Return whether the resource's fingerprint names the source, a predecessor or a successor of it."""
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
-    sources = dict.fromkeys((spec.source, *family(spec, state)))
+    sources = dict.fromkeys((spec.origin, *family(spec, state)))
     return any(recorded.startswith(spec.source_hash(source)) for source in sources)

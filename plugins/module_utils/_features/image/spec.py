@@ -92,6 +92,8 @@ class ImageSpec:
     distribution: Distribution
     source_image_id: str | None = None
     kms_key_id: str | None = None
+    source_volume_id: str | None = None
+    base_image_id: str | None = None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -105,12 +107,41 @@ class ImageSpec:
 
     @property
     def source(self) -> str:
-        """Return the id of the source instance, snapshot or image, or an empty text."""
-        return self.source_instance_id or self.source_snapshot_id or self.source_image_id or ""
+        """Return the id of the source instance, snapshot, image or volume, or an empty text."""
+        return next((found for found in self._sources.values() if found), "")
+
+    @property
+    def origin(self) -> str:
+        """Return the id that the fingerprint and the default description name.
+
+        This is the source. For a volume it is the base image, which a check knows before the volume exists. VolumeId of
+        the snapshot proves the volume.
+        """
+        return (self.base_image_id if self.source_volume_id else None) or self.source
+
+    @property
+    def _sources(self) -> dict[str, str | None]:
+        """Return the ids of the possible sources, by the kind that a fingerprint hashes."""
+        return {
+            "instance": self.source_instance_id,
+            "image": self.source_image_id,
+            "volume": self.source_volume_id,
+            "snapshot": self.source_snapshot_id,
+        }
+
+    @property
+    def is_given(self) -> bool:
+        """Return whether the source is a snapshot or a volume, which does not show its machine."""
+        return bool(self.source_snapshot_id or self.source_volume_id)
+
+    @property
+    def number_of_sources(self) -> int:
+        """Return the number of sources that the task names."""
+        return sum(map(bool, self._sources.values()))
 
     def source_hash(self, source: str) -> str:
         """Return the hash of *source* and of the task's kind of source, the first half of a fingerprint."""
-        kind = "instance" if self.source_instance_id else "image" if self.source_image_id else "snapshot"
+        kind = next((name for name, found in self._sources.items() if found), "snapshot")
         return source_hash(kind, source)
 
     @property
@@ -160,6 +191,8 @@ def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
         distribution=parse_distribution(params, region),
         source_image_id=params.get("source_image_id"),
         kms_key_id=(params.get("kms_key_id") or "").strip() or None,
+        source_volume_id=params.get("source_volume_id"),
+        base_image_id=params.get("base_image_id"),
     )
     if spec.state != "absent":
         _require_source(spec)
@@ -170,7 +203,9 @@ def _image_name(template: str, name: str, version: str, *, made: bool) -> str:
     try:
         value = template.format(name=name, version=version)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise SpecError(f"image_name: {template!r} may only use {{name}} and {{version}} ({error})") from error
+        raise SpecError(
+            f"image_name: {template!r} is not a usable pattern ({error}). Use {{name}} and {{version}} only"
+        ) from error
     return require_image_name(value) if made else value
 
 
@@ -189,48 +224,60 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
     what = f"block_devices: {override.device_name}"
     if override.omitted and len(override.said) > 2:
         others = sorted(set(override.said) - {"device_name", "omitted"})
-        raise SpecError(f"{what}: omitted: the image is without this device, so it has no {', '.join(others)}.")
+        raise SpecError(f"{what}: omitted removes the device, so it excludes {', '.join(others)}. Remove one of them.")
     for option in ("volume_size", "iops", "throughput"):
         value = values[option]
         if value is not None and value < 1:
-            raise SpecError(f"{what}: {option}: {value} is too small. Use 1 or more")
+            raise SpecError(f"{what}: {option} {value} is too small. Use 1 or more")
     if override.volume_type is not None:
         require_performance(what, override.volume_type, override.volume_size, override.iops, override.throughput)
     return override
 
 
 def _require_source(spec: ImageSpec) -> None:
-    if sum(map(bool, (spec.source_instance_id, spec.source_snapshot_id, spec.source_image_id))) != 1:
+    if spec.number_of_sources != 1:
         raise SpecError(
-            "source_instance_id: the task needs exactly one of source_instance_id, source_snapshot_id and "
-            "source_image_id. Set one of them"
+            "source_instance_id: the task needs exactly one of source_instance_id, source_snapshot_id, "
+            "source_volume_id and source_image_id. Set one of them"
+        )
+    if spec.base_image_id and not spec.is_given:
+        raise SpecError(
+            "base_image_id: an instance or an image has the facts itself. Use it with source_volume_id or "
+            "source_snapshot_id."
         )
     if spec.source_image_id:
         _require_copy(spec, spec.source_image_id)
     elif spec.kms_key_id:
-        raise SpecError("kms_key_id: only a copy of an image gets another key. Use it with source_image_id.")
+        raise SpecError(
+            "kms_key_id: only a copy of an image gets another key. Set source_image_id, or remove kms_key_id."
+        )
     twice = [name for name, number in Counter(item.device_name for item in spec.overrides).items() if number > 1]
     if twice:
-        raise SpecError(f"block_devices: {twice[0]} is named twice")
+        raise SpecError(f"block_devices: {twice[0]} is listed twice. Remove one entry")
     if spec.source_instance_id:
         require_id("instance", spec.source_instance_id, "source_instance_id")
-    if spec.source_snapshot_id:
-        _require_snapshot(spec, spec.source_snapshot_id)
+    if spec.is_given:
+        _require_given(spec)
     if spec.method == "image":
         require_create_image(spec)
 
 
-def _require_snapshot(spec: ImageSpec, source: str) -> None:
-    """Raise SpecError for options that do not fit a snapshot, and for facts that no snapshot has."""
-    require_id("snapshot", source, "source_snapshot_id")
+def _require_given(spec: ImageSpec) -> None:
+    """Raise SpecError for options that do not fit a snapshot or a volume, and for facts that neither shows."""
+    kind = "volume" if spec.source_volume_id else "snapshot"
+    require_id(kind, spec.source, f"source_{kind}_id")
+    if spec.base_image_id:
+        require_id("image", spec.base_image_id, "base_image_id")
     if spec.devices != "root":
-        raise SpecError(f"devices: {spec.devices}: needs source_instance_id, since a snapshot is one device")
+        raise SpecError(f"devices: {spec.devices} needs source_instance_id, since a {kind} is one device. Use root")
     if spec.method == "image":
-        raise SpecError("method: image (CreateImage) needs source_instance_id")
-    # A snapshot does not name its machine. No current instance type fits RegisterImage's defaults (i386, paravirtual).
+        raise SpecError("method: image (CreateImage) needs source_instance_id. Set it, or use method: snapshot")
+    # No current instance type fits RegisterImage's defaults (i386, paravirtual).
     missing = [option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware]
-    if missing:
-        raise SpecError(f"source_snapshot_id: a snapshot has no value for {', '.join(missing)}. Set these options")
+    if missing and not spec.base_image_id:
+        raise SpecError(
+            f"source_{kind}_id: a {kind} has no value for {', '.join(missing)}. Set these options, or base_image_id"
+        )
 
 
 def _require_copy(spec: ImageSpec, source: str) -> None:
@@ -244,7 +291,7 @@ def _require_copy(spec: ImageSpec, source: str) -> None:
     if asked:
         raise SpecError(
             f"source_image_id: CopyImage takes devices and hardware of the image as they are, so it cannot apply "
-            f"{', '.join(sorted(asked))}. Leave these options out."
+            f"{', '.join(sorted(asked))}. Remove these options."
         )
 
 
@@ -257,7 +304,7 @@ def require_create_image(spec: ImageSpec) -> None:
     if spec.hardware:
         raise SpecError(
             f"method: CreateImage (method: image) takes the hardware of the instance as it is, so it cannot apply "
-            f"{', '.join(sorted(spec.hardware))}. Leave these options out."
+            f"{', '.join(sorted(spec.hardware))}. Remove these options."
         )
 
 

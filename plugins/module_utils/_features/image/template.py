@@ -66,10 +66,12 @@ def template_changes(spec: ImageSpec, state: State, image_id: str) -> Templated 
     versions = TEMPLATE_VERSIONS.of(state, wanted.key) or ()
     former = next((one for one in versions if one.is_default), None)
     if former is None:
-        raise SpecError(f"{wanted.option}: {wanted.key} does not exist in {state.region}.")
+        raise SpecError(f"{wanted.option}: {wanted.key} does not exist in {state.region}. Create it first.")
     if wanted.version is not None:
         if all(one.number != wanted.version for one in versions):
-            raise SpecError(f"launch_template.version: {wanted.key} has no version {wanted.version}.")
+            raise SpecError(
+                f"launch_template.version: {wanted.key} has no version {wanted.version}. Name an existing version."
+            )
         return _with_default(state, former, wanted.version)
     found = _with_image(versions, former, image_id)
     if found is not None:
@@ -123,7 +125,8 @@ def _default_change(state: State, former: TemplateVersion, version: int | str) -
         former.template_id,
         state.region,
         {"DefaultVersion": str(version)},
-        f"make {version if isinstance(version, int) else 'it'} the default version of {former.template_name}",
+        f"make {f'version {version}' if isinstance(version, int) else 'the new version'} the default of "
+        f"{former.template_name}",
         {"default_version": str(former.number)},
         {"default_version": str(version), **DEFAULT_TO.view(str(version))},
     )

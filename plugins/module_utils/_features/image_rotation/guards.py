@@ -300,7 +300,7 @@ class Guards:
 
     def _copy_source(self, image: Image) -> str:
         if self.line.is_home and self._silent:
-            return f"{listed(self._silent)} does not show whether a copy is under way"
+            return f"no answer from {listed(self._silent)} shows whether a copy is under way"
         where = self._pending.get(image.image_id)
         return f"its copy in {where} is not finished" if where and self.line.is_home else ""
 
@@ -331,7 +331,7 @@ class Guards:
         if last is None:
             return "EC2 shows no time of the last launch"
         if last > span.before(self.line.now - _LATE, self.line.keep.zone):
-            return f"last launched {format_moment(last)}, which is not {span.text} and 24h ago"
+            return f"last launched {format_moment(last)}, less than {span.text} and 24h ago"
         return ""
 
     def users_of_parts(self, image: Image, going: Iterable[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..._kernel.display import counted
 from ..._kernel.errors import listed
 from ..._kernel.places import HERE, Place
 from ..._kernel.report import Withdrawal
@@ -63,7 +64,10 @@ class LateGuards:
     def warning(self, withdrawn: Mapping[str, Withdrawal]) -> str:
         """Return the warning about the images that are kept, with ten of them by name."""
         texts = [f"{name} ({why.guard}: {why.reason})" for name, why in withdrawn.items()]
-        return f"{len(texts)} of the images came into use while the run waited, and are kept: {listed(texts)}."
+        return (
+            f"{counted(len(texts), 'image')} came into use while the run waited, so the task keeps them: "
+            f"{listed(texts)}."
+        )
 
     def adjusted(self, result: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
         """Return the module's results with the withdrawn images among those that are kept."""

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._domain.retention_options import KEEP
+from ..._domain.retention_options import COPIES_OF, ENFORCED_GUARD, EXAMPLES_OF_LIMITS, KEEP, LIMITS
 
 _TEXT = {"type": "str"}
 _MODES = {"type": "str", "choices": ["keep", "report", "fail", "off"]}
-_ENFORCED = {"type": "str", "choices": ["keep", "fail"]}
 
 GUARDS = {
     "instance": _MODES,
@@ -27,34 +26,21 @@ GUARDS = {
     "managed": _MODES,
     "protected": _MODES,
     "copy_source": _MODES,
-    "protection": _ENFORCED,
-    "locked": _ENFORCED,
-}
-COPY = {
-    "region": {"type": "str", "required": True},
-    "profile": _TEXT,
-    "keep": {"type": "dict", "required": True, "options": KEEP},
-}
-PROTECT = {
-    "tags": {"type": "dict"},
-    # Ansible would convert any other value to text.
-    "tag_keys": {"type": "list", "elements": "raw", "no_log": False},
+    "protection": ENFORCED_GUARD,
+    "locked": ENFORCED_GUARD,
 }
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "raw", "required": True},
     "action": {"type": "str", "choices": ["deprecate", "disable", "deregister"], "required": True},
     "keep": {"type": "dict", "options": KEEP, "required": True},
     "adopt": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
-    "copies": {"type": "list", "elements": "dict", "options": COPY},
+    "copies": {"type": "list", "elements": "dict", "options": COPIES_OF},
     "unused_for": _TEXT,
     "launch_template_versions": {"type": "str", "choices": ["all", "default_and_latest"], "default": "all"},
     "check_accounts": {"type": "bool", "default": False},
     "retire_predecessors": {"type": "dict", "options": {"after": {"type": "str", "required": True}}},
-    "protect": {"type": "dict", "options": PROTECT},
     "guards": {"type": "dict", "options": GUARDS},
-    "max_delete": {"type": "int", "default": 100},
-    "expected_plan": _TEXT,
-    "report": {"type": "str", "choices": ["actions", "all", "summary"], "default": "actions"},
+    **LIMITS,
 }
 
 _KEEP = "keep: {last: 3, monthly: 12}"
@@ -64,8 +50,7 @@ EXAMPLES_OF_MAPPINGS = {
     "copies[].keep": _KEEP,
     "adopt": "adopt: {tags: {made-by: packer}}",
     "adopt.tags": "adopt: {tags: {made-by: packer}}",
-    "protect": "protect: {tag_keys: [legal-hold]}",
-    "protect.tags": "protect: {tags: {legal-hold: active}}",
+    **EXAMPLES_OF_LIMITS,
     "retire_predecessors": "retire_predecessors: {after: 7d}",
     "guards": "guards: {recipe: off}",
 }

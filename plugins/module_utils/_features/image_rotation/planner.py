@@ -166,7 +166,7 @@ class _Rotation:
         if not causes:
             return None
         return Incomplete(
-            f"{' '.join(causes)} The images that depend on the answer are kept. All other images are decided.",
+            f"{' '.join(causes)} The task keeps the images that depend on the answer, and has decided on all others.",
             *causes.values(),
         )
 
@@ -209,6 +209,8 @@ class _Verdict:
                 self._users.setdefault(name, []).append(image)
         going = [image for image in self.line.leaving if image.image_id not in held]
         self._gone = {image.image_id for image in going}
+        # By going image, how late it goes: an image goes after those that only use a snapshot that was made for it.
+        self._rank = {image.image_id: (self._lent(image), number) for number, image in enumerate(going)}
         self.decided = Decided(self.line, held, going, {image.image_id: self._parts(image)[0] for image in going})
 
     def _hold(self, image: Image) -> Held | None:
@@ -251,18 +253,24 @@ class _Verdict:
             else:
                 yield replace(self._deregistration(image), after_steps=self._goes_after(image))
 
+    def _lent(self, image: Image) -> int:
+        """Return the number of snapshots that were made for the image, and that other images use too."""
+        lent = (part for part in self.line.parts_of(image) if len(self._users[part.snapshot_id]) > 1)
+        return sum(is_made_for(self.spec.name, image, part) for part in lent)
+
     def _goes_after(self, image: Image) -> tuple[str, ...]:
-        """Return the other images of the run that use the same snapshots and come first. Only the last of them deletes
-        the snapshots, and EC2 would skip them if all calls were made at once.
+        """Return the other images of the run that use the same snapshots, if this is the last of them.
+
+        EC2 deletes a snapshot with its last image, and would skip it if all calls were made at once. A refused image
+        only holds back the last one, and a later run still finds the image that the snapshot was made for.
         """
-        order = [one.image_id for one in self.decided.going]
-        sharing = {
-            one.image_id
-            for name in self.decided.parts[image.image_id]
-            if len(self._users[name]) > 1
-            for one in self._users[name]
-        }
-        return tuple(one for one in order[: order.index(image.image_id)] if one in sharing) if sharing else ()
+        others: dict[str, None] = {}
+        for name in self.decided.parts[image.image_id]:
+            users = dict.fromkeys(one.image_id for one in self._users[name])
+            if image.image_id == max(users, key=self._rank.__getitem__):
+                others |= users
+        others.pop(image.image_id, None)
+        return tuple(others)
 
     def _change(
         self, image: Image, parameters: Mapping[str, Any], reason: str, after: Mapping[str, Any] | None
@@ -287,7 +295,10 @@ class _Verdict:
         parts, kept = self._parts(image)
         if not parts:
             return self._change(
-                image, {}, "deregister, and keep its snapshots" if kept else "deregister: no rule keeps it", None
+                image,
+                {},
+                "deregister and keep its snapshots: no rule keeps it" if kept else "deregister: no rule keeps it",
+                None,
             )
         number = f"{len(parts)} snapshots" if len(parts) > 1 else "its snapshot"
         return self._change(
@@ -299,17 +310,19 @@ class _Verdict:
         deed = self.spec.action.deed
         for image in self.decided.going:
             for held in self.guards.stops(image, "report"):
-                yield f"{image.image_id} is {deed} although a guard objects ({held.guard}: {held.reason})."
+                yield f"{image.image_id} is {deed}, although the guard {held.guard} objects: {held.reason}."
             if self.spec.action is Action.DEREGISTER:
                 yield from self._kept_parts(image)
 
     def _kept_parts(self, image: Image) -> Iterator[str]:
         kept = self._parts(image)[1]
         if kept:
-            yield f"The snapshots of {image.image_id} are kept, since {kept}. Delete them if you do not need them."
+            yield (
+                f"The task keeps the snapshots of {image.image_id}, since {kept}. Delete them if you do not need them."
+            )
             return
         for name, other in self.guards.users_of_parts(image, self._gone).items():
-            yield f"{name} of {image.image_id} is kept, since {other} uses it."
+            yield f"The task keeps {name} of {image.image_id}, since {other} uses it."
 
 
 def _report_requests(guards: Guards, decided: Iterable[Decided]) -> Iterator[Change]:
@@ -354,4 +367,4 @@ def headline(spec: RotationSpec, result: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)

@@ -131,7 +131,7 @@ class Predecessors:
         if not self._serving(news[0], {old.instance_id}):
             return f"its successor {news[0].instance_id} is {news[0].state}"
         if old.elastic_ip or old.operator or old.spot_request_id or "aws:autoscaling:groupName" in old.tags:
-            return "an Elastic IP, an Auto Scaling group, a Spot request or an AWS service holds it"
+            return "it has an Elastic IP, or belongs to an Auto Scaling group, a Spot request or an AWS service"
         return self._stopped_too_late(old)
 
     def _stopped_too_late(self, old: Instance) -> str:
@@ -165,7 +165,7 @@ class Predecessors:
         for device in old.block_devices:
             volume = self._state.volume(device.volume_id)
             if volume is None or not volume.alive or volume.multi_attach_enabled or volume.outpost_arn:
-                return f"EC2 takes no final snapshot of {device.volume_id} here, or other instances share the volume"
+                return f"{device.volume_id} is gone, shared with other instances, or on an Outpost"
         return ""
 
     @property
@@ -229,7 +229,7 @@ class Predecessors:
             volume,
             FINAL_WORD,
             self._state.region,
-            f"capture {volume.volume_id} before {old.instance_id} is terminated",
+            f"capture {volume.volume_id} before the termination of {old.instance_id}",
             description=f"{old.instance_id}: {capture_note(Purpose.FINAL, volume.volume_id)}",
             tags={**others, **own},
             identity=own_snapshots(own),
@@ -241,7 +241,7 @@ class Predecessors:
         reason = f"retire: {one.new.instance_id} has replaced it"
         stay = [device.volume_id for device in old.block_devices if not device.delete_on_termination]
         if stay:
-            reason += f"; {listed(stay)} stay (DeleteOnTermination is false)"
+            reason += f"; keep {listed(stay)} (DeleteOnTermination is false)"
         (query,) = by_id("DescribeInstances", "instance-id", [old.instance_id, one.serving])
         return Change(
             "TerminateInstances",
@@ -294,9 +294,9 @@ def _still_replaced(old: Instance, serving: str) -> Callable[[Sequence[Resource]
             return ""
         same = now.state == "stopped" and last_transition(now) == stopped and tag_names.RESTORE_STATE not in now.tags
         if not same or now.elastic_ip or {device.volume_id for device in now.block_devices} != volumes:
-            return f"{instance_id} is not terminated, since it was started or changed during the run"
+            return f"the task does not terminate {instance_id}, which was started or changed during the run"
         if new is None or new.state != "running":
-            return f"{instance_id} is not terminated, since {serving} no longer runs in its place"
+            return f"the task does not terminate {instance_id}, since {serving} no longer runs in its place"
         return ""
 
     return objection

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from ..._domain.decision_report import MOST_SHOWN, bounded_text, most_shown
 from ..._kernel import tags as tag_names
 from ..._kernel.display import visible
 from ..._kernel.resources import Image
@@ -21,8 +22,6 @@ from .guards import Held
 from .spec import Action, RotationSpec
 from .versions import Line
 
-MOST_SHOWN = 1000
-"""The most decisions in a result, unless the task asks for all. A controller keeps every result in memory."""
 KEEP, DONE = "keep", "done"
 
 
@@ -81,7 +80,7 @@ class Report:
     @property
     def most(self) -> int | None:
         """Return the number of decisions in the report, or None for all."""
-        return {"actions": MOST_SHOWN, "all": None, "summary": 0}[self.spec.report]
+        return most_shown(self.spec.report)
 
     def _all(self) -> Iterator[dict[str, Any]]:
         return (entry for _one, several in self._entries for entry in several)
@@ -119,13 +118,8 @@ class Report:
 
         Without an action or a guard, a place is in the text only if the task wants all.
         """
-        if self.spec.report == "summary":
-            return ""
-        lines = [line for one, entries in self._entries for line in self._place(one, entries)]
-        more = len(lines) - MOST_SHOWN
-        if self.spec.report != "all" and more > 0:
-            lines[MOST_SHOWN:] = [f"and {more} more lines, which report: all shows"]
-        return "\n".join(lines) + "\n" if lines else ""
+        lines = (line for one, entries in self._entries for line in self._place(one, entries))
+        return bounded_text(lines, self.spec.report)
 
     def _place(self, one: Decided, entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         acted_on = any(entry["decision"] not in (KEEP, DONE) or entry["guard"] for entry in entries)

@@ -9,17 +9,18 @@ Private to this collection.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from ..._domain.destinations import parse_copies
 from ..._domain.retention import Keep, parse_keep
+from ..._domain.retention_spec import parse_adopt, parse_expected_plan, parse_guards, parse_protect
 from ..._kernel.errors import SpecError
 from ..._kernel.ids import planned_in, require_text
 from ..._kernel.places import Destination
-from ..._kernel.tags import LONGEST_VALUE, PREFIX, require_selector_keys, require_selector_text
+from ..._kernel.tags import LONGEST_VALUE
 from ..._kernel.times import CalendarSpan, parse_calendar_span
 
 REFERENCE_TYPES: Mapping[str, tuple[str, ...]] = {
@@ -41,7 +42,6 @@ GUARDS = (
     *ENFORCED,
 )
 MODES = ("keep", "report", "fail", "off")
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 
 
 class Action(Enum):
@@ -110,97 +110,35 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
     name = require_text(params["name"], "name").strip()
     if not name or len(name) > LONGEST_VALUE or planned_in(name):
         raise SpecError(f"name: {name!r} is not the name of an image. Use the name of the ami_bake task.")
-    adopt, protect = params.get("adopt"), params.get("protect")
+    protect, protect_keys = parse_protect(params.get("protect"))
     spec = RotationSpec(
         name=name,
         action=Action(params["action"]),
         keep=parse_keep(params.get("keep") or {}, things="images"),
-        copies=_copies(params.get("copies"), region),
-        adopt=_tags((adopt or {}).get("tags"), "adopt.tags"),
+        copies=parse_copies(params.get("copies"), region, "has the originals", _copy),
+        adopt=parse_adopt(params.get("adopt"), "image", "the versions of another image"),
         unused_for=parse_calendar_span(params["unused_for"], "unused_for") if params.get("unused_for") else None,
         every_version=params.get("launch_template_versions") != "default_and_latest",
         check_accounts=bool(params.get("check_accounts")),
         retire_after=_after(params.get("retire_predecessors")),
-        protect=_tags((protect or {}).get("tags"), "protect.tags"),
-        protect_keys=_keys((protect or {}).get("tag_keys"), "protect.tag_keys"),
-        guards=_guards(params.get("guards") or {}),
+        protect=protect,
+        protect_keys=protect_keys,
+        guards=parse_guards(params.get("guards"), GUARDS, MODES, ENFORCED),
         max_delete=_count(params.get("max_delete")),
-        expected_plan=params.get("expected_plan"),
+        expected_plan=parse_expected_plan(params.get("expected_plan")),
         report=str(params.get("report") or "actions"),
     )
-    _require_sense(spec, adopts=adopt is not None, protects=protect is not None)
-    return spec
-
-
-def _require_sense(spec: RotationSpec, *, adopts: bool, protects: bool) -> None:
-    if spec.expected_plan is not None and not spec.expected_plan.strip():
-        raise SpecError("expected_plan: is empty. Give the hash of the approved plan, or remove the option.")
-    if adopts and not spec.adopt:
-        raise SpecError("adopt.tags: is empty, so it would take every image of the account. Name a tag.")
-    if protects and not spec.protect and not spec.protect_keys:
-        raise SpecError(
-            "protect: tags and tag_keys are empty, so nothing is protected. Set one of them, such as tag_keys: "
-            "[legal-hold], or leave protect out."
-        )
     if spec.check_accounts and spec.guard("account") == "off":
-        raise SpecError("check_accounts: needs the guard account, which guards.account: off ends. Remove one of them.")
+        raise SpecError("check_accounts: needs the guard account, and guards.account is off. Remove one of them.")
+    return spec
 
 
 def _after(given: Mapping[str, Any] | None) -> CalendarSpan | None:
     return None if given is None else parse_calendar_span(given.get("after"), "retire_predecessors.after")
 
 
-def _tags(tags: Mapping[Any, Any] | None, option: str) -> dict[str, str]:
-    """Return tags for a comparison. Raises SpecError for wildcards, which are plain characters in a comparison."""
-    found = require_selector_text(tags or {}, option, numbers=False)
-    for key, value in found.items():
-        if not key or set("*?") & set(key + value):
-            raise SpecError(f"{option}: {key!r}: {value!r} has a wildcard, but tags are compared literally.")
-        if key.startswith(PREFIX) and option == "adopt.tags":
-            raise SpecError(f"adopt.tags: {key!r} would adopt the versions of another image. Use a tag of your own.")
-    return found
-
-
-def _keys(keys: Iterable[Any] | None, option: str) -> tuple[str, ...]:
-    found = require_selector_keys(keys or (), option)
-    for key in found:
-        if not key or set("*?") & set(key):
-            raise SpecError(f"{option}: {key!r} has a wildcard, but keys are compared literally.")
-    return found
-
-
-def _guards(given: Mapping[str, Any]) -> dict[str, str]:
-    modes = {name: _mode(mode) for name, mode in given.items() if mode is not None}
-    for name, mode in modes.items():
-        if name not in GUARDS:
-            raise SpecError(f"guards.{name}: is unknown. Use {', '.join(GUARDS)}.")
-        allowed = ("keep", "fail") if name in ENFORCED else MODES
-        if mode not in allowed:
-            raise SpecError(f"guards.{name}: {mode!r} is unknown. Use one of {', '.join(allowed)}.")
-    return modes
-
-
-def _mode(value: Any) -> str:
-    """Return the mode as text. YAML reads ``off`` without quotes as false."""
-    return "off" if value is False else str(value)
-
-
-def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[CopySpec, ...]:
-    copies: list[CopySpec] = []
-    for number, entry in enumerate(given or ()):
-        option = f"copies[{number}]"
-        where, profile = str(entry["region"]), entry.get("profile") or None
-        if not _REGION.fullmatch(where):
-            raise SpecError(f"{option}.region: {where!r} is not an AWS region. Use one such as eu-west-1.")
-        if profile is not None and "@" in profile:
-            raise SpecError(f"{option}.profile: {profile!r} has an @. Use a name without @.")
-        if where == region and profile is None:
-            raise SpecError(f"{option}.region: {where} has the originals. Use another region, or a profile.")
-        copy = CopySpec(where, profile, parse_keep(entry.get("keep") or {}, f"{option}.keep", "images"))
-        if any(one.place == copy.place for one in copies):
-            raise SpecError(f"{option}: {copy.where} stands there twice. Remove one.")
-        copies.append(copy)
-    return tuple(copies)
+def _copy(option: str, region: str, profile: str | None, entry: Mapping[str, Any]) -> CopySpec:
+    return CopySpec(region, profile, parse_keep(entry.get("keep") or {}, f"{option}.keep", "images"))
 
 
 def _count(value: Any) -> int:

@@ -13,16 +13,17 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from ..._domain.image_versions import names_any_version, names_version, source_hash
+from ..._domain.image_versions import is_named_for, names_version, source_hash
 from ..._domain.retention import Keep, decide
 from ..._domain.snapshot_sets import Candidate
 from ..._kernel import tags as tag_names
+from ..._kernel.display import counted
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
 from ..._kernel.places import Place
@@ -56,26 +57,6 @@ def moment_of(value: Any) -> datetime | None:
     except ValueError:
         return None
     return found.astimezone(UTC) if found.tzinfo is not None else None
-
-
-def description_of(image: Image) -> str:
-    """Return the Description, or an empty text. Tags cannot change it."""
-    return str(image.facts.get("Description") or "")
-
-
-def is_named_for(name: str, image: Image, parts: Iterable[Snapshot]) -> bool:
-    """Return whether EC2 shows that the image is the version in its tag: by its description, by its name without the
-    description of another version, or by the description of a snapshot in *parts*, which was taken for it.
-    """
-    version = image.tags.get(tag_names.VERSION, "")
-    text = description_of(image)
-    if not version:
-        return False
-    if names_version(name, version, text):
-        return True
-    if any(names_version(name, version, part.description) for part in parts if not is_copy(part)):
-        return True
-    return image.name == f"{name}-{version}" and not names_any_version(text)
 
 
 def is_made_for(name: str, image: Image, part: Snapshot) -> bool:
@@ -204,7 +185,10 @@ class Line:
             change, left_out = tagging(image.image_id, self.state.region, image.tags, wanted, reason)
             changes += [change] if change is not None else []
             if left_out:
-                warnings.append(f"adopt: {image.image_id} is kept. It has no room for another tag, and EC2 takes 50.")
+                warnings.append(
+                    f"adopt: the task keeps {image.image_id}, which has no room for another tag. Remove one of its "
+                    "tags."
+                )
         return changes, warnings
 
     def cannot_be_claimed(self, image: Image) -> bool:
@@ -218,22 +202,22 @@ class Line:
         strange = [image for image in others if not self._is_another_regions(image)]
         if strange:
             yield (
-                f"name: the tag {tag_names.IMAGE} names {self.spec.name} on {len(strange)} images in "
-                f"{self.place.text}, and no fact of EC2 agrees. They are kept and do not count: "
-                f"{listed(image.image_id for image in strange)}. Correct their tags, or adopt them with adopt.tags."
+                f"name: the tag {tag_names.IMAGE} names {self.spec.name} on {counted(len(strange), 'image')} in "
+                f"{self.place.text}, and no fact of EC2 agrees: {listed(image.image_id for image in strange)}. The "
+                "task keeps these images and does not count them. Correct their tags, or adopt them with adopt.tags."
             )
         others = [image for image in self._named_for_adoption if image.image_id not in known]
         if others:
             yield (
-                f"adopt: another name has claimed {len(others)} of the matching images, and they are left out: "
-                f"{listed(image.image_id for image in others)}. To hand them over, remove their tag "
+                f"adopt: another name has claimed {len(others)} of the matching images, so the task does not adopt "
+                f"them: {listed(image.image_id for image in others)}. To hand them over, remove their tag "
                 f"{tag_names.ADOPTED_BY}."
             )
         if any(query in self.state.unanswered for query in self.leftover_queries()):
-            yield f"AWS did not answer DescribeImages in {self.place.text}, so leftover snapshots are not named."
+            yield f"AWS did not answer DescribeImages in {self.place.text}, so the task names no leftover snapshots."
         elif self._leftovers:
             yield (
-                f"{len(self._leftovers)} snapshots in {self.place.text} are left of images that are deregistered: "
+                f"{counted(len(self._leftovers), 'snapshot')} of deregistered images remain in {self.place.text}: "
                 f"{listed(part for part, _image in self._leftovers)}. Delete them if you do not need them."
             )
 
@@ -281,7 +265,7 @@ class Line:
         if image.state not in ("available", "disabled"):
             return Excluded(image.state)
         if moment_of(image.creation_date) is None:
-            return Excluded("unknown creation time")
+            return Excluded("EC2 shows no creation time")
         for guard, reason in (("managed", managed(image)), ("protected", protected(self.spec, image))):
             if reason and self.spec.guard(guard) == "keep":
                 return Excluded(reason, guard)

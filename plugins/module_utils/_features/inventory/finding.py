@@ -23,6 +23,7 @@ IDS: Mapping[str, str] = {
     "volume-gp2": "low",
     "volume-io1": "info",
     "volume-iops-within-gp3": "medium",
+    "volume-performance-unused": "medium",
     "volume-unencrypted": "medium",
     "volume-without-policy": "medium",
     "volume-without-recovery-point": "high",

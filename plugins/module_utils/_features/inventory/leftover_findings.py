@@ -58,8 +58,8 @@ def _hold(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
     if not hold.is_over(inventory.now, timedelta()):
         return
     reason = (
-        f"A run stopped {instance.instance_id} at {format_moment(hold.since)} and had to start it again by "
-        f"{format_moment(hold.end)}. It is still stopped."
+        f"A run stopped {instance.instance_id} at {format_moment(hold.since)} and was to start it again by "
+        f"{format_moment(hold.end)}. {instance.instance_id} is still stopped."
     )
     options = {"instance_ids": [instance.instance_id], "state": "restored"}
     task = remedies.tasks((f"Start {instance.instance_id}", remedies.POWER, options), region=inventory.state.region)
@@ -154,9 +154,7 @@ def _swap(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     if tag_names.SWAP not in volume.tags or tag_names.REPLACED_BY in volume.tags:
         return
     spec = visible(volume.tags.get(tag_names.SPEC, ""))
-    reason = (
-        f"A swap has made {volume.volume_id}, and was not finished. Run the task with the declaration {spec} again."
-    )
+    reason = f"An unfinished swap has left {volume.volume_id}. Run the task with the declaration {spec} again."
     yield _made(inventory, volume, "leftover-swap", reason)
 
 

@@ -51,7 +51,7 @@ _FINDINGS = ("findings", "ignored")
 def plan(spec: InventorySpec, state: State, _now: datetime) -> Plan:
     """Return an empty plan once everything is read. Raises NeedsAnswers, or AWS's error if it answers nothing."""
     read(spec, state)
-    return Plan(warnings=tuple(visible(text) for text in warnings(partial(state))))
+    return Plan(warnings=tuple(visible(text) for text in warnings(partial(spec, state))))
 
 
 def result(spec: InventorySpec, state: State) -> dict[str, Any]:
@@ -72,9 +72,9 @@ def result(spec: InventorySpec, state: State) -> dict[str, Any]:
         "region": state.region,
         "account": account,
         "options": spec.view(),
-        "partial": partial(state),
+        "partial": partial(spec, state),
         "summary": _summary(inventory, volumes, shown, points, images, kept, len(ignored)),
-        "prices": spec.prices.view(inventory.no_price),
+        "prices": inventory.prices.view(inventory.no_price),
         "instances": Rows(instances, lambda one: instance_row(inventory, one)),
         "volumes": Rows(volumes, lambda one: volume_row(inventory, one)),
         "snapshots": Rows(points, lambda one: snapshot_row(inventory, one)),

@@ -9,18 +9,22 @@ Private to this collection.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 from ..._kernel import tags as tag_names
+from ..._kernel.display import counted
 from ..._kernel.errors import StorageError
 from ..._kernel.facts import CALLER_IDENTITY, account_query
 from ..._kernel.failures import CallError
+from ..._kernel.list_prices import price_queries
 from ..._kernel.places import Place
+from ..._kernel.prices import CURRENCY
 from ..._kernel.resources import Image, Instance, Snapshot
-from ..._kernel.state import Query, State, literal, own_images, own_snapshots_where
+from ..._kernel.state import Query, State, literal, own_images, own_snapshots_where, together
 from ..._kernel.storage_facts import (
     LAUNCH_CONFIGURATIONS_QUERY,
     LOCKS_QUERY,
@@ -29,7 +33,11 @@ from ..._kernel.storage_facts import (
     permissions_query,
     users_queries,
 )
+from ..._kernel.times import EARLIEST
 from .spec import InventorySpec
+from .stock import Inventory
+from .stored import read_stored
+from .usage import read_use
 
 _VOLUMES = Query("DescribeVolumes")
 _INSTANCES = Query("DescribeInstances")
@@ -42,11 +50,13 @@ class Part:
     """A part of the report that one kind of query answers.
 
     ``permission``: the IAM action. ``missing``: the sentence that says what the report lacks without the answer.
+    ``resource``: the resources of which there is a query each; their number stands in place of ``{}``.
     """
 
     name: str
     permission: str
     missing: str
+    resource: str = ""
 
 
 _PARTS = {
@@ -60,12 +70,12 @@ _PARTS = {
         "snapshots", "ec2:DescribeSnapshots", "The report has no snapshots and no recovery points."
     ),
     "DescribeImages": Part(
-        "images", "ec2:DescribeImages", "The report has no images, and no finding about snapshots of no policy."
+        "images", "ec2:DescribeImages", "The report has no images, and no finding about snapshots without a policy."
     ),
     "DescribeLockedSnapshots": Part(
         "locks",
         "ec2:DescribeLockedSnapshots",
-        "The report shows no locks, and no finding about snapshots of no policy.",
+        "The report shows no locks, and no finding about snapshots without a policy.",
     ),
     "DescribeImageReferences": Part(
         "image users", "ec2:DescribeImageReferences", "The report shows no users of images and no unused images."
@@ -79,6 +89,16 @@ _PARTS = {
     "DescribeSnapshotAttribute": Part(
         "snapshot permissions", "ec2:DescribeSnapshotAttribute", "The report does not show who may use some snapshots."
     ),
+    "GetMetricData": Part(
+        "metrics",
+        "cloudwatch:GetMetricData",
+        "The report does not compare the performance of some volumes with its use.",
+    ),
+    "ListChangedBlocks": Part(
+        "changed blocks", "ebs:ListChangedBlocks", "AWS did not list the changed blocks of {}.", "snapshot"
+    ),
+    "ListSnapshotBlocks": Part("blocks", "ebs:ListSnapshotBlocks", "AWS did not list the blocks of {}.", "snapshot"),
+    "GetProducts": Part("prices", "pricing:GetProducts", "The report has no prices from AWS's Pricing API."),
     "DescribeImageAttribute": Part(
         "image permissions", "ec2:DescribeImageAttribute", "The report does not show who may use some images."
     ),
@@ -97,6 +117,7 @@ def first_queries(spec: InventorySpec) -> tuple[Query, ...]:
         PUBLIC_QUERY,
         *((LAUNCH_CONFIGURATIONS_QUERY,) if "images" in spec.subjects else ()),
         *(copies_query(region, spec) for region in spec.copy_regions),
+        *(price_queries(spec.prices.region) if spec.price_api else ()),
     )
     return tuple(replace(query, optional=True) for query in several)
 
@@ -126,7 +147,12 @@ def read(spec: InventorySpec, state: State) -> None:
     main = (_VOLUMES, _INSTANCES, _SNAPSHOTS, _IMAGES)
     if all(query in state.unanswered for query in main):
         raise state.unanswered[_VOLUMES]
-    state.require(*further_queries(spec, state))
+    parts = [lambda: state.require(*further_queries(spec, state))]
+    if spec.metrics:
+        parts.append(lambda: read_use(spec, state))
+    if spec.changed_blocks:
+        parts.append(lambda: read_stored(Inventory(spec, state, state.now or EARLIEST)))
+    together(*parts)
     if account_of(state) is None:
         state.require(replace(account_query(), optional=True))
 
@@ -156,9 +182,10 @@ def part_of(query: Query) -> Part:
     return _PUBLIC if query == PUBLIC_QUERY else _PARTS[query.operation]
 
 
-def partial(state: State) -> list[dict[str, Any]]:
+def partial(spec: InventorySpec, state: State) -> list[dict[str, Any]]:
     """Return the missing parts, each once, with AWS's error."""
     found: dict[str, dict[str, Any]] = {}
+    numbers = Counter(part_of(query).name for query in state.unanswered)
     for query, error in state.unanswered.items():
         part = part_of(query)
         code, message = _told(error)
@@ -170,10 +197,25 @@ def partial(state: State) -> list[dict[str, Any]]:
                 "code": code,
                 "message": message,
                 "permission": part.permission,
-                "missing": part.missing,
+                "missing": part.missing.format(counted(numbers[part.name], part.resource)),
             },
         )
-    return list(found.values())
+    return [*found.values(), *_without_endpoint(spec)]
+
+
+def _without_endpoint(spec: InventorySpec) -> Iterator[dict[str, Any]]:
+    """Yield the missing part of a region whose prices the Pricing API does not have in USD."""
+    if not spec.price_api or price_queries(spec.prices.region):
+        return
+    part = _PARTS["GetProducts"]
+    yield {
+        "part": part.name,
+        "operation": "GetProducts",
+        "code": "NoEndpoint",
+        "message": f"AWS's Pricing API has no prices in {CURRENCY} for {spec.prices.region}",
+        "permission": None,
+        "missing": part.missing,
+    }
 
 
 def _told(error: StorageError) -> tuple[str, str]:
@@ -185,7 +227,7 @@ def _told(error: StorageError) -> tuple[str, str]:
 def warnings(parts: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     """Return one sentence for each missing part."""
     return tuple(
-        f"{part['missing']} {part['operation']} failed: {part['code']}: {part['message'].rstrip('.')}. "
-        f"Allow {part['permission']}."
+        f"{part['missing']} {part['operation']} failed: {part['code']}: {part['message'].rstrip('.')}."
+        + (f" Allow {part['permission']}." if part["permission"] else " Name the prices in the option prices.")
         for part in parts
     )

@@ -139,8 +139,10 @@ def _private(resource: str, shared: tuple[str, ...] | None) -> str:
     return f"Make {resource} private" + (" and share it with no account" if shared is None else "")
 
 
-def modification(volume_id: str, region: str, kind: str, iops: int | None = None, mibps: int | None = None) -> str:
-    """Return the task that modifies a volume in place."""
+def modification(
+    volume_id: str, region: str, kind: str, iops: int | None = None, mibps: int | None = None, *, name: str = ""
+) -> str:
+    """Return the task that modifies a volume in place. *name*: of the task, unless the volume gets another type."""
     options = {"id": volume_id, "modify_volume": True, "volume_type": kind, "iops": iops, "throughput": mibps}
     given = {key: value for key, value in options.items() if value is not None}
-    return tasks((f"Make {volume_id} a {kind} volume", VOLUME, given), region=region)
+    return tasks((name or f"Make {volume_id} a {kind} volume", VOLUME, given), region=region)

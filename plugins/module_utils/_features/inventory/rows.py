@@ -17,6 +17,7 @@ from ..._kernel.proofs import copy_record, is_copy
 from ..._kernel.resources import Image, Instance, Volume
 from ..._kernel.storage_facts import IS_PUBLIC, LAUNCH_CONFIGURATIONS, USERS, VOLUME_PERMISSIONS
 from ..._kernel.times import format_moment, parse_instant
+from . import usage
 from .snapshot_findings import users_of, version_of
 from .spec import seconds
 from .stock import Inventory, Point, name_of
@@ -67,7 +68,7 @@ def volume_row(inventory: Inventory, volume: Volume) -> dict[str, Any]:
         "policies": list(inventory.policies_of(volume.volume_id)),
         "cost": None if cost is None else cost.view(),
         "tags": dict(volume.tags),
-        "used": None,
+        "used": usage.view(inventory.state, volume),
     }
 
 
@@ -88,8 +89,9 @@ def snapshot_row(inventory: Inventory, point: Point) -> dict[str, Any]:
         "name": name_of(snapshot.tags),
         "state": snapshot.state,
         "gib": snapshot.volume_size,
-        "written_gib": None if snapshot.written_bytes is None else round(snapshot.written_bytes / (1 << 30), 3),
-        "stored_gib": None,
+        "written_gib": _gib(snapshot.written_bytes),
+        "stored_gib": _gib(inventory.stored.get(point.id)),
+        "stored_note": inventory.stored_notes.get(point.id),
         "tier": snapshot.storage_tier or "standard",
         "encrypted": snapshot.encrypted,
         "volume_id": None if is_copy(snapshot) else snapshot.volume_id,
@@ -108,6 +110,10 @@ def snapshot_row(inventory: Inventory, point: Point) -> dict[str, Any]:
         "cost": None if cost is None else cost.view(),
         "tags": dict(snapshot.tags),
     }
+
+
+def _gib(size: int | None) -> float | None:
+    return None if size is None else round(size / (1 << 30), 3)
 
 
 def _shared(inventory: Inventory, point: Point) -> list[str] | None:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from ..._kernel import tags as tag_names
 from ..._kernel.prices import Cost, total
 from ..._kernel.proofs import capture_record, is_copy
-from ..._kernel.resources import Image
+from ..._kernel.resources import Image, Snapshot
 from ..._kernel.storage_facts import (
     IS_PUBLIC,
     LAUNCH_CONFIGURATIONS,
@@ -79,7 +79,7 @@ def _waste(inventory: Inventory, point: Point) -> Iterator[Finding]:
     # Only a person can decide about the last copy of a volume's data.
     is_last = inventory.is_last(point)
     task = "" if is_last else remedies.snapshot_deletion(point.id, inventory.state.region)
-    saving = None if is_last else inventory.snapshot_cost(point.snapshot)
+    saving = None if is_last else inventory.saving_of(point.snapshot)
     age = inventory.age(point.snapshot.start_time)
     if not is_copy(point.snapshot) and point.source not in inventory.volumes:
         reason = f"The volume of {_shown(point)} is gone, and no policy keeps the snapshot."
@@ -152,7 +152,7 @@ def image_findings(inventory: Inventory, image: Image) -> Iterator[Finding]:
         )
         if image.facts.get("LastLaunchedTime"):
             reason = f"Nothing in the account uses {_named(image)}, which was launched last at {_last(image)}."
-        saving = image_cost(inventory, image) if frees else None
+        saving = total(map(inventory.saving_of, _own_snapshots(inventory, image))) if frees else None
         yield _of_image(inventory, image, "image-unused", reason, saving=saving, task=task)
 
 
@@ -198,9 +198,13 @@ def _of_image(
 
 def image_cost(inventory: Inventory, image: Image) -> Cost | None:
     """Return the monthly cost of the snapshots that only this image uses."""
+    return total(map(inventory.snapshot_cost, _own_snapshots(inventory, image)))
+
+
+def _own_snapshots(inventory: Inventory, image: Image) -> list[Snapshot]:
     own = {one for one in image.snapshot_ids if len(inventory.images_of.get(one, ())) == 1}
     found = (inventory.state.snapshot(one) for one in sorted(own))
-    return total(inventory.snapshot_cost(snapshot) for snapshot in found if snapshot is not None)
+    return [snapshot for snapshot in found if snapshot is not None]
 
 
 def users_of(inventory: Inventory, image_id: str) -> tuple[str, ...] | None:

@@ -78,6 +78,9 @@ class InventorySpec:
     unused_after: timedelta = timedelta(days=90)
     copy_regions: tuple[str, ...] = ()
     permissions: bool = False
+    metrics: bool = False
+    changed_blocks: bool = False
+    price_api: bool = False
     trusted_accounts: frozenset[str] = frozenset()
     ignore: tuple[Ignore, ...] = ()
     report: str = "findings"
@@ -95,6 +98,9 @@ class InventorySpec:
                 for name, every in self.every.items()
             ],
             "copy_regions": list(self.copy_regions),
+            "metrics": self.metrics,
+            "changed_blocks": self.changed_blocks,
+            "price_api": self.price_api,
             "subjects": list(self.subjects),
             "filters": dict(self.filters),
         }
@@ -125,6 +131,9 @@ def parse(params: Mapping[str, Any], region: str) -> InventorySpec:
         rules=dict(_rules(params.get("policies") or ())),
         copy_regions=tuple(_regions(params.get("copy_regions") or (), region)),
         permissions=bool(params.get("permissions")),
+        metrics=bool(params.get("metrics")),
+        changed_blocks=bool(params.get("changed_blocks")),
+        price_api=bool(params.get("price_api")),
         trusted_accounts=frozenset(_accounts(params.get("trusted_accounts") or ())),
         ignore=tuple(_ignores(params.get("ignore") or ())),
         report=params.get("report") or "findings",
@@ -185,7 +194,7 @@ def _ignores(entries: Iterable[Mapping[str, Any]]) -> Iterable[Ignore]:
             raise SpecError(f"{option}: the rule ignores everything. Set resource, finding or tags.")
         finding = entry.get("finding") or "*"
         if not any(fnmatchcase(known, finding) for known in IDS):
-            raise SpecError(f"{option}.finding: {finding!r} is the id of no finding. Use {', '.join(sorted(IDS))}.")
+            raise SpecError(f"{option}.finding: no finding has the id {finding!r}. Use {', '.join(sorted(IDS))}.")
         tags = _selection(entry.get("tags") or {}, f"{option}.tags")
         yield Ignore(reason.strip(), entry.get("resource") or "*", finding, tags)
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from ..._domain.snapshot_sets import SnapshotSet, is_instance_set, snapshot_sets_of
+from ..._domain.snapshot_sets import SnapshotSet, instance_of, snapshot_sets_of
 from ..._kernel import tags as tag_names
 from ..._kernel.instance_proofs import last_transition
+from ..._kernel.list_prices import listed_prices
 from ..._kernel.places import Place
-from ..._kernel.prices import Cost, NoPrice
+from ..._kernel.prices import CHANGED_BLOCKS, Cost, NoPrice, Prices, combined, shipped
 from ..._kernel.proofs import copy_record, has_proven_time, is_copy, is_recorded_for, record_of, time_of
 from ..._kernel.resources import Image, Instance, Snapshot, Volume
 from ..._kernel.state import State
@@ -27,6 +28,7 @@ from ..._kernel.storage_facts import LOCK, SnapshotLock
 from ..._kernel.times import parse_moment
 from .finding import Amount
 from .spec import InventorySpec
+from .stored import notes, stored_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Inventory:
             (point_of(item, now) for item in here.all(Snapshot)), key=lambda one: (one.moment, one.id), reverse=True
         )
         self.no_price: set[str] = set()
+        self._snapshot_costs: dict[tuple[int, bool, int | None, int | None], Cost | None] = {}
 
     # --- relations ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +137,7 @@ class Inventory:
     def sets(self) -> Sequence[SnapshotSet]:
         """The snapshot sets of instances, the newest first."""
         found = (point.snapshot for point in self.points if not is_copy(point.snapshot))
-        return [one for one in snapshot_sets_of(found, self.now) if is_instance_set(one)]
+        return snapshot_sets_of((one for one in found if instance_of(one)), self.now)
 
     @cached_property
     def set_of(self) -> Mapping[str, SnapshotSet]:
@@ -157,6 +160,16 @@ class Inventory:
                 if known is None or known.moment < point.moment:
                     found[record.volume][region] = point
         return found
+
+    @cached_property
+    def stored(self) -> Mapping[str, int]:
+        """The exact bytes that each snapshot stores, by its id. Empty unless the user wants them."""
+        return stored_sizes(self) if self.spec.changed_blocks else {}
+
+    @cached_property
+    def stored_notes(self) -> Mapping[str, str]:
+        """Why AWS did not list the blocks of a snapshot, by its id."""
+        return notes(self.state)
 
     def policies_of(self, volume_id: str) -> tuple[str, ...]:
         """Return the policies that have taken snapshots of the volume, as the descriptions prove."""
@@ -203,7 +216,8 @@ class Inventory:
         """Return when a drill restored the snapshot, as its tag records. A time before the snapshot or after now is
         ignored.
         """
-        found = parse_moment(point.snapshot.tags.get(tag_names.DRILLED, ""))
+        recorded = point.snapshot.tags.get(tag_names.DRILLED)
+        found = parse_moment(recorded) if recorded else None
         return found if found is not None and point.moment.replace(microsecond=0) <= found <= self.now else None
 
     # --- times -------------------------------------------------------------------------------------------------------
@@ -223,6 +237,15 @@ class Inventory:
 
     # --- costs -------------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def prices(self) -> Prices:
+        """The prices of the region: those of the user, of the Pricing API on request, and the shipped ones."""
+        given, region = self.spec.prices, self.spec.prices.region
+        if not self.spec.price_api:
+            return given
+        listed = listed_prices(self.state, region)
+        return combined(region, *([given] if given.source in ("task", "file") else []), listed, shipped(region))
+
     def volume_cost(self, volume: Volume) -> Cost | None:
         """Return the monthly cost of the volume, or None without a price."""
         return self.cost_as(volume.volume_type, volume.size, volume.iops, volume.throughput)
@@ -230,7 +253,7 @@ class Inventory:
     def cost_as(self, kind: str, gib: int, iops: int | None, mibps: int | None) -> Cost | None:
         """Return the monthly cost of a volume of these properties. A missing price is noted, and the cost is None."""
         try:
-            return self.spec.prices.volume(kind, gib, iops, mibps)
+            return self.prices.volume(kind, gib, iops, mibps)
         except NoPrice as error:
             self.no_price.add(error.name)
             return None
@@ -244,7 +267,7 @@ class Inventory:
         if cost is None:
             return None
         try:
-            kept = self.spec.prices.snapshot(volume.size).most
+            kept = self.prices.snapshot(volume.size).most
         except NoPrice as error:
             self.no_price.add(error.name)
             kept = cost.most
@@ -252,15 +275,26 @@ class Inventory:
 
     def snapshot_cost(self, snapshot: Snapshot) -> Cost | None:
         """Return the bounds of the monthly cost of the snapshot, or None without a price."""
+        written, stored = snapshot.written_bytes, self.stored.get(snapshot.snapshot_id)
+        key = (snapshot.volume_size, snapshot.storage_tier == "archive", written, stored)
+        if key not in self._snapshot_costs:
+            self._snapshot_costs[key] = self._snapshot_cost(*key)
+        return self._snapshot_costs[key]
+
+    def _snapshot_cost(self, gib: int, archived: bool, written: int | None, stored: int | None) -> Cost | None:
         try:
-            return self.spec.prices.snapshot(
-                snapshot.volume_size,
-                archived=snapshot.storage_tier == "archive",
-                written_bytes=snapshot.written_bytes,
-            )
+            return self.prices.snapshot(gib, archived=archived, written_bytes=written, stored_bytes=stored)
         except NoPrice as error:
             self.no_price.add(error.name)
             return None
+
+    def saving_of(self, snapshot: Snapshot) -> Cost | None:
+        """Return the saving of a deletion of the snapshot, or None without a price.
+
+        The blocks that the next snapshot still needs move to it. So the saving is at most the cost.
+        """
+        cost = self.snapshot_cost(snapshot)
+        return Cost(0.0, cost.most, cost.basis) if cost is not None and cost.basis == CHANGED_BLOCKS else cost
 
 
 def amount_of(volume: Volume) -> Amount:

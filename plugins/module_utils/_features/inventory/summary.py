@@ -67,6 +67,7 @@ def snapshot_summary(inventory: Inventory, points: Sequence[Point]) -> dict[str,
     return {
         "count": len(points),
         "gib_full": sum(point.snapshot.volume_size for point in points),
+        "exact_sizes": sum(point.id in inventory.stored for point in points),
         "cost": view_of(total(inventory.snapshot_cost(point.snapshot) for point in points)),
         "by_tier": {
             tier: {

@@ -17,7 +17,7 @@ from ..._kernel.places import Place
 from ..._kernel.prices import Cost
 from ..._kernel.resources import Volume
 from ..._kernel.times import age_text
-from . import remedies
+from . import remedies, usage
 from .finding import Finding
 from .leftover_findings import volume_leftovers
 from .reading import is_answered
@@ -35,6 +35,7 @@ def volume_findings(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     yield from list(volume_leftovers(inventory, volume)) or _unattached(inventory, volume)
     yield from _of_stopped(inventory, volume)
     yield from _type(inventory, volume)
+    yield from _unused(inventory, volume)
     if not volume.encrypted:
         yield _made(
             inventory,
@@ -149,6 +150,35 @@ def _as_gp3(inventory: Inventory, volume: Volume, finding: str, iops: int, mibps
         saved = Cost(cost.most - other.most, cost.most - other.most)
         reason = f"{_shown(volume)} costs {cost.most:.2f} USD a month, and {text} costs {other.most:.2f} USD.{less}"
         yield _made(inventory, volume, finding, reason, saving=saved, task=task)
+
+
+def _unused(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
+    """Yield the finding about paid performance that the peak of the last days does not need."""
+    use, enough = usage.seen(inventory.state, volume), usage.enough(inventory.state, volume)
+    if use is None or enough is None:
+        return
+    cost = inventory.volume_cost(volume)
+    other = inventory.cost_as(volume.volume_type, volume.size, enough.iops, enough.mibps)
+    if cost is not None and other is not None and other.most >= cost.most:
+        return
+    saving = None if cost is None or other is None else Cost(cost.most - other.most, cost.most - other.most)
+    throughput = f" and {volume.throughput} MiB/s" if volume.volume_type == "gp3" else ""
+    less = f"{enough.iops} IOPS" + ("" if enough.mibps is None else f" and {enough.mibps} MiB/s")
+    reason = (
+        f"{_shown(volume)} has {volume.iops} IOPS{throughput}. In 14 days CloudWatch saw at most {use.iops:.0f} IOPS "
+        f"and {use.mibps:.0f} MiB/s in a minute. {less} are enough, with a reserve of {usage.RESERVE_PERCENT} %."
+    )
+    task = remedies.modification(
+        volume.volume_id,
+        inventory.state.region,
+        volume.volume_type,
+        enough.iops,
+        enough.mibps,
+        name=f"Lower the performance of {volume.volume_id}",
+    )
+    if volume.volume_type == "io1" and volume.multi_attach_enabled:
+        task = ""  # EBS does not modify an io1 volume with Multi-Attach.
+    yield _made(inventory, volume, "volume-performance-unused", reason, saving=saving, task=task)
 
 
 def _encryption(inventory: Inventory, volume: Volume) -> str:

@@ -85,7 +85,7 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
     state = params["state"]
     ids = params.get("instance_ids")
     if ids is None and state != "restored":
-        raise SpecError(f"instance_ids is required with state: {state}")
+        raise SpecError(f"instance_ids: is required with state: {state}. Set it")
     if state != "stopped":
         given = [
             name
@@ -93,11 +93,13 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
             if params[name]
         ]
         if given:
-            raise SpecError(f"{', '.join(given)}: needs state: stopped")
+            raise SpecError(f"{', '.join(given)}: needs state: stopped. Use that state, or remove the option")
     elif params["force_start"]:
-        raise SpecError("force_start: needs state: running or state: restored")
+        raise SpecError("force_start: needs state: running or restored. Use one of them, or remove the option")
     if params["hibernate"] and (params["force"] or params["skip_os_shutdown"]):
-        raise SpecError("hibernate: excludes force and skip_os_shutdown, since the operating system must take part")
+        raise SpecError(
+            "hibernate: excludes force and skip_os_shutdown, since the operating system must take part. Remove them"
+        )
     return PowerSpec(
         instance_ids=None
         if ids is None
@@ -287,7 +289,7 @@ class _Held:
             value = instance.tags[tag_names.RESTORE_STATE]
             self.warnings.append(
                 f"{instance.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
-                f"({value!r}). It is left as it is"
+                f"({value!r}). The task does not change the instance"
             )
         elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
             if hold.is_impossible(now) and not hold.is_spent(instance) and not hold.is_proven(instance):
@@ -311,7 +313,9 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     halves = list(half_moved_ones(state, held.starting))
     held.starting = [item for item in held.starting if item.instance_id not in {one.instance_id for one in halves}]
     if spec.instance_ids is None:
-        warnings += [f"{one.trouble}. {one.instance_id} is not started. {one.advice.rstrip('.')}" for one in halves]
+        warnings += [
+            f"{one.trouble}. The task does not start {one.instance_id}. {one.advice.rstrip('.')}" for one in halves
+        ]
     else:
         refusals += halves
     given_up: list[tuple[Instance, Instance]] = []
@@ -382,7 +386,7 @@ def _unreplaced(
 def _not_started(one: Refusal) -> str:
     """Return the warning about an instance that was replaced, maybe by several successors."""
     remedy = f". {one.advice.rstrip('.')}" if one.kind is Ambiguous else ""
-    return f"{one.trouble}; {one.instance_id} is not started{remedy}"
+    return f"{one.trouble}. The task does not start {one.instance_id}{remedy}"
 
 
 def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
@@ -402,8 +406,8 @@ def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
     ]
     warning = (
         f"EC2 does not show a stop within the time of the hold (tag {tag_names.RESTORE_STATE}) for {listed(stops)}. So "
-        "no run of this collection has stopped these instances, and this run does not start them. Start those that "
-        "should run, or remove their tags"
+        "no run of this collection has stopped these instances, and this run does not start them. Start the instances "
+        "that should run, or remove their tags"
     )
     return [warning]
 
@@ -414,7 +418,7 @@ def _left(old: Instance, new: Instance) -> str:
     """
     return (
         f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}) says that it has not served in place of "
-        f"{old.instance_id}, but nothing proves that. So {new.instance_id} is left as it is, and both may run. "
+        f"{old.instance_id}, but nothing proves that. The task does not change {new.instance_id}, so both may run. "
         f"Terminate {new.instance_id} to continue with {old.instance_id}, or remove the tag and stop {old.instance_id}"
     )
 
@@ -422,7 +426,9 @@ def _left(old: Instance, new: Instance) -> str:
 def _rejection(state: State, old: Instance, new: Instance) -> Change:
     """Return the change that marks *new* as rejected, unless its own run has marked it as serving meanwhile."""
     serves = (("instance-id", (new.instance_id,)), (f"tag:{tag_names.TRIAL}", (SERVING,)))
-    record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"reject: {old.instance_id} is back")
+    record = trial_record(
+        new.instance_id, new.tags, REJECTED, state.region, f"mark as rejected: {old.instance_id} is back in service"
+    )
     return dataclasses.replace(record, unless=(Query("DescribeInstances", serves),), after_steps=(old.instance_id,))
 
 

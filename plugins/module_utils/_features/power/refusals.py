@@ -78,7 +78,7 @@ def refusing(plan: Plan, refusals: Sequence[Refusal], verb: str) -> Plan:
     if not refusals:
         return plan
     if plan.is_empty:
-        raise _error(refusals, "Nothing was changed.")
+        raise _error(refusals, "The task has changed nothing.")
     text = _text(refusals, f"The task {verb} the other instances.")
     return replace(plan, refused=Incomplete(text, *(one.error for one in refusals)))
 

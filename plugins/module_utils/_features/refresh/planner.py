@@ -78,8 +78,8 @@ def _refusing(planned: Plan, errors: Sequence[StorageError]) -> Plan:
     texts = "; ".join(bounded(str(one).rstrip(".") for one in errors))
     if not planned.stages:
         if len(errors) == 1:
-            raise type(errors[0])(f"groups: {texts}. Nothing was changed.")
-        raise Incomplete(f"groups: {texts}. Nothing was changed.", *errors)
+            raise type(errors[0])(f"groups: {texts}. The task has changed nothing.")
+        raise Incomplete(f"groups: {texts}. The task has changed nothing.", *errors)
     return Plan(
         planned.stages,
         planned.warnings,
@@ -134,7 +134,7 @@ def _require_same(active: InstanceRefresh, group: ScalingGroup, target: Target, 
     goal = f"version {meant}" if meant else "another configuration"
     seen = f"{active.state}{active.progress}"
     raise UnsafePlan(
-        f"{group.name} has the refresh {active.refresh_id} to {goal}, {seen}, and the task wants {target.text}. "
+        f"the refresh {active.refresh_id} of {group.name} goes to {goal} ({seen}), and the task wants {target.text}. "
         "Wait for the end of that refresh, or cancel it, and run the task again"
     )
 
@@ -174,9 +174,9 @@ class _Ours:
         for item in answer:
             for refresh in INSTANCE_REFRESHES.read(item, self.group.name) or ():
                 if refresh.is_active and means(refresh, self.group, self.known) != self.target.number:
-                    return f"the refresh {refresh.refresh_id} of {self.group.name} is not the one of this task"
+                    return f"the refresh {refresh.refresh_id} of {self.group.name} goes to another version"
                 if refresh.is_active and not refresh.is_under_way:
-                    return f"the refresh {refresh.refresh_id} of {self.group.name} is {refresh.state} already"
+                    return f"the refresh {refresh.refresh_id} of {self.group.name} is already {refresh.state}"
         return ""
 
 
@@ -212,7 +212,7 @@ def _serving(spec: RefreshSpec, group: ScalingGroup, target: Target) -> Stage:
 def _ending(spec: RefreshSpec, state: State, group: ScalingGroup, target: Target, ours: _Ours) -> Stage:
     """Return the end of a refresh that takes too long: its rollback where EC2 Auto Scaling has one."""
     back = target.reversible and spec.on_failure == ROLLBACK
-    reason = "return the group to its earlier version" if back else "stop the refresh, and keep the replaced instances"
+    reason = "return the group to its earlier version" if back else "stop the refresh, and keep its new instances"
     change = Change(
         "RollbackInstanceRefresh" if back else "CancelInstanceRefresh",
         group.name,

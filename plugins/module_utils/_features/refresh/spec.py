@@ -100,7 +100,9 @@ def parse(params: Mapping[str, Any], _region: str) -> RefreshSpec:
 def _versions(given: Mapping[str, Any], groups: tuple[str, ...]) -> dict[str, str | None]:
     unknown = sorted(set(given) - set(groups))
     if unknown:
-        raise SpecError(f"versions: {', '.join(unknown)}: not among groups. Correct the name, or add it to groups.")
+        raise SpecError(
+            f"versions: {', '.join(unknown)}: groups does not name it. Correct the name, or add it to groups."
+        )
     return {name: _version(value, f"versions.{name}") for name, value in given.items()}
 
 
@@ -111,8 +113,8 @@ def _version(value: Any, option: str = "version") -> str | None:
     if text in ALIASES or (text.isascii() and text.isdigit() and int(text) > 0) or kind_of(text) == "version":
         return text
     raise SpecError(
-        f"{option}: {text!r} is no version of a launch template. Give a number, {' or '.join(ALIASES)}, or leave it "
-        "out for the version that the group names."
+        f"{option}: {text!r} is not a version of a launch template. Give a number or {' or '.join(ALIASES)}, or remove "
+        "the option to use the version that the group names."
     )
 
 
@@ -120,12 +122,15 @@ def _preferences(given: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in given.items() if value is not None}
     for name, (low, high) in _LIMITS.items():
         if name in found and not low <= found[name] <= high:
-            raise SpecError(f"preferences.{name}: {found[name]} is not between {low} and {high}.")
+            raise SpecError(f"preferences.{name}: {found[name]} is out of range. Use {low} to {high}.")
     least, most = found.get("min_healthy_percentage"), found.get("max_healthy_percentage")
-    if most is not None and least is None:
+    if most is None:
+        return found
+    if least is None:
         raise SpecError("preferences.max_healthy_percentage: needs min_healthy_percentage too. Set both.")
-    if most is not None and most - least > _SPREAD:
+    if most - least > _SPREAD:
         raise SpecError(
-            f"preferences.max_healthy_percentage: {most} is more than {_SPREAD} above min_healthy_percentage ({least})."
+            f"preferences.max_healthy_percentage: {most} is more than {_SPREAD} above min_healthy_percentage "
+            f"({least}). Use {least + _SPREAD} or less."
         )
     return found

@@ -84,7 +84,10 @@ def target_of(spec: RefreshSpec, group: ScalingGroup, state: State) -> Target:
 def _target(spec: RefreshSpec, group: ScalingGroup, template: TemplateReference, known: Mapping[str, Known]) -> Target:
     own = known.get(template.version)
     if own is None:
-        raise SpecError(f"{group.name} names version {template.version} of {template.name}, which does not exist.")
+        raise SpecError(
+            f"{group.name} names version {template.version} of {template.name}, which does not exist. Name an existing "
+            "version in the group."
+        )
     wished = spec.version_of(group.name)
     if wished is None:
         return Target(template, own.version)
@@ -96,14 +99,17 @@ def _target(spec: RefreshSpec, group: ScalingGroup, template: TemplateReference,
     else:
         wanted = known.get(wished)
         if wanted is None:
-            raise SpecError(f"{group.name}: {template.name} has no version {wished}.")
+            raise SpecError(
+                f"{group.name} cannot run version {wished} of {template.name}, which does not exist. Name an existing "
+                "version."
+            )
         found, image = wanted.version, own.image
         if wished == template.version or (not _is_alias(wished) and found == own.version):
             return Target(template, found)
     if group.is_mixed:
         raise UnsafePlan(
             f"{group.name} has a mixed instances policy with version {template.version} of {template.name}, and the "
-            "module does not change such a policy. Set the version in the policy, and leave version out here"
+            "module does not change such a policy. Set the version in the policy, and remove the option version"
         )
     fixed = not _is_alias(wished) and not template.is_alias and not image.startswith(_FROM_PARAMETER)
     return Target(template, found, wished, fixed)

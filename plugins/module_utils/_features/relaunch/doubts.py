@@ -43,9 +43,9 @@ def can_be_ended(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime
 def spared(old: Instance, new: Instance) -> str:
     """Return the warning about a successor with the tag ``rejected`` that may have served."""
     return (
-        f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was "
-        f"rejected in favour of {old.instance_id} ({old.state}). Nothing proves that, and {new.instance_id} may have "
-        f"served, so it is not terminated. Terminate {new.instance_id} to continue with {old.instance_id}, or remove "
+        f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was rejected "
+        f"in favour of {old.instance_id} ({old.state}). Nothing proves that, and {new.instance_id} may have served, so "
+        f"the task does not terminate it. Terminate {new.instance_id} to continue with {old.instance_id}, or remove "
         f"the tag to continue with {new.instance_id}"
     )
 
@@ -77,18 +77,18 @@ def require_outrun_settled(spec: RelaunchSpec, state: State, current: Instance) 
     if not (replacement.stands and replacement.was_outrun):
         return
     if replacement.is_undecided:
-        raise UnsafePlan(f"instance_id: {undecided_warning(replacement)}. Nothing was changed.")
+        raise UnsafePlan(f"instance_id: {undecided_warning(replacement)}. The task has changed nothing.")
     for text in doubt_warnings(state, [current.instance_id]):
-        raise UnsafePlan(f"instance_id: {text}. Nothing was changed.")
+        raise UnsafePlan(f"instance_id: {text}. The task has changed nothing.")
 
 
 def unretired(spec: RelaunchSpec, old: Instance, new: Instance) -> str:
     """Return the warning about a predecessor that may have run on for more than a day, so that no tag retires it."""
     goal = "stop" if spec.old_instance == "stop" else "terminate"
     return (
-        f"{old.instance_id} ({old.state}) ran for more than a day after the launch of {new.instance_id} "
-        f"({new.state}, from {new.image_id}), which was launched to replace it. Only the tag {tag_names.TRIAL} of "
-        f"{new.instance_id} shows which of them serves, so {old.instance_id} is left as it is. To continue with "
+        f"{old.instance_id} ({old.state}) ran for more than a day after the launch of {new.instance_id} ({new.state}, "
+        f"from {new.image_id}), which was launched to replace it. Only the tag {tag_names.TRIAL} of {new.instance_id} "
+        f"shows which of them serves, so the task does not change {old.instance_id}. To continue with "
         f"{new.instance_id}, {goal} {old.instance_id} yourself. To continue with {old.instance_id}, terminate "
         f"{new.instance_id}"
     )
@@ -102,7 +102,7 @@ def younger_hold(old: Instance, new: Instance) -> tuple[str, ...]:
     warning = (
         f"{old.instance_id} is {old.state}, and its tag {tag_names.RESTORE_STATE} says that another run is about to "
         f"stop it and start it again. {new.instance_id} replaces {old.instance_id} all the same. The other run may "
-        "fail because of that. Repeat the other run"
+        "fail because of that. If it fails, repeat it"
     )
     return (warning,)
 
@@ -125,7 +125,7 @@ def retagging(spec: RelaunchSpec, state: State) -> tuple[tuple[Stage, ...], tupl
     changes = tuple(_retag(item, tagged, state.region) for item, tagged in pairs)
     warnings = tuple(
         f"{tagged.instance_id} had lost its tag {tag_names.REPLACES}, by which tasks find the successor of "
-        f"{predecessor(tagged)}. It gets the tag back. Find out who removed it"
+        f"{predecessor(tagged)}. The task restores the tag. Find out who removed it"
         for _item, tagged in pairs
     )
     return (Stage(changes),) if changes else (), warnings

@@ -42,27 +42,27 @@ def parse_health(params: Mapping[str, Any]) -> Health:
     """Return the conditions of the option `health`. Raises SpecError. No message has a part of the URL."""
     timeout = params.get("timeout")
     if timeout is not None and timeout < 1:
-        raise SpecError(f"health: timeout: {timeout} is less than 1 second")
+        raise SpecError(f"health.timeout: {timeout} is less than 1 second. Use 1 or more")
     url, port, statuses = params.get("url"), params.get("tcp_port"), params.get("status")
     probes: list[HttpProbe | TcpProbe] = []
     if url is not None:
         _require_url(url)
         probes.append(HttpProbe(url, tuple(_require_status(item) for item in statuses or (200,))))
     elif statuses is not None:
-        raise SpecError("health: status needs url. Set url, or remove status")
+        raise SpecError("health.status: needs url. Set url, or remove status")
     if port is not None:
         if not 1 <= port <= _MOST_PORTS:
-            raise SpecError(f"health: tcp_port: {port} is not from 1 to {_MOST_PORTS}")
+            raise SpecError(f"health.tcp_port: {port} is not a port. Use 1 to {_MOST_PORTS}")
         probes.append(TcpProbe(port))
     address = params.get("address")
     if address is not None and not probes:
-        raise SpecError("health: address needs url or tcp_port. Set one of them, or remove address")
+        raise SpecError("health.address: needs url or tcp_port. Set one of them, or remove address")
     return Health(params.get("status_checks") is not False, timeout or 600, tuple(probes), address == "public")
 
 
 def _require_status(status: int) -> int:
     if status not in _STATUSES:
-        raise SpecError(f"health: status: {status} is not an HTTP status. Use {_STATUSES[0]} to {_STATUSES[-1]}")
+        raise SpecError(f"health.status: {status} is not an HTTP status. Use {_STATUSES[0]} to {_STATUSES[-1]}")
     return status
 
 
@@ -72,11 +72,17 @@ def _require_url(url: str) -> None:
         parts = urlsplit(url.replace(ADDRESS_FIELD, "192.0.2.1"))
         port = parts.port
     except ValueError:
-        raise SpecError("health: url is not a URL. Write it as in http://{address}:8080/health") from None
+        raise SpecError(
+            "health.url: the given text is not a URL. Write it as in http://{address}:8080/health"
+        ) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise SpecError("health: url is no address of http or https. Write it as in http://{address}:8080/health")
+        raise SpecError(
+            "health.url: the given text is not an HTTP or HTTPS address. Write it as in http://{address}:8080/health"
+        )
     if any(not 32 < ord(letter) < 127 for letter in url):
-        raise SpecError("health: url has a space or a character that is not ASCII. Write such a character as %XX")
+        raise SpecError(
+            "health.url: the given text has a space or a character that is not ASCII. Write such a character as %XX"
+        )
 
 
 def planned_address(old: Instance, *, public: bool = False) -> str:

@@ -126,12 +126,12 @@ def _successor_tags(spec: RelaunchSpec, old: Instance, moves: Moves) -> dict[str
         if len(carried) > tag_names.MOST_TAGS - ours:
             raise SpecError(
                 f"instance_id: {old.instance_id} has {len(carried)} tags, which its successor takes over. EC2 takes "
-                f"{tag_names.MOST_TAGS}, and {ours} of them are this collection's. Remove "
+                f"{tag_names.MOST_TAGS}, and this collection needs {ours} of them. Remove "
                 f"{len(carried) - tag_names.MOST_TAGS + ours} from {old.instance_id}."
             )
         raise SpecError(
-            f"overrides: tags: with the {len(carried)} tags of {old.instance_id}, the successor would have "
-            f"{len(tags)}. EC2 takes {tag_names.MOST_TAGS}, and {ours} of them are this collection's. Set fewer "
+            f"overrides.tags: with the {len(carried)} tags of {old.instance_id}, the successor would have "
+            f"{len(tags)}. EC2 takes {tag_names.MOST_TAGS}, and this collection needs {ours} of them. Set fewer "
             f"tags, or remove some from {old.instance_id}"
         )
     # An instance hands on its predecessors' ids only if EC2 proves its own predecessor.
@@ -147,10 +147,9 @@ def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, s
     if len(tags) > tag_names.MOST_TAGS:
         # A volume never has more tags than EC2 takes, so only the tags of the task can exceed the limit.
         raise SpecError(
-            f"overrides: tags: with the {len(carried)} tags of the root volume {old.root_volume_id}, the root "
+            f"overrides.tags: with the {len(carried)} tags of the root volume {old.root_volume_id}, the root "
             f"volume of the successor would have {len(tags)}. EC2 takes {tag_names.MOST_TAGS}. Set fewer tags, or "
-            "remove some from "
-            f"{old.root_volume_id}"
+            f"remove some from {old.root_volume_id}"
         )
     return tags
 

@@ -102,7 +102,7 @@ def _foreign_content(spec: RelaunchSpec, state: State, old: Instance, image: Ima
         return []
     warning = (
         f"EC2 does not show that the snapshots of {image.image_id} at {', '.join(foreign)} were taken of the volumes "
-        f"of {old.instance_id} there. The successor starts with the content of these snapshots"
+        f"of {old.instance_id} at these devices. The successor starts with the content of these snapshots"
     )
     return [warning]
 
@@ -138,7 +138,7 @@ def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
     if freed:
         address = _elastic_address(old)
         found.append(
-            f"{address} stays allocated, and is associated with nothing once {old.instance_id} is terminated"
+            f"{address} stays allocated, but is associated with no instance once {old.instance_id} is terminated"
             f"{_chosen(spec, 'elastic_ip')}"
         )
     if kept:
@@ -188,7 +188,7 @@ def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
         return ()
     warning = (
         f"{image.image_id} requires IMDSv2 (ImdsSupport v2.0), but {launch.resource} accepts IMDSv1 too (HttpTokens "
-        "optional), like its predecessor. Set overrides: metadata_options: http_tokens: required to require IMDSv2"
+        "optional), like its predecessor. Set overrides.metadata_options.http_tokens to required"
     )
     return (warning,)
 

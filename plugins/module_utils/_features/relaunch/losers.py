@@ -57,8 +57,8 @@ def losers_over(
     left = [item for item in found if item not in over]
     warnings = tuple(
         f"{item.instance_id} ({item.state}, from {item.image_id}) and {current.instance_id} were both launched to "
-        f"replace {predecessor(item)}, and {current.instance_id} serves. Terminate {item.instance_id} if no run works "
-        "on it any more"
+        f"replace {predecessor(item)}, and {current.instance_id} serves. Terminate {item.instance_id} once no run "
+        "works on it any more"
         for item in left
     )
     return over, warnings
@@ -78,6 +78,6 @@ def loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tup
     if not lost:
         return ()
     names = [item.instance_id for item in lost]
-    reason = f"terminate the rival of {current.instance_id}, which serves"
+    reason = f"terminate: its rival {current.instance_id} serves"
     stages = unprotections(state, {name: name for name in names})
     return (*stages, Stage(tuple(termination(item.instance_id, state.region, reason, item.state) for item in lost)))

@@ -69,15 +69,18 @@ def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image)
     if "elastic_ip" in spec.moved and old.elastic_ip and len(address_of(state, old)) != 1:
         names = ", ".join(item.public_ip for item in address_of(state, old)) or "none"
         yield (
-            f"elastic_ip: move: EC2 shows the Elastic IP addresses {names} for {old.instance_id}, and the module moves "
-            "exactly one. Keep the address, or leave one"
+            f"elastic_ip: EC2 shows the Elastic IP addresses {names} for {old.instance_id}, and the module moves "
+            "exactly one. Set elastic_ip: keep, or disassociate the other addresses"
         )
 
 
 def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves) -> Iterator[str]:
-    option = "data_volumes: move"
+    option = "data_volumes"
     if len(moves_tags(moves)) > MOST_TAGS:
-        yield f"{option}: {old.instance_id} has {len(moves.volumes)} data volumes, more than the record has room for"
+        yield (
+            f"{option}: {old.instance_id} has {len(moves.volumes)} data volumes, too many for the record. Set "
+            "data_volumes: keep"
+        )
     ids = [item.volume_id for item in moves.volumes]
     for item in moves.volumes:
         trouble = _attachment_trouble(state.volume(item.volume_id), item, old, ids.count(item.volume_id))
@@ -86,11 +89,11 @@ def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Ima
     root = image.root_device_name or old.root_device_name
     for item in moves.volumes:
         if disk(item.device_name) == disk(root):
-            yield f"{option}: {item.device_name} is the root device of {image.image_id}"
+            yield f"{option}: {item.device_name} is the root device of {image.image_id}. Set data_volumes: keep"
     if not image.block_devices:
         yield (
             f"{option}: EC2 does not show the devices of {image.image_id} yet, and the successor must not get copies "
-            "of the volumes. Run the task again once the image is available"
+            "of the volumes. Run the task again when the image is available"
         )
     silent = unanswered_about(state, old)
     yield from (f"{option}: {error}" for error in silent)
@@ -111,13 +114,13 @@ def _attachment_trouble(volume: Volume | None, item: MovedVolume, old: Instance,
     if times > 1:
         return "is attached at two devices. Detach one"
     if volume.operator is not None:
-        return f"is managed by {volume.operator}, which alone may move it"
+        return f"belongs to {volume.operator}, and only that service may move it"
     others = [link.instance_id for link in volume.attachments if link.instance_id != old.instance_id]
     if others:
         return f"is also attached to {', '.join(sorted(others))}. Detach it there, or keep the data volumes"
     mine = [link for link in volume.attachments if link.device_name == item.device_name]
     if volume.attachments and not any(link.state == "attached" for link in mine):
-        return f"is {mine[0].state if mine else 'elsewhere'}. Run the task again later"
+        return f"is {mine[0].state if mine else 'at another device'}. Run the task again later"
     return ""
 
 
@@ -125,7 +128,10 @@ def _limit_trouble(spec: RelaunchSpec, state: State, moves: Moves) -> Iterator[s
     kind = spec.overrides.instance_type
     most = (type_facts(state, kind).get("EbsInfo") or {}).get("MaximumEbsAttachments") if kind else None
     if most is not None and len(moves.volumes) + 1 > most:
-        yield f"data_volumes: move: {kind} takes {most} volumes, and the successor would have {len(moves.volumes) + 1}"
+        yield (
+            f"data_volumes: {kind} takes {most} volumes, and the successor would have {len(moves.volumes) + 1}. Choose "
+            "a larger type"
+        )
 
 
 def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instance) -> Iterator[str]:
@@ -134,22 +140,21 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
     The launch left out the image's copies of the moved volumes, so the moves cannot change afterwards.
     """
     record, wanted = recorded_moves(new), wanted_moves(spec, state, old)
-    remedy = f"Or terminate {new.instance_id} before anything has moved"
+    way_out = f"terminate {new.instance_id} before anything has moved"
+    remedy = f"Or {way_out}"
     later = sorted(item.device_name for item in wanted.volumes if item.volume_id not in record.volume_ids)
     if later:
         yield (
-            f"data_volumes: move: {new.instance_id} was launched without {', '.join(later)}. Set data_volumes: keep. "
-            f"{remedy}"
+            f"data_volumes: {new.instance_id} was launched without {', '.join(later)}. Set data_volumes: keep. {remedy}"
         )
     address = next((item for item in address_of(state, old) if item.allocation_id == wanted.allocation_id), None)
     if address is not None and not record.allocation_id:
         yield (
-            f"elastic_ip: move: {new.instance_id} was launched without {address.public_ip}. Set elastic_ip: keep. "
-            f"{remedy}"
+            f"elastic_ip: {new.instance_id} was launched without {address.public_ip}. Set elastic_ip: keep. {remedy}"
         )
     if wanted.targets and not record.targets:
         yield (
-            f"target_groups: move: {new.instance_id} was launched without the registrations of {old.instance_id}. Set "
+            f"target_groups: {new.instance_id} was launched without the registrations of {old.instance_id}. Set "
             f"target_groups: keep. {remedy}"
         )
     pairs = (("data_volumes", record.volumes), ("elastic_ip", record.allocation_id), ("target_groups", record.targets))
@@ -159,8 +164,11 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
     for item in record.volumes:
         volume = state.volume(item.volume_id)
         if not is_movable(volume, old, new):
-            where = "is gone" if volume is None else f"is {volume.state}, and is not one of the two instances' own"
-            yield f"data_volumes: {item.volume_id} ({item.device_name}), which moves to {new.instance_id}, {where}"
+            where = "is gone" if volume is None else f"is {volume.state}, and belongs to neither instance"
+            yield (
+                f"data_volumes: {item.volume_id} ({item.device_name}), which moves to {new.instance_id}, {where}. To "
+                f"begin anew, {way_out}"
+            )
     yield from _address_trouble(state, record, old, new)
 
 
@@ -180,7 +188,13 @@ def _address_trouble(state: State, record: Moves, old: Instance, new: Instance) 
         return
     address = ADDRESS.of(state, record.allocation_id)
     if address is None:
-        yield f"elastic_ip: {record.allocation_id}, which moves to {new.instance_id}, is gone"
+        yield (
+            f"elastic_ip: {record.allocation_id}, which moves to {new.instance_id}, is gone. Terminate "
+            f"{new.instance_id} to begin anew"
+        )
     elif own_address(state, record, old, new) is None:
         owner = address.instance_id or address.interface_id
-        yield f"elastic_ip: {address.public_ip}, which moves to {new.instance_id}, is associated with {owner} now"
+        yield (
+            f"elastic_ip: {address.public_ip}, which moves to {new.instance_id}, is associated with {owner} now. "
+            "Disassociate it"
+        )

@@ -5,9 +5,10 @@
 """The steps of a relaunch that moves parts of the predecessor, and their rollback.
 
 The order: launch and first boot; both instances stop, the volumes change hands, the successor starts; probes; Elastic
-IP; load balancers. Only then is the successor marked as serving. A failure until then returns every part, in the order
-volumes, start, address, load balancers, termination: the predecessor never starts without its volumes, and no address
-leaves with a terminated successor. After the mark, the predecessor is deregistered and retires.
+IP; load balancers; status checks of the second boot. Only then is the successor marked as serving. A failure until then
+returns every part, in the order volumes, start, address, load balancers, termination: the predecessor never starts
+without its volumes, and no address leaves with a terminated successor. After the mark, the predecessor is deregistered
+and retires.
 
 Each stage is planned from the places where EC2 shows the parts, so a plan after an interruption continues.
 
@@ -41,6 +42,14 @@ from .volume_moves import carrying, following, halting, pending_volumes, returni
 
 _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
 FAILURES = ANY_FAILURE | {"superseded"}
+
+
+def _urgent(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """Return the stages with urgent waits: the predecessor is off, and the successor does not serve yet."""
+    return tuple(
+        dataclasses.replace(stage, waits=tuple(dataclasses.replace(wait, urgent=True) for wait in stage.waits))
+        for stage in stages
+    )
 
 
 @dataclass(frozen=True)
@@ -113,8 +122,8 @@ class Moving:
             *(check if late else ()),
             *self._registered(),
         )
-        halts = self._halts()
-        return (*halts, *self._undone_by(stages, self.back()))
+        outage = (*self._halts(), *self._undone_by(stages, self.back()))
+        return (*(_urgent(outage) if self._pending else outage), *self._undone_by(self._proven(), self.back()))
 
     def _undone_by(self, stages: Iterable[Stage], back: tuple[Stage, ...]) -> tuple[Stage, ...]:
         return tuple(dataclasses.replace(stage, on_failure=back, rollback_on=FAILURES) for stage in stages)
@@ -138,9 +147,18 @@ class Moving:
         start = Change(
             "StartInstances", self.new.instance_id, self.state.region, {}, reason, {"state": "stopped"}, after
         )
-        wait = dataclasses.replace(health_wait(self.spec, self.new.instance_id), clock=MOVED)
+        wait = Wait((self.new.instance_id,), "running", timeout=float(self.spec.health_timeout), clock=MOVED)
         stopping = (Stage(waits=(Wait((self.new.instance_id,), "stopped"),)),) if self.new.state == "stopping" else ()
         return (*(stages or stopping), Stage((start,), (wait,)))
+
+    def _proven(self) -> tuple[Stage, ...]:
+        """Return the wait for the status checks after the start with the volumes.
+
+        The checks take a minute or two, and the predecessor is off. So the service does not wait for them.
+        """
+        if not self._pending or not self.spec.status_checks:
+            return ()
+        return (Stage(waits=(dataclasses.replace(health_wait(self.spec, self.new.instance_id), clock=MOVED),)),)
 
     def _associated(self) -> tuple[Stage, ...]:
         address = self._address

@@ -175,8 +175,8 @@ def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, 
         names = ", ".join(f"{item.volume_id} ({item.device_name})" for item in lost)
         raise UnsafePlan(
             f"instance_id: {new.instance_id} has the record of {names}, which moved from {old.instance_id}. EC2 shows "
-            f"them at neither instance, so nothing was changed. Attach them to {old.instance_id}, and run the task "
-            "again"
+            f"them at neither instance, so the task has changed nothing. Attach them to {old.instance_id}, and run the "
+            "task again"
         )
     ended = may_be_ended(state, old, new, now)
     moving = Moving(spec, state, old, new, record, now, ended=ended)
@@ -201,7 +201,7 @@ def _is_at(state: State, volume_id: str, instance: Instance) -> bool:
 
 def _kept(new: Instance, old: Instance) -> str:
     return (
-        f"{new.instance_id} may have served beside {old.instance_id}, so it is not terminated. Terminate "
+        f"{new.instance_id} may have served beside {old.instance_id}, so the task does not terminate it. Terminate "
         f"{new.instance_id} once you do not need it any more"
     )
 

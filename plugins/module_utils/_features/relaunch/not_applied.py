@@ -23,27 +23,27 @@ def not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
     wanted, facts = spec.overrides, current.facts
     found = []
     if wanted.instance_type not in (None, current.instance_type):
-        found.append(f"instance_type {wanted.instance_type} (it is {current.instance_type})")
+        found.append(f"instance_type {wanted.instance_type} (now {current.instance_type})")
     if wanted.key_name is not None and wanted.key_name != (facts.get("KeyName") or ""):
-        found.append(f"key_name {wanted.key_name or 'none'} (it is {facts.get('KeyName') or 'none'})")
+        found.append(f"key_name {wanted.key_name or 'none'} (now {facts.get('KeyName') or 'none'})")
     profile, arn = wanted.iam_instance_profile, read_fact(facts, "IamInstanceProfile.Arn") or ""
     if profile is not None and profile not in (arn, arn.rpartition("/")[2]):
-        found.append(f"iam_instance_profile {profile or 'none'} (it is {arn or 'none'})")
+        found.append(f"iam_instance_profile {profile or 'none'} (now {arn or 'none'})")
     interface: Mapping[str, Any] = next(iter(facts.get("NetworkInterfaces") or ()), {})
     groups = sorted(item["GroupId"] for item in interface.get("Groups") or ())
     if wanted.security_group_ids is not None and sorted(wanted.security_group_ids) != groups:
-        found.append(f"security_group_ids {', '.join(wanted.security_group_ids)} (they are {', '.join(groups)})")
+        found.append(f"security_group_ids {', '.join(wanted.security_group_ids)} (now {', '.join(groups)})")
     for option, name in METADATA_OPTIONS.items():
         asked, have = wanted.metadata_options.get(name), read_fact(facts, f"MetadataOptions.{name}")
         if asked is not None and asked != have:
-            found.append(f"metadata_options.{option} {asked} (it is {have or 'not known'})")
+            found.append(f"metadata_options.{option} {asked} (now {have or 'unknown'})")
     tags = sorted(key for key, value in (wanted.tags or {}).items() if current.tags.get(key) != value)
     if tags:
         found.append(f"tags {', '.join(tags)}")
     if not found or is_planned(current.instance_id):
         return ()
     warning = (
-        f"overrides: {current.instance_id} runs from {current.image_id} already, so these are not applied: "
+        f"overrides: {current.instance_id} runs from {current.image_id} already, so the task does not apply these: "
         f"{'; '.join(found)}. Overrides only apply to the launch of a successor"
     )
     return (warning,)

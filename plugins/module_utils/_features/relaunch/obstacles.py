@@ -28,7 +28,7 @@ def refuse(troubles: Iterable[str]) -> None:
     """Raise UnsafePlan with all of these troubles, if there are any."""
     found = list(troubles)
     if found:
-        raise UnsafePlan(f"the relaunch is refused, and this task has changed nothing: {'; '.join(found)}")
+        raise UnsafePlan(f"the task refuses the relaunch, and has changed nothing: {'; '.join(found)}")
 
 
 def usable_image(spec: RelaunchSpec, state: State) -> Image:
@@ -39,17 +39,21 @@ def usable_image(spec: RelaunchSpec, state: State) -> Image:
     image = state.image(spec.image_id)
     if image is None:
         if is_planned(spec.image_id):
-            raise SpecError(f"image_id: no plan in assume makes {spec.image_id}")
+            raise SpecError(f"image_id: no plan in assume makes {spec.image_id}. Add the plan that makes it")
         raise SpecError(
             f"image_id: {spec.image_id} does not exist in {state.region}, or is not shared with you. Check the id and "
             "the region"
         )
     if image.state not in ("available", "pending"):
         reason = f" ({image.state_reason})" if image.state_reason else ""
-        raise SpecError(f"image_id: {spec.image_id} is {image.state}{reason}, so nothing can be launched from it")
+        raise SpecError(
+            f"image_id: {spec.image_id} is {image.state}{reason}, so EC2 launches nothing from it. Use an available "
+            "image"
+        )
     if image.root_device_type != "ebs":
         raise SpecError(
-            f"image_id: the root of {spec.image_id} is on {image.root_device_type}, and only EBS roots are relaunched"
+            f"image_id: the root of {spec.image_id} is on {image.root_device_type}, and the module needs an EBS root. "
+            "Use another image"
         )
     return image
 
@@ -63,7 +67,7 @@ def architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, i
     else:
         info = type_facts(state, wanted)
         if not info:
-            yield f"overrides: instance_type: {wanted} is not a type that EC2 offers in {state.region}"
+            yield f"overrides.instance_type: EC2 does not offer {wanted} in {state.region}. Choose another type"
             return
         fits = list(read_fact(info, "ProcessorInfo.SupportedArchitectures") or ())
         what = f"instance_type {wanted}"

@@ -99,8 +99,8 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
     _check_strategy(params)
     if params["data_volumes"] == "move" and params["old_instance"] == "keep":
         raise SpecError(
-            "old_instance: keep: data_volumes: move stops the predecessor and takes its data volumes away. Use "
-            "old_instance: stop or terminate, or data_volumes: keep"
+            "old_instance: keep excludes data_volumes: move, which stops the predecessor and takes its data volumes. "
+            "Use old_instance: stop or terminate, or data_volumes: keep"
         )
     health = parse_health(params.get("health") or {})
     return RelaunchSpec(
@@ -132,7 +132,7 @@ def _check_strategy(params: Mapping[str, Any]) -> None:
         raise SpecError("; ".join(unfit))
     if strategy == REPLACE_INSTANCE and params.get("old_root_volume"):
         raise SpecError(
-            "old_root_volume: with strategy: replace_instance the former root volume stays with the predecessor. "
+            "old_root_volume: replace_instance leaves the former root volume with the predecessor. "
             "Remove the option, or use strategy: replace_root_volume"
         )
 
@@ -141,28 +141,26 @@ def _unfit_for_root(params: Mapping[str, Any]) -> tuple[str, ...]:
     given = params.get("overrides") or {}
     names = [name for name, value in given.items() if value is not None and (name, value) != ("user_data", "keep")]
     found = [
-        f"overrides: {name}: strategy: replace_root_volume keeps the instance as it is, and cannot apply it. Remove "
-        "it, or use strategy: replace_instance"
+        f"overrides.{name}: replace_root_volume keeps the instance as it is, and cannot apply this option. Remove it, "
+        "or use strategy: replace_instance"
         for name in names
     ]
     health = params.get("health") or {}
     found += [
-        f"health: {name}: strategy: replace_root_volume only waits for status checks. Remove it, or use strategy: "
-        "replace_instance"
+        f"health.{name}: replace_root_volume only waits for status checks. Remove it, or use strategy: replace_instance"
         for name in ("url", "tcp_port")
         if health.get(name) is not None
     ]
     if params.get("stage") not in (None, "all"):
-        found.append("stage: strategy: replace_root_volume has no successor to verify. Use strategy: replace_instance")
+        found.append("stage: replace_root_volume has no successor to verify. Use strategy: replace_instance")
     if params.get("verify"):
         found.append(
-            "verify: strategy: replace_root_volume has no successor that other tasks can test. Use strategy: "
-            "replace_instance"
+            "verify: replace_root_volume has no successor that other tasks can test. Use strategy: replace_instance"
         )
     if params["old_instance"]:
         found.append(
-            f"old_instance: {params['old_instance']}: strategy: replace_root_volume has no predecessor. Remove the "
-            "option, or use strategy: replace_instance"
+            f"old_instance: {params['old_instance']} does not fit replace_root_volume, which has no predecessor. "
+            "Remove the option, or use strategy: replace_instance"
         )
     return tuple(found)
 
@@ -170,11 +168,14 @@ def _unfit_for_root(params: Mapping[str, Any]) -> tuple[str, ...]:
 def _overrides(params: Mapping[str, Any]) -> Overrides:
     user_data, content = params.get("user_data") or "keep", params.get("user_data_content")
     if (user_data == "replace") != (content is not None):
-        raise SpecError("overrides: user_data_content and user_data: replace need each other. Set both or neither")
+        raise SpecError(
+            "overrides.user_data_content: needs user_data: replace, and user_data: replace needs it. Set both or "
+            "neither"
+        )
     groups = params.get("security_group_ids")
     if groups is not None and not groups:
         raise SpecError(
-            "overrides: security_group_ids: an instance has at least one security group. Remove the option to keep "
+            "overrides.security_group_ids: an instance has at least one security group. Remove the option to keep "
             "the predecessor's"
         )
     tags = params.get("tags")
@@ -185,7 +186,7 @@ def _overrides(params: Mapping[str, Any]) -> Overrides:
         security_group_ids=None if groups is None else tuple(groups),
         user_data=user_data,
         user_data_content=content,
-        tags=None if tags is None else require_tags(tags, "overrides: tags", ours=OUR_TAGS),
+        tags=None if tags is None else require_tags(tags, "overrides.tags", ours=OUR_TAGS),
         metadata_options=_metadata_options(params.get("metadata_options") or {}),
     )
 
@@ -194,6 +195,6 @@ def _metadata_options(given: Mapping[str, Any]) -> dict[str, Any]:
     limit = given.get("http_put_response_hop_limit")
     if limit is not None and not 1 <= limit <= _MOST_HOPS:
         raise SpecError(
-            f"overrides: metadata_options: http_put_response_hop_limit: {limit} is not from 1 to {_MOST_HOPS}."
+            f"overrides.metadata_options.http_put_response_hop_limit: {limit} is out of range. Use 1 to {_MOST_HOPS}."
         )
     return {name: given[option] for option, name in METADATA_OPTIONS.items() if given.get(option) is not None}

@@ -296,14 +296,16 @@ def _plan_rollback(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
     another run.
     """
     names = " and ".join(new.instance_id for new in rejected)
-    verb, them = ("is", "it") if len(rejected) == 1 else ("are", "them")
-    what = f"instance_id: {names} did not become healthy in place of {old.instance_id}, and {verb}"
+    them = "it" if len(rejected) == 1 else "them"
+    what = f"instance_id: {names} did not become healthy in place of {old.instance_id}"
     if spec.on_failure != "rollback":
-        raise UnsafePlan(f"{what} kept for inspection (on_failure: {spec.on_failure}). Terminate {them} afterwards")
+        raise UnsafePlan(
+            f"{what}. The task keeps {them} for inspection (on_failure: {spec.on_failure}). Terminate {them} afterwards"
+        )
     refused = UnsafePlan(
-        f"{what} terminated. {old.instance_id} stays in service. Another run launches a new successor from "
-        f"{spec.image_id}, which lacks the writes of {old.instance_id} since the capture. To include them, bake "
-        "another version"
+        f"{what}. The task terminates {them}, and {old.instance_id} stays in service. Another run launches a new "
+        f"successor from {spec.image_id}, which lacks the writes of {old.instance_id} since the capture. To include "
+        "them, bake another version"
     )
     return Plan(restoration(state, old, rejected), refused=refused)
 
@@ -314,7 +316,7 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
     The instance itself is up to date.
     """
     if spec.stage == "rollback":
-        return Plan(warnings=(f"stage: rollback: {current.instance_id} serves already, so it stays in service",))
+        return Plan(warnings=(f"stage: rollback changes nothing, since {current.instance_id} already serves",))
     made = _retirement_plan(spec, state, current, now)
     return dataclasses.replace(made, warnings=(*made.warnings, *not_applied(spec, current)))
 
@@ -376,14 +378,14 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
         return Plan(retirement)
     if current.state not in ("pending", "running"):
         warning = (
-            f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so {old.instance_id} "
-            f"is left as it is ({old.state}). Start one of them and run the task again"
+            f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so the task does "
+            f"not change {old.instance_id} ({old.state}). Start one of them and run the task again"
         )
         return Plan(warnings=(warning,))
     if started_since(old, current):
         warning = (
-            f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it is left as it is "
-            f"({old.state}). Stop or terminate {old.instance_id} yourself once you do not need it any more"
+            f"{old.instance_id} ({old.state}) was started again after {current.instance_id} had replaced it, so the "
+            f"task does not change it. Stop or terminate {old.instance_id} yourself once you do not need it any more"
         )
         return Plan(warnings=(warning,))
     if _is_left(spec, old, current, now):
@@ -414,13 +416,13 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance, now: 
         return Plan()
     if spec.stage == "finish":
         raise SpecError(
-            f"stage: finish: no successor of {current.instance_id} from {spec.image_id} is launched. Run the task with "
-            "stage: launch first"
+            f"stage: {current.instance_id} has no successor from {spec.image_id} to finish. Run the task with stage: "
+            "launch first"
         )
     if is_planned(current.instance_id):
         raise SpecError(
             f"instance_id: {spec.instance_id} stands for {current.instance_id}, which is only planned. Check mode "
-            "cannot plan its replacement too"
+            "cannot plan the replacement of that instance too"
         )
     if spec.follow_successor:
         # A successor that has lost its tag is found by its ClientToken.
@@ -467,4 +469,4 @@ def headline(spec: RelaunchSpec, result: Mapping[str, Any]) -> str:
     return f"{told}; strategy {result['strategy']}: {result['strategy_reason']}"
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)

@@ -55,15 +55,16 @@ def retirement_troubles(
         # EC2, "Enable stop protection": it protects against termination too.
         if STOP_PROTECTION.of(state, old.instance_id):
             found.append(
-                f"old_instance: {spec.old_instance}: {old.instance_id} has stop protection (DisableApiStop). Disable "
-                "it, or use old_instance: keep"
+                f"old_instance: {old.instance_id} has stop protection (DisableApiStop). Disable it, or use "
+                "old_instance: keep"
             )
         trouble = None
         if not spec.lose_instance_store and old.state != "stopped":
             trouble = instance_store_trouble(state, old)
         if trouble is not None:
             found.append(
-                f"{old.instance_id}: {trouble}. Set lose_instance_store: true to accept that, or use old_instance: keep"
+                f"lose_instance_store: {trouble}. Set lose_instance_store: true to accept that, or use old_instance: "
+                "keep"
             )
     return found
 
@@ -83,7 +84,7 @@ def _termination_troubles(state: State, old: Instance, leaving: Collection[str])
         )
     if TERMINATION_PROTECTION.of(state, old.instance_id):
         found.append(
-            f"old_instance: terminate: {old.instance_id} has termination protection (DisableApiTermination). "
+            f"old_instance: {old.instance_id} has termination protection (DisableApiTermination). "
             "Disable it, or use another old_instance"
         )
     return found
@@ -104,10 +105,10 @@ def retirement_stages(
     if not stages or spec.old_instance == "keep":
         record = finished(new_id, new_tags, state.region)
     else:
-        reason = f"mark as serving, so that {old.instance_id} can retire"
+        reason = f"mark as serving before the retirement of {old.instance_id}"
         record = Stage((trial_record(new_id, new_tags, SERVING, state.region, reason),))
     (change,) = record.changes
-    reason = f"give up: another instance replaces {old.instance_id}"
+    reason = f"mark as rejected: another instance replaces {old.instance_id}"
     new = Instance(new_id, "running", tags=dict(new_tags))
     given_up = Stage((trial_record(new_id, new_tags, REJECTED, state.region, reason),))
     shown = state.instance(new_id)
@@ -156,7 +157,7 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
     reason = f"retire: the successor serves (old_instance: {spec.old_instance})"
     root = next((item for item in old.block_devices if item.device_name == old.root_device_name), None)
     if goal == "terminated" and root is not None and not root.delete_on_termination:
-        reason += f"; the root volume {root.volume_id} is kept (DeleteOnTermination is false)"
+        reason += f"; keep the root volume {root.volume_id} (DeleteOnTermination is false)"
     change = Change(action, old.instance_id, state.region, {}, reason, before, after, disruptive=True)
     return (*stages, Stage((change,), (wait,)))
 

@@ -121,12 +121,12 @@ def preparation(state: State, current: Instance, root: Volume) -> tuple[tuple[St
             current.instance_id,
             current.tags,
             {tag_names.LAUNCH_IMAGE: launch},
-            "record the image of the launch, since the next root volume has another",
+            "record the launch image, since the next root volume comes from another image",
         ),
     ):
         change, left_out = tagging(resource, state.region, present, wanted, reason)
         found += [change] if change is not None else []
-        warnings += [f"{resource} has no room for the tag {key}" for key in left_out]
+        warnings += [f"{resource} has no room for the tag {key}. Remove another tag" for key in left_out]
     return ((Stage(tuple(found)),) if found else ()), tuple(warnings)
 
 
@@ -164,7 +164,7 @@ def rescue_stage(state: State, current: Instance, root: Volume, image_id: str) -
             "Description": description,
             "TagSpecifications": [specification("snapshot", tags)],
         },
-        "take a snapshot, from which a rollback restores the root volume",
+        "capture the root volume for a rollback",
         None,
         {"volume_id": root.volume_id, "state": "completed", "tags": tags, "description": description},
         identity=rescues_query(current),

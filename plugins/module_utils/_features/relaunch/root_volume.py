@@ -77,7 +77,7 @@ def plan_root_volume(spec: RelaunchSpec, state: State, current: Instance, now: d
     if is_planned(current.instance_id):
         raise SpecError(
             f"instance_id: {spec.instance_id} stands for {current.instance_id}, which is only planned. Check mode "
-            "cannot plan its root volume too"
+            "cannot plan the root volume of that instance too"
         )
     settling = settling_queries(state, spec.instance_id) if spec.follow_successor else ()
     state.require(*settling, *root_queries(spec, current))
@@ -159,7 +159,7 @@ def _proof(
     """
     wait = (health_wait(spec, current.instance_id),)
     if root is None or not in_time:
-        why = "its former root volume is not proven" if root is None else "it began more than a day ago"
+        why = "no fact proves that volume" if root is None else "that run began more than a day ago"
         warning = (
             f"an earlier run replaced the root volume of {current.instance_id} ({task.task_id}). This run neither "
             f"rolls it back nor deletes the former root volume, since {why}"
@@ -176,11 +176,12 @@ def _rootless(state: State, current: Instance, newest: RootTask | None) -> str:
     query = Query("DescribeVolumes", tag_filters({tag_names.ROOT_OF: current.instance_id}))
     state.require(query)
     known = [item for item in state.all(Volume) if item.tags.get(tag_names.ROOT_OF) == current.instance_id]
-    former = listed(f"{item.volume_id} ({item.state})" for item in known) if known else "none has it"
+    former = listed(f"{item.volume_id} ({item.state})" for item in known) if known else "none"
     why = f", since {newest.task_id} is {newest.state}" if newest is not None else ""
     return (
         f"instance_id: {current.instance_id} has no root volume attached{why}. Stop it, attach its former root volume "
-        f"as {current.root_device_name}, and start it. Volumes with the tag {tag_names.ROOT_OF} of it: {former}"
+        f"as {current.root_device_name}, and start it. Volumes with the tag {tag_names.ROOT_OF}={current.instance_id}: "
+        f"{former}"
     )
 
 
@@ -289,6 +290,9 @@ def _warnings(spec: RelaunchSpec, current: Instance, root: Volume, image: Image)
     copies = [item.device_name for item in data if item.snapshot_id]
     if copies:
         kept = f" {current.instance_id} keeps {', '.join(names)}" if names else ""
-        yield f"a new root volume takes no data volumes of {image.image_id} ({', '.join(copies)}).{kept}"
+        yield (
+            f"EC2 replaces the root volume only, so it makes no data volumes from {image.image_id} "
+            f"({', '.join(copies)}).{kept}"
+        )
     if spec.old_root_volume == "keep":
-        yield f"{root.volume_id} stays available with its content, and costs storage until you delete it"
+        yield f"the former root volume {root.volume_id} keeps its content, and EC2 bills it until you delete it"

@@ -123,7 +123,7 @@ def _unsuitable_state(_spec: RelaunchSpec, _state: State, old: Instance, _image:
 def _later_writes(spec: RelaunchSpec, _state: State, old: Instance, _image: Image) -> Iterator[str]:
     if not spec.lose_writes:
         yield (
-            f"lose_writes: false: EC2 replaces the root volume while {old.instance_id} runs, so the writes to the root "
+            f"lose_writes: EC2 replaces the root volume while {old.instance_id} runs, so the writes to the root "
             "volume since the capture are lost in any case. Set lose_writes: true to accept that"
         )
 
@@ -222,7 +222,7 @@ def chosen(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Relaunc
         choice = Choice(REPLACE_INSTANCE, f"{current.instance_id} is only planned")
         return dataclasses.replace(spec, strategy=choice.strategy), choice
     if spec.stage in ("finish", "rollback"):
-        continued: Choice | None = Choice(REPLACE_INSTANCE, "it continues an earlier launch")
+        continued: Choice | None = Choice(REPLACE_INSTANCE, "the run continues an earlier launch")
     else:
         continued = _continued(spec, state, current)
     choice = continued or _free_of_obstacles(spec, state, current)
@@ -262,21 +262,23 @@ def _continued(spec: RelaunchSpec, state: State, current: Instance) -> Choice | 
     """
     if tag_names.LAUNCH_IMAGE not in current.tags:
         if on_trial_for(state, current.instance_id):
-            return Choice(REPLACE_INSTANCE, "it continues an earlier run")
+            return Choice(REPLACE_INSTANCE, "the run continues an earlier one")
         is_there = current.image_id == spec.image_id
-        return Choice(REPLACE_INSTANCE, f"{current.instance_id} runs from it already") if is_there else None
+        return (
+            Choice(REPLACE_INSTANCE, f"{current.instance_id} already runs from {spec.image_id}") if is_there else None
+        )
     state.require(*root_queries(spec, current))
     tasks = root_tasks(state, current.instance_id)
     last = last_replacement(state, current)
     if tasks and (tasks[-1].is_under_way or tasks[-1].state == "failed-detached"):
         return Choice(REPLACE_ROOT_VOLUME, f"{tasks[-1].task_id} is {tasks[-1].state}")
     if on_trial_for(state, current.instance_id):
-        return Choice(REPLACE_INSTANCE, "it continues an earlier run")
+        return Choice(REPLACE_INSTANCE, "the run continues an earlier one")
     if not is_current(spec, state, current):
         return None
     if last is not None or current.image_id != spec.image_id:
         return Choice(REPLACE_ROOT_VOLUME, f"{current.instance_id} has the root volume of {spec.image_id}")
-    return Choice(REPLACE_INSTANCE, f"{current.instance_id} runs from it already")
+    return Choice(REPLACE_INSTANCE, f"{current.instance_id} already runs from {spec.image_id}")
 
 
 def _free_of_obstacles(spec: RelaunchSpec, state: State, current: Instance) -> Choice:
@@ -292,8 +294,8 @@ def _free_of_obstacles(spec: RelaunchSpec, state: State, current: Instance) -> C
     ):
         # Without the image's devices, the run after a check run might take another strategy.
         raise UnsafePlan(
-            f"image_id: EC2 does not show the devices of {image.image_id} yet, so it is open whether the data volumes "
-            f"of {current.instance_id} can move. Run the task again once the image is available"
+            f"image_id: EC2 does not show the devices of {image.image_id} yet, so the task cannot decide whether the "
+            f"data volumes of {current.instance_id} can move. Run the task again when the image is available"
         )
     to_successor = [text for kind in OBSTACLES_TO_A_SUCCESSOR for text in kind(moving, state, current, image)]
     if not to_successor:
@@ -303,6 +305,6 @@ def _free_of_obstacles(spec: RelaunchSpec, state: State, current: Instance) -> C
     if not to_root:
         return Choice(REPLACE_ROOT_VOLUME, f"a successor cannot take over everything: {'; '.join(to_successor)}")
     raise UnsafePlan(
-        "strategy: auto: the relaunch is refused, and this task has changed nothing. Obstacles to replace_instance: "
+        "strategy: no strategy fits, and the task has changed nothing. Obstacles to replace_instance: "
         f"{'; '.join(to_successor)}. Obstacles to replace_root_volume: {'; '.join(to_root)}"
     )

@@ -38,7 +38,7 @@ def repeated_scripts(spec: RelaunchSpec, state: State, old: Instance) -> tuple[s
     if not kind:
         return ()
     warning = (
-        f"overrides: user_data: keep: the user data of {old.instance_id} {kind}. The image has run it before, and the "
+        f"overrides.user_data: the user data of {old.instance_id} {kind}. The image has run it before, and the "
         "successor runs it again at its first boot, since its instance id is new. Set user_data: drop, or make sure "
         "that a repetition does no harm"
     )

@@ -48,7 +48,7 @@ def halting(state: State, old: Instance, new: Instance, now: datetime, hold_time
     if new.state == "stopped":
         return tuple(stages)
     last = stages.pop() if stages else Stage()
-    stop = _stop(state, new, "stop the {state} instance, so that it gets the data volumes")
+    stop = _stop(state, new, "stop the {state} instance before it gets the data volumes")
     changes = (stop,) if new.state in ("pending", "running") else ()
     wait = Wait((new.instance_id,), "stopped")
     patience = last.patience | _STILL_STARTING
@@ -144,7 +144,7 @@ def deletion_flags(state: State, volumes: Iterable[MovedVolume], instance_id: st
     parameters = {
         "BlockDeviceMappings": [{"DeviceName": name, "Ebs": {"DeleteOnTermination": True}} for name in devices]
     }
-    reason = "delete the volume with the instance, as before the move"
+    reason = "set DeleteOnTermination, as before the move"
     return Change("ModifyInstanceAttribute", instance_id, state.region, parameters, reason, {}, {})
 
 
@@ -156,7 +156,7 @@ def following(state: State, volumes: Iterable[MovedVolume], old: Instance, new: 
         volume = state.volume(item.volume_id)
         if volume is not None and volume.tags.get(tag_names.SPEC) == old.instance_id:
             tags = {tag_names.SPEC: new.instance_id}
-            reason = f"follow to {new.instance_id}: the declaration has the id of its instance"
+            reason = f"rename the declaration, which is named after its instance, to {new.instance_id}"
             after = {"tags": {**volume.tags, **tags}}
             parameters = {"Tags": tag_names.boto3_tags(tags)}
             before = {"tags": dict(volume.tags)}

@@ -216,7 +216,7 @@ def _set_of(members: Sequence[Candidate]) -> InstanceSet:
         lacking = 0
     size = len(parts) + lacking
     if lacking:
-        faults.append(f"{lacking} of its {size} snapshots are gone")
+        faults.append(f"it lacks {lacking} of its {size} snapshots")
     ids = frozenset(item.snapshot.snapshot_id for item in members)
     return InstanceSet(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults), tuple(notes))
 

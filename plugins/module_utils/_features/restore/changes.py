@@ -12,10 +12,10 @@ Private to this collection.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from ..._domain import volume_changes
 from ..._domain.volume_changes import capture_of
 from ..._domain.volume_types import normalised, performance_of
 from ..._kernel import proofs
@@ -23,7 +23,7 @@ from ..._kernel import tags as tag_names
 from ..._kernel.facts import ENCRYPTION_BY_DEFAULT
 from ..._kernel.ids import planned
 from ..._kernel.plan import Change, Stage, Wait
-from ..._kernel.resources import Instance, Snapshot, Volume, VolumeAttachment, view
+from ..._kernel.resources import Instance, Snapshot, Volume, view
 from ..._kernel.state import Query, State, own_snapshots, tag_filters
 from ..._kernel.times import format_moment
 from .point_volume import RestorePoint
@@ -92,16 +92,8 @@ def _made(point: RestorePoint, zone: str, state: State) -> dict[str, Any]:
 
 def attachment(volume_id: str, source: str, target: Instance, device: str, region: str) -> Change:
     """Return the AttachVolume of a restored volume that is attached to no instance."""
-    link = dataclasses.asdict(VolumeAttachment(target.instance_id, device))
-    return Change(
-        "AttachVolume",
-        volume_id,
-        region,
-        {"InstanceId": target.instance_id, "Device": device},
-        f"attach the volume restored from {source} to {target.instance_id}",
-        {"state": "available", "attachments": []},
-        {"state": "in-use", "attachments": [link]},
-    )
+    reason = f"attach the volume restored from {source} to {target.instance_id}"
+    return volume_changes.attachment(volume_id, target.instance_id, device, region, reason)
 
 
 def deletion(volume_id: str, region: str, reason: str, volume: Volume | None = None) -> Change:
@@ -129,7 +121,7 @@ def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Cha
         volume,
         proofs.FINAL_WORD,
         region,
-        f"keep the content of {volume.volume_id} before it is deleted",
+        f"capture {volume.volume_id} before its deletion",
         description=about[: 255 - len(note)] + note,
         tags=tags,
         identity=own_snapshots(tags),
@@ -143,7 +135,8 @@ def undone(creations: Iterable[Change]) -> tuple[Stage, ...]:
     EC2 does not delete a volume that it is still creating.
     """
     deletions = tuple(
-        Change("DeleteVolume", change.resource, change.region, {}, "the drill has failed") for change in creations
+        Change("DeleteVolume", change.resource, change.region, {}, "delete: the drill has failed")
+        for change in creations
     )
     return (Stage(deletions, patience=frozenset({"IncorrectState"})),) if deletions else ()
 

@@ -51,16 +51,16 @@ class Leftover:
     def warning(self) -> str:
         """The sentence for the user before the run."""
         return (
-            f"{self.volume.volume_id} was left by an interrupted drill of {self.claim.source}. It is deleted after a "
-            "final snapshot"
+            f"an interrupted drill of {self.claim.source} has left {self.volume.volume_id}. The task deletes it after "
+            "a final snapshot"
         )
 
     @property
     def note(self) -> str:
         """The sentence for the user after the run."""
         return (
-            f"{self.volume.volume_id} was left by an interrupted drill of {self.claim.source} and is deleted. "
-            f"{self.capture.resource} keeps its content. Delete that snapshot if nobody misses the volume."
+            f"an interrupted drill of {self.claim.source} has left {self.volume.volume_id}. The task has deleted it, "
+            f"and {self.capture.resource} keeps its content. Delete that snapshot if nobody misses the volume."
         )
 
 
@@ -102,7 +102,7 @@ def record(point: RestorePoint, volume_id: str, region: str, now: datetime) -> C
     snapshot = point.snapshot
     wanted = {tag_names.DRILLED: format_moment(now)}
     change, _left_out = tagging(
-        snapshot.snapshot_id, region, snapshot.tags, wanted, f"record that a drill has restored {point.source}"
+        snapshot.snapshot_id, region, snapshot.tags, wanted, f"record the drill of {point.source}"
     )
     if change is None:
         return None
@@ -128,7 +128,7 @@ def drill_stages(
     """
     made = [change.resource for change in creations]
     making = Stage(tuple(creations), waits(made, "volume_available"), undone(creations), ANY_FAILURE)
-    own = tuple(deletion(name, region, "the drill is over") for name in made)
+    own = tuple(deletion(name, region, "delete: the drill is over") for name in made)
     ending = Stage((*records, *own), waits(made, "deleted", final=True))
     drill = (making, ending) if whole else (*apart([making], "drill"), *apart([ending]))
     stages = (*drill, *apart(_leftover_stages(left, region)))
@@ -146,12 +146,17 @@ def _leftover_stages(left: Sequence[Leftover], region: str) -> Iterator[Stage]:
     captures = tuple(replace(each.capture, after_steps=pending[each.volume.volume_id]) for each in left)
     yield Stage(captures, waits((change.resource for change in captures), "completed"))
     gone = [
-        deletion(each.volume.volume_id, region, f"an interrupted drill of {each.claim.source} has left it", each.volume)
+        deletion(
+            each.volume.volume_id,
+            region,
+            f"delete: an interrupted drill of {each.claim.source} has left it",
+            each.volume,
+        )
         for each in left
     ]
     useless = [
         replace(
-            snapshot_deletion(item, region, f"a newer final snapshot of {each.volume.volume_id} takes its place"),
+            snapshot_deletion(item, region, f"delete: a newer final snapshot of {each.volume.volume_id} replaces it"),
             after_steps=(each.capture.resource,),
         )
         for each in left

@@ -38,7 +38,7 @@ def elsewhere_notes(claims: Iterable[Claim]) -> list[str]:
     """
     notes = (
         f"{claim.volume.volume_id} has the tags of a volume restored from {claim.source}, but is in another zone or "
-        f"attached to another instance. It does not count here, and is kept. If {claim.volume.volume_id} was not "
+        f"attached to another instance. The task neither counts nor changes it. If {claim.volume.volume_id} was not "
         f"restored from {claim.source}, remove its tag {tag_names.SPEC}"
         for claim in claims
     )

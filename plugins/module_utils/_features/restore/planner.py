@@ -141,11 +141,7 @@ class _Before:
 
 
 def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -> _Before:
-    """Return the volumes of earlier runs. The same round asks for their snapshots.
-
-    If only its tags put a volume into the named declaration, its source is refused. For an instance, this raises
-    SpecError.
-    """
+    """Return the volumes of earlier runs. The same round asks for their snapshots."""
     zone = spec.zone if target is None else target.availability_zone
     found = restored_claims(spec, state)
     # Such a volume of a named declaration is refused: see `_the_one`.
@@ -154,12 +150,24 @@ def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -
     missing = set(spec.volume_ids).difference(claim.source for claim in claims)
     making = bool(missing) if spec.volume_ids else not claims
     attaching = any(not _is_in_place(claim.volume, spec, target) for claim in claims)
+    made_from = [claim.volume.snapshot_id for claim in claims if claim.volume.snapshot_id]
     state.require(
-        *snapshots_by_id(claim.volume.snapshot_id for claim in claims),
-        *source_queries(spec.volume_ids),
+        *(snapshots_by_id(made_from) if spec.instance_id else source_queries(spec.volume_ids)),
         *(set_queries(spec.instance_id, ()) if spec.instance_id and not claims else ()),
         *_place_queries(spec, target, making=making, attaching=attaching),
     )
+    # EC2 has shown the snapshots of the sources. A volume may be from a snapshot that does not show its source.
+    if any(state.snapshot(item) is None for item in made_from):
+        state.require(*snapshots_by_id(made_from))
+    return _counted_before(spec, state, claims, beside)
+
+
+def _counted_before(spec: RestoreSpec, state: State, claims: Sequence[Claim], beside: list[Claim]) -> _Before:
+    """Return the volumes of earlier runs that EC2's facts do not contradict.
+
+    If only its tags put a volume into the named declaration, its source is refused. For an instance, this raises
+    SpecError.
+    """
     proven = restored(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
     counted = [claim for claim in claims if claim.volume.volume_id in proven.volume_ids]
     refuted = {claim.source: proven.refuted[claim.volume.volume_id] for claim in claims if claim not in counted}
@@ -208,8 +216,8 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
     lost = [volume.volume_id for volume in several if volume.state == "error"]
     if lost:
         raise UnsafePlan(
-            f"{source}: EBS has lost {listed(lost)}, or could not make it: its state is error. Delete it to restore "
-            "once more"
+            f"{source}: the restored volume {listed(lost)} has the state error, so EBS has lost it or could not make "
+            "it. Delete it to restore again"
         )
     here = [volume for volume in several if target is not None and _holds(target, volume)]
     chosen = here if len(here) == 1 else several
@@ -225,7 +233,7 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
     if is_elsewhere(Claim(volume, source), zone, target):
         raise SpecError(
             f"name: {volume.volume_id} was restored before from {source}, and is in another zone or attached to "
-            "another instance. Give another name to restore once more"
+            "another instance. Give another name to restore again"
         )
     return volume
 
@@ -259,7 +267,6 @@ def _wanted(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datet
     )
     wanted = Wanted(spec.volume_ids, spec.instance_id, spec.before, state.region, restored_before)
     if not spec.instance_id:
-        state.require(*source_queries(wanted.volume_ids))
         return wanted
     begun = [found for item in restored_before if (found := state.snapshot(item.snapshot_id)) is not None]
     state.require(*set_queries(spec.instance_id, begun))
@@ -311,7 +318,7 @@ def _zone(spec: RestoreSpec, state: State, target: Instance | None) -> str:
     if target is not None:
         return target.availability_zone
     if not IS_USABLE_ZONE.of(state, spec.zone):
-        raise SpecError(f"zone: there is no zone {spec.zone} in {state.region} to use. Name another one.")
+        raise SpecError(f"zone: EC2 shows no usable zone {spec.zone} in {state.region}. Name another one.")
     return spec.zone
 
 
@@ -335,7 +342,7 @@ def _devices(
     site = unsupported_site(target.availability_zone, target.facts)
     if site:
         raise UnsafePlan(
-            f"target_instance_id: {target.instance_id} is at {site}, where this collection does not make or attach "
+            f"target_instance_id: {target.instance_id} is at {site}, where this collection makes and attaches no "
             "volumes. Restore to a zone of the region, and attach the volumes by other means"
         )
     _require_unreplaced(spec, state)
@@ -433,7 +440,7 @@ def _drill_zone(spec: RestoreSpec, state: State, point: RestorePoint) -> str:
         return _zone(spec, state, None)
     usable = sorted(zone for zone, is_usable in IS_USABLE_ZONE.all(state).items() if is_usable)
     if not usable:
-        raise SpecError(f"zone: EC2 shows no Availability Zone of {state.region} to use. Name one.")
+        raise SpecError(f"zone: EC2 shows no usable Availability Zone in {state.region}. Name one.")
     return point.zone if point.zone in usable else usable[0]
 
 

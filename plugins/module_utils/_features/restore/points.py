@@ -93,7 +93,7 @@ def parse_time(value: object, option: str) -> datetime:
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
-        raise SpecError(f"{option}: {value!r} is not a time such as 2026-11-23T19:00:00Z") from None
+        raise SpecError(f"{option}: {value!r} is not a time. Write it as in 2026-11-23T19:00:00Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -167,12 +167,14 @@ def _passed_over(known: Iterable[Candidate], chosen: Candidate, wanted: Wanted) 
     newer = [item for item in known if item.order > chosen.order and item.fits(wanted.before)]
     reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
     taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
-    notes = [f"{chosen.source} is restored from {taken}, not from a newer one: {listed(reasons)}"] if reasons else []
+    notes = (
+        [f"the task restores {chosen.source} from {taken}, not from a newer one: {listed(reasons)}"] if reasons else []
+    )
     notes += _claimed_older(known, chosen)
     if chosen.doubt:
         notes.append(
-            f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, since there is no other "
-            f"snapshot. This copy is not proven: {chosen.doubt}. Check its content before you use it."
+            f"the task restores {chosen.source} from {chosen.snapshot.snapshot_id}, since no other snapshot exists. No "
+            f"fact proves this copy: {chosen.doubt}. Check its content before you use it."
         )
     return notes
 
@@ -194,9 +196,9 @@ def _claimed_older(known: Iterable[Candidate], chosen: Candidate) -> list[str]:
     if not later or not chosen.copied:
         return []
     note = (
-        f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}. These copies began later: "
-        f"{listed(sorted(later))}. Only their tag {tag_names.TAKEN} says that their data is older. Compare the copies "
-        "where that matters."
+        f"the task restores {chosen.source} from {chosen.snapshot.snapshot_id}. These copies began later: "
+        f"{listed(sorted(later))}. Only their tag {tag_names.TAKEN} says that their data is older. Compare the "
+        "copies where that matters."
     )
     return [note]
 
@@ -284,16 +286,17 @@ def _anew(candidates: Sequence[Candidate], found: Sequence[InstanceSet], wanted:
 def _ignored_note(wanted: Wanted, sources: Iterable[str]) -> str:
     return (
         f"{wanted.instance_id}: some volumes have the tags of volumes restored from {listed(sorted(sources))}, but the "
-        "snapshots that they were made from are gone. These volumes do not count, so that all restored volumes come "
-        f"from one moment. Check these volumes. Then remove their tag {tag_names.SPEC}, or delete them"
+        "snapshots that they were made from are gone. The task does not count these volumes, so that all restored "
+        f"volumes come from one moment. Check these volumes. Then remove their tag {tag_names.SPEC}, or delete them"
     )
 
 
 def _no_set_note(wanted: Wanted) -> str:
     sources = listed(sorted(item.source for item in wanted.restored))
     return (
-        f"{wanted.instance_id}: the volumes restored from {sources} come from snapshots outside any set, so no set is "
-        f"used. To restore a set, give another name, or remove the tag {tag_names.SPEC} of these restored volumes"
+        f"{wanted.instance_id}: the volumes restored from {sources} come from snapshots outside any set, so the task "
+        f"uses no set. To restore a set, give another name, or remove the tag {tag_names.SPEC} of these restored "
+        "volumes"
     )
 
 
@@ -303,7 +306,7 @@ def _rest_of(begun: InstanceSet, wanted: Wanted) -> dict[str, Candidate]:
     faults = [part.fault for part in rest.values() if part.fault]
     missing = begun.size - len(there | begun.parts.keys())
     if missing > 0:
-        faults.append(f"{missing} of its {begun.size} snapshots are gone")
+        faults.append(f"it lacks {missing} of its {begun.size} snapshots")
     if faults:
         raise SpecError(
             f"{wanted.instance_id}: a run has begun to restore {begun.name}{wanted.where}, which cannot be "
@@ -318,7 +321,7 @@ def _newest_whole(found: Sequence[InstanceSet], wanted: Wanted) -> tuple[dict[st
     passed: list[str] = []
     for item in asked:
         if not item.faults:
-            notes = [f"{item.name} is restored, not a newer one: {_some(passed)}"] if passed else []
+            notes = [f"the task restores {item.name}, not a newer one: {_some(passed)}"] if passed else []
             return dict(item.parts), [*notes, *item.notes, *_beyond(item, asked)]
         passed.append(f"{item.name}: {listed(item.faults)}")
     text = f"{wanted.instance_id}: there is no whole set of its volumes{wanted.where}{wanted.when} to restore"
@@ -376,7 +379,7 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
     if len(chosen) > 1:
         times = sorted(item.moment for item in chosen.values())
         between = f"between {format_moment(times[0])} and {format_moment(times[-1])}"
-        text = "has no sets: its volumes are restored from snapshots that were taken one by one"
+        text = "has no sets, so the task restores its volumes from snapshots that were taken one by one"
         notes.insert(0, f"{wanted.instance_id} {text}, {between}")
     return chosen, notes
 
@@ -417,8 +420,8 @@ def _of_no_instance(candidates: Iterable[Candidate], instance_id: str) -> str:
     if not silent:
         return ""
     return (
-        f"{listed(sorted(silent))}: no snapshot names the instance that had the volume, so it is not restored. If "
-        f"{instance_id} had it, name the volume by its id"
+        f"{listed(sorted(silent))}: no snapshot names the instance that had the volume, so the task does not restore "
+        f"it. If {instance_id} had it, name the volume by its id"
     )
 
 

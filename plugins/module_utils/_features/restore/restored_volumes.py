@@ -91,15 +91,15 @@ def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -
         if misfit is None and (snapshot is None or is_copy(snapshot)):
             misfit = f"EC2 does not show that {claim.volume.snapshot_id} is a snapshot of {visible(claim.source)}"
         if misfit is None and snapshot is not None and claim.volume.size != snapshot.volume_size:
-            misfit = f"its size is not that of {snapshot.snapshot_id}"
+            misfit = f"its size differs from {snapshot.snapshot_id}"
         if misfit is None and not _OF_A_DRILL.issuperset(claim.volume.tags):
             misfit = "it has tags that no drill sets"
         if misfit is None:
             counted.append(claim.volume.volume_id)
         else:
             notes.append(
-                f"{claim.volume.volume_id} has the tags of a drill of {visible(claim.source)}, but {misfit}. It is "
-                f"kept. Delete it yourself, or remove its tag {tag_names.SPEC}"
+                f"{claim.volume.volume_id} has the tags of a drill of {visible(claim.source)}, but {misfit}. The "
+                f"task keeps it. Delete it yourself, or remove its tag {tag_names.SPEC}"
             )
     return Proven(tuple(counted), tuple(bounded(notes)))
 

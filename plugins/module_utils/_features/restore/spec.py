@@ -88,22 +88,25 @@ def parse(params: Mapping[str, Any], _region: str) -> RestoreSpec:
 
 def _require_one_source(volume_ids: tuple[str, ...], instance_id: str) -> None:
     if bool(volume_ids) == bool(instance_id):
-        raise SpecError("source_volume_ids: set one of source_volume_ids and source_instance_id, and not both.")
+        raise SpecError(
+            "source_volume_ids: the task needs exactly one of source_volume_ids and source_instance_id. Set one of "
+            "them."
+        )
     for kind, option, several in (
         ("volume", "source_volume_ids", volume_ids),
         ("instance", "source_instance_id", (instance_id,) if instance_id else ()),
     ):
         for item in several:
             if is_planned(item):
-                raise SpecError(f"{option}: {item} is only planned, so no snapshot of it can be restored.")
+                raise SpecError(f"{option}: {item} is only planned, and has no snapshot. Name an existing one.")
             require_id(kind, item, option)
 
 
 def _require_one_place(zone: str, target_id: str, *, is_drill: bool) -> None:
     if is_drill and target_id:
-        raise SpecError("target_instance_id: a drill attaches nothing. Leave target_instance_id out.")
+        raise SpecError("target_instance_id: a drill attaches nothing. Remove target_instance_id.")
     if not is_drill and bool(zone) == bool(target_id):
-        raise SpecError("zone: set one of zone and target_instance_id, and not both.")
+        raise SpecError("zone: the task needs exactly one of zone and target_instance_id. Set one of them.")
     if target_id:
         require_id("instance", target_id, "target_instance_id")
     if zone and not is_zone(zone):
@@ -118,7 +121,7 @@ def _require_name(name: str) -> None:
     if name.startswith(DRILL):
         raise SpecError(f"name: names that begin with {DRILL} are for drills, which delete the volumes. Use another.")
     if len(name) > LONGEST_VALUE:
-        raise SpecError(f"name: it has {len(name)} characters. Use {LONGEST_VALUE} or fewer, since a tag keeps it.")
+        raise SpecError(f"name: a tag keeps the name, and it has {len(name)} characters. Use {LONGEST_VALUE} or fewer.")
 
 
 def _drill_id(params: Mapping[str, Any]) -> str:
@@ -130,7 +133,7 @@ def _drill_id(params: Mapping[str, Any]) -> str:
     given = params.get("drill_id") or ""
     if not params.get("drill"):
         if given:
-            raise SpecError("drill_id: only a drill has an id. Set drill: true, or leave drill_id out.")
+            raise SpecError("drill_id: only a drill has an id. Set drill: true, or remove drill_id.")
         return ""
     if given and not _DRILL_ID.fullmatch(given):
         raise SpecError(f"drill_id: {given!r} is not 8 hexadecimal digits in lower case. Use an id such as 0a1b2c3d.")

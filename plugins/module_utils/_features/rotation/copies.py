@@ -19,7 +19,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -234,17 +234,7 @@ class Copying:
     @cached_property
     def scene(self) -> Scene:
         """Return the place with all unfinished copies as completed."""
-        made = {item.snapshot_id: change for (_set, item), change in zip(self.beginning, self.begun, strict=True)}
-        expected = []
-        for a_set in self.wanted:
-            if all(item in self.there.copied or item in made for item in a_set.ids):
-                parts = [
-                    self._as_made(made[original.snapshot_id], original)
-                    if original.snapshot_id in made
-                    else self.there.copied[original.snapshot_id]
-                    for original in a_set.snapshots
-                ]
-                expected.append(replace(a_set, snapshots=tuple(parts), whole=True))
+        expected = list(self._expected())
         becoming = {a_set.key for a_set in expected}
         pending = [a_set for a_set in self.there.sets if a_set.state == "pending" and not a_set.doubt]
         awaited = [a_set for a_set in pending if a_set.whole and a_set.group]
@@ -252,20 +242,32 @@ class Copying:
         coming = {a_set.key for a_set in self.wanted}
         sets = [replace(a_set, whole=a_set.whole or a_set.key not in coming) for a_set in self.there.sets]
         sets = [a_set for a_set in sets if a_set.key not in becoming]
-        holders = {snapshot_id: a_set for a_set in sets for snapshot_id in a_set.ids}
-        repeated = [item for item in self.there.second if not self.there.doubt(item)]
-        firsts = {item.snapshot_id: holders.get(self.there.copied[original_of(item)].snapshot_id) for item in repeated}
-        second = {name: first for name, first in firsts.items() if first is not None}
         return Scene(
             self.copy.place,
             sets,
             expected,
             awaited,
             failed=self.there.failed,
-            second=second,
+            second=self._second(sets),
             known=self.there.known,
             waits=self.waits,
         )
+
+    def _expected(self) -> Iterator[SnapshotSet]:
+        """Yield each original of which all copies exist or begin now, as the set of its copies."""
+        begun = zip(self.beginning, self.begun, strict=True)
+        made = {original.snapshot_id: self._as_made(change, original) for (_set, original), change in begun}
+        copies = {**self.there.copied, **made}
+        for a_set in self.wanted:
+            if all(item in copies for item in a_set.ids):
+                yield replace(a_set, snapshots=tuple(copies[item] for item in a_set.ids), whole=True)
+
+    def _second(self, sets: Iterable[SnapshotSet]) -> dict[str, SnapshotSet]:
+        """Return, by the id of each proven second copy of an original, the set with the first one."""
+        holders = {snapshot_id: a_set for a_set in sets for snapshot_id in a_set.ids}
+        repeated = [item for item in self.there.second if not self.there.doubt(item)]
+        firsts = {item.snapshot_id: holders.get(self.there.copied[original_of(item)].snapshot_id) for item in repeated}
+        return {name: first for name, first in firsts.items() if first is not None}
 
     def _as_made(self, change: Change, source: Snapshot) -> Snapshot:
         return Snapshot(

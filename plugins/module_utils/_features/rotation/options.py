@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._domain.retention_options import KEEP
+from ..._domain.retention_options import COPIES_OF, ENFORCED_GUARD, EXAMPLES_OF_LIMITS, KEEP, LIMITS
 
-_TEXT = {"type": "str"}
 _MODES = {"type": "str", "choices": ["keep", "report", "fail"]}
-_ENFORCED = {"type": "str", "choices": ["keep", "fail"]}
 
 GUARDS = {
-    "image": _ENFORCED,
-    "locked": _ENFORCED,
-    "backup": _ENFORCED,
+    "image": ENFORCED_GUARD,
+    "locked": ENFORCED_GUARD,
+    "backup": ENFORCED_GUARD,
     "managed": _MODES,
     "public": _MODES,
     "shared": _MODES,
@@ -33,10 +31,8 @@ GUARDS = {
     "protected": _MODES,
 }
 COPY = {
-    "region": {"type": "str", "required": True},
-    "profile": {"type": "str"},
+    **COPIES_OF,
     "kms_key_id": {"type": "str", "no_log": False},
-    "keep": {"type": "dict", "required": True, "options": KEEP},
     "wait": {"type": "bool", "default": False},
 }
 LOCK = {
@@ -54,11 +50,6 @@ SELECT = {
     "instance_ids": {"type": "list", "elements": "str"},
     "tags": {"type": "dict"},
     "allow_missing": {"type": "bool", "default": False},
-}
-PROTECT = {
-    "tags": {"type": "dict"},
-    # Ansible would make text of anything else.
-    "tag_keys": {"type": "list", "elements": "raw", "no_log": False},
 }
 ADOPT = {
     "tags": {"type": "dict", "required": True},
@@ -82,13 +73,10 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "lock": {"type": "dict", "options": LOCK},
     "fast_restore": {"type": "dict", "options": FAST_RESTORE},
     "adopt": {"type": "dict", "options": ADOPT},
-    "protect": {"type": "dict", "options": PROTECT},
     "guards": {"type": "dict", "options": GUARDS},
-    "max_delete": {"type": "int", "default": 100},
     "max_delete_percent": {"type": "int", "default": 50},
     "min_keep": {"type": "int", "default": 1},
-    "expected_plan": {"type": "str"},
-    "report": {"type": "str", "choices": ["actions", "all", "summary"], "default": "actions"},
+    **LIMITS,
 }
 
 _KEEP = "keep: {daily: 7, weekly: 4}"
@@ -101,8 +89,7 @@ EXAMPLES_OF_MAPPINGS = {
     "copies[].keep": _KEEP,
     "adopt": "adopt: {tags: {created-by: cron}}",
     "adopt.tags": "adopt: {tags: {created-by: cron}}",
-    "protect": "protect: {tag_keys: [legal-hold]}",
-    "protect.tags": "protect: {tags: {legal-hold: active}}",
+    **EXAMPLES_OF_LIMITS,
     "lock": "lock: {mode: governance, duration: 28d}",
     "fast_restore": "fast_restore: {zones: [eu-central-1a]}",
     "guards": "guards: {newest_copy: report}",

@@ -493,4 +493,4 @@ def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     return apart(stage for stage in stages if stage.changes or stage.waits)
 
 
-FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline, estimates=True)

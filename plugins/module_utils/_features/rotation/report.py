@@ -16,6 +16,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from ..._domain.decision_report import MOST_SHOWN, bounded_text, most_shown
 from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel.display import visible
 from ..._kernel.plan import Change
@@ -24,9 +25,6 @@ from .capture import Capture
 from .copies import Copying
 from .keeping import Held, Keeping, Verdict, is_future
 from .spec import RotationSpec
-
-MOST_SHOWN = 1000
-"""The most decisions in a result, unless the task asks for all. A controller keeps every result in memory."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class Report:
     @property
     def most(self) -> int | None:
         """Return the number of decisions in the report, or None for all."""
-        return {"actions": MOST_SHOWN, "all": None, "summary": 0}[self.spec.report]
+        return most_shown(self.spec.report)
 
     def _all(self) -> Iterator[dict[str, Any]]:
         return (entry for _one, several in self.entries for _set, entry in several)
@@ -125,13 +123,8 @@ class Report:
 
         Only groups with a deletion or a set that a guard keeps are in the text, unless the task wants all.
         """
-        if self.spec.report == "summary":
-            return ""
-        lines = [line for one, entries in self.entries for line in self._place(one, entries)]
-        more = len(lines) - MOST_SHOWN
-        if self.spec.report != "all" and more > 0:
-            lines[MOST_SHOWN:] = [f"and {more} more lines, which report: all shows"]
-        return "\n".join(lines) + "\n" if lines else ""
+        lines = (line for one, entries in self.entries for line in self._place(one, entries))
+        return bounded_text(lines, self.spec.report)
 
     def _place(self, one: Decided, entries: Sequence[tuple[SnapshotSet, Mapping[str, Any]]]) -> Iterator[str]:
         groups: dict[str, list[tuple[SnapshotSet, Mapping[str, Any]]]] = defaultdict(list)

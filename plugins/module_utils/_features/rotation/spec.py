@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..._domain.destinations import parse_copies
 from ..._domain.retention import Keep, parse_keep
+from ..._domain.retention_spec import compared_tags, parse_adopt, parse_expected_plan, parse_guards, parse_protect
 from ..._kernel.errors import SpecError
 from ..._kernel.ids import require_id, require_text
 from ..._kernel.places import Destination
-from ..._kernel.tags import LONGEST_VALUE, PREFIX, require_selector_keys, require_selector_text, require_tags
+from ..._kernel.tags import require_selector_keys, require_tags
 from ..._kernel.times import Every, parse_every
 from .lifecycle_spec import Lifecycle, parse_lifecycle
 
@@ -118,13 +120,14 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
     keep = None if keep_options is None else parse_keep(keep_options)
     every = parse_every(params.get("every") or "24h")
     # A task that only captures checks the copies too, so that it refuses a mistake before the capture.
-    copies = _copies(params.get("copies"), region)
+    copies = parse_copies(params.get("copies"), region, "already has the snapshots", _copy)
+    protect, protect_keys = parse_protect(params.get("protect"))
     spec = RotationSpec(
         policy=policy,
         captured=captured,
         volume_ids=_ids("volume", select.get("volume_ids"), "select.volume_ids"),
         instance_ids=_ids("instance", select.get("instance_ids"), "select.instance_ids"),
-        select_tags=_filters(select.get("tags"), "select.tags", numbers=True),
+        select_tags=compared_tags(select.get("tags"), "select.tags", numbers=True),
         allow_empty=bool(params.get("allow_empty")),
         allow_missing=bool(select.get("allow_missing")),
         create=params.get("create", "due") == "due",
@@ -135,25 +138,25 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         tags=require_tags(params.get("tags") or {}, "tags", ours=OWN_TAGS),
         copy_volume_tags=bool(params.get("copy_volume_tags", True)),
         keep=keep,
-        adopt=_filters((params.get("adopt") or {}).get("tags"), "adopt.tags"),
-        protect=_filters((params.get("protect") or {}).get("tags"), "protect.tags"),
-        protect_keys=_keys((params.get("protect") or {}).get("tag_keys"), "protect.tag_keys"),
-        guards=_guards(params.get("guards") or {}),
+        adopt=parse_adopt(params.get("adopt"), "snapshot", "another policy's snapshots"),
+        protect=protect,
+        protect_keys=protect_keys,
+        guards=parse_guards(params.get("guards"), GUARDS, MODES, _ENFORCED),
         max_delete=_bounded(params, "max_delete", 0, None),
         max_delete_percent=_bounded(params, "max_delete_percent", 0, 100),
         min_keep=_bounded(params, "min_keep", 1, None),
-        expected_plan=params.get("expected_plan"),
+        expected_plan=parse_expected_plan(params.get("expected_plan")),
         report=str(params.get("report") or "actions"),
         wait=bool(params.get("wait", True)),
         copies=() if captured else copies,
         lifecycle=parse_lifecycle(params, region, keep, every),
         adopt_policies=_policies((params.get("adopt") or {}).get("policies")),
     )
-    _require_sense(spec, params)
+    _require_sense(spec)
     return spec
 
 
-def _require_sense(spec: RotationSpec, params: Mapping[str, Any]) -> None:
+def _require_sense(spec: RotationSpec) -> None:
     if spec.whole_instances and spec.volume_ids:
         raise SpecError(
             "select.volume_ids: consistency: instance captures whole instances. Use select.instance_ids or "
@@ -166,38 +169,10 @@ def _require_sense(spec: RotationSpec, params: Mapping[str, Any]) -> None:
             "select: names no resource. Set volume_ids, instance_ids or tags, or set create: never to only retain "
             "existing snapshots"
         )
-    if spec.expected_plan is not None and not spec.expected_plan.strip():
-        raise SpecError("expected_plan: is empty. Give the hash of the approved plan, or remove the option.")
-    if params.get("adopt") is not None and not spec.adopt:
-        raise SpecError("adopt.tags: is empty, so it would take every snapshot of the account. Name a tag")
-    if params.get("protect") is not None and not spec.protect and not spec.protect_keys:
-        raise SpecError(
-            "protect: tags and tag_keys are empty, so nothing is protected. Set one of them, such as tag_keys: "
-            "[legal-hold], or leave protect out."
-        )
 
 
 def _ids(kind: str, values: Iterable[str] | None, option: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(require_id(kind, str(value), option) for value in values or ()))
-
-
-def _filters(tags: Mapping[Any, Any] | None, option: str, *, numbers: bool = False) -> dict[str, str]:
-    """Return tags for the search of resources. Wildcards are refused, since an EC2 filter with them would match more
-    than the task names.
-
-    *numbers*: see `tags.require_selector_text`.
-    """
-    found = require_selector_text(tags or {}, option, numbers=numbers)
-    for key, value in found.items():
-        if not key or "*" in key or "?" in key or "*" in value or "?" in value:
-            raise SpecError(
-                f"{option}: {key!r}: {value!r} has a wildcard, but tags are compared literally, without * and ?"
-            )
-        if len(value) > LONGEST_VALUE:
-            raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters. EC2 takes {LONGEST_VALUE}")
-        if key.startswith(PREFIX) and option == "adopt.tags":
-            raise SpecError(f"adopt.tags: {key!r} would adopt another policy's snapshots")
-    return found
 
 
 def _policies(names: Iterable[Any] | None) -> tuple[str, ...]:
@@ -208,57 +183,16 @@ def _policies(names: Iterable[Any] | None) -> tuple[str, ...]:
     return found
 
 
-def _keys(keys: Iterable[Any] | None, option: str) -> tuple[str, ...]:
-    """Return tag keys for a search by key, with any value."""
-    found = require_selector_keys(keys or (), option)
-    for key in found:
-        if not key or "*" in key or "?" in key:
-            raise SpecError(f"{option}: {key!r} has a wildcard, but keys are compared literally, without * and ?.")
-    return found
-
-
-def _guards(given: Mapping[str, Any]) -> dict[str, str]:
-    modes: dict[str, str] = {}
-    for name, mode in given.items():
-        if mode is None:
-            continue
-        if name not in GUARDS:
-            raise SpecError(f"guards.{name}: is unknown. Use {', '.join(GUARDS)}")
-        allowed = ("keep", "fail") if name in _ENFORCED else MODES
-        if mode not in allowed:
-            raise SpecError(f"guards.{name}: {mode!r} is unknown. Use one of {', '.join(allowed)}")
-        modes[name] = str(mode)
-    return modes
-
-
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
-
-
-def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[CopySpec, ...]:
-    copies: list[CopySpec] = []
-    for number, entry in enumerate(given or ()):
-        option = f"copies[{number}]"
-        where = str(entry["region"])
-        if not _REGION.fullmatch(where):
-            raise SpecError(f"{option}.region: {where!r} is not an AWS region. Use one such as eu-west-1")
-        profile = entry.get("profile") or None
-        if profile is not None and "@" in profile:
-            raise SpecError(f"{option}.profile: {profile!r} has an @. Use a name without @")
-        if where == region and profile is None:
-            raise SpecError(f"{option}.region: {where} already has the snapshots. Use another region, or a profile")
-        if not entry.get("keep"):
-            raise SpecError(f"{option}.keep: is required. Set the rules of this place")
-        copy = CopySpec(
-            region=where,
-            profile=profile,
-            kms_key_id=(entry.get("kms_key_id") or "").strip() or None,
-            keep=parse_keep(entry["keep"], f"{option}.keep"),
-            wait=bool(entry.get("wait")),
-        )
-        if any(one.place == copy.place for one in copies):
-            raise SpecError(f"{option}: {copy.where} is listed twice. Remove one")
-        copies.append(copy)
-    return tuple(copies)
+def _copy(option: str, region: str, profile: str | None, entry: Mapping[str, Any]) -> CopySpec:
+    if not entry.get("keep"):
+        raise SpecError(f"{option}.keep: is required. Set the rules of this place")
+    return CopySpec(
+        region=region,
+        profile=profile,
+        kms_key_id=(entry.get("kms_key_id") or "").strip() or None,
+        keep=parse_keep(entry["keep"], f"{option}.keep"),
+        wait=bool(entry.get("wait")),
+    )
 
 
 def _bounded(params: Mapping[str, Any], name: str, least: int, most: int | None) -> int:

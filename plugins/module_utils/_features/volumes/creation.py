@@ -55,32 +55,41 @@ def plan_creation(draft: Draft, match: Match) -> None:
 
 
 def _source(draft: Draft, target: Target) -> str | None:
-    """Return the snapshot that the entry names. Raises SpecError if it does not exist."""
-    spec = target.spec
-    if spec.snapshot_id is not None:
-        draft.asked += by_id("DescribeSnapshots", "snapshot-id", [spec.snapshot_id])
-        found = draft.state.snapshot(spec.snapshot_id)
-        if draft.is_settled and (found is None or found.state != "completed"):
-            trouble = f"does not exist in {draft.state.region}. Check the id and the region"
-            if found is not None:
-                trouble = f"is {found.state}. Name a completed snapshot"
-            raise SpecError(f"{target.label}: snapshot_id: {spec.snapshot_id} {trouble}")
-        if draft.is_settled and found is not None and found.storage_tier == ARCHIVE:
-            raise SpecError(
-                f"{target.label}: snapshot_id: {spec.snapshot_id} is archived. Restore it first, with aws ec2 "
-                "restore-snapshot-tier"
-            )
-        return spec.snapshot_id
-    if spec.snapshot_tags is None:
-        return None
-    draft.asked.append(own_snapshots(spec.snapshot_tags))
+    """Return the snapshot that the entry names, or the newest one with its tags. Raises SpecError if there is none."""
+    if target.spec.snapshot_id is not None:
+        _require_snapshot(draft, target, target.spec.snapshot_id)
+        return target.spec.snapshot_id
+    return None if target.spec.snapshot_tags is None else _newest_tagged(draft, target, target.spec.snapshot_tags)
+
+
+def _require_snapshot(draft: Draft, target: Target, snapshot_id: str) -> None:
+    """Raise SpecError for a named snapshot that is not completed, or is archived."""
+    draft.asked += by_id("DescribeSnapshots", "snapshot-id", [snapshot_id])
+    found = draft.state.snapshot(snapshot_id)
+    if not draft.is_settled:
+        return
+    if found is None:
+        trouble = f"does not exist in {draft.state.region}. Check the id and the region"
+    elif found.state != "completed":
+        trouble = f"is {found.state}. Name a completed snapshot"
+    elif found.storage_tier == ARCHIVE:
+        trouble = "is archived. Restore it first, with aws ec2 restore-snapshot-tier"
+    else:
+        return
+    raise SpecError(f"{target.label}: snapshot_id: {snapshot_id} {trouble}")
+
+
+def _newest_tagged(draft: Draft, target: Target, tags: Mapping[str, str]) -> str | None:
+    """Return the newest completed snapshot with these tags that is not archived. Raises SpecError if there is none."""
+    draft.asked.append(own_snapshots(tags))
+    before = target.spec.snapshot_before
     fitting = [
         snapshot
         for snapshot in draft.state.all(Snapshot)
         if snapshot.state == "completed"
-        and all(snapshot.tags.get(key) == value for key, value in spec.snapshot_tags.items())
+        and tags.items() <= snapshot.tags.items()
         and snapshot.start_time is not None
-        and (spec.snapshot_before is None or snapshot.start_time < spec.snapshot_before)
+        and (before is None or snapshot.start_time < before)
     ]
     fitting.sort(key=lambda item: (item.start_time, item.snapshot_id), reverse=True)
     usable = [snapshot.snapshot_id for snapshot in fitting if snapshot.storage_tier != ARCHIVE]

@@ -36,27 +36,31 @@ from .targets import replaced_by
 def unproven_claim(draft: Draft, match: Match) -> StorageError | None:
     """Return why the entry is refused if only tags identify its volume, and the plan would change more than tags."""
     volume, target = match.volume, match.target
-    if not match.unproven or volume is None:
-        return None
-    links = {link.instance_id: link for link in volume.attachments if not link.leaving}
-    if target.spec.state == "detached":
-        as_declared = not target.instance_ids & set(links) if target.instances else not links
-    else:
-        device, flag = target.spec.device_name, target.spec.delete_on_termination
-        drift = compare(match, draft.state)
-        as_declared = set(links) == target.instance_ids and not (drift.modify or drift.swap or drift.never)
-        as_declared = as_declared and all(
-            device is None or device_letters(device) == device_letters(link.device_name) for link in links.values()
-        )
-        flags = {deleted_with(draft.state, volume, link.instance_id) for link in links.values()}
-        as_declared = as_declared and flags <= {flag if flag is not None else True, flag or False}
-    if as_declared:
+    if not match.unproven or volume is None or _is_as_declared(draft, match, volume):
         return None
     return Ambiguous(
         f"{target.label}: the tag {tag_names.REPLACES} says that {volume.volume_id} has replaced "
         f"{target.spec.volume_id}, and nothing proves that any more. To change {volume.volume_id}, name it by its "
         f"own id. To go back to {target.spec.volume_id}, remove that tag"
     )
+
+
+def _is_as_declared(draft: Draft, match: Match, volume: Volume) -> bool:
+    """Return whether the volume has the properties and the place of its entry."""
+    target = match.target
+    links = {link.instance_id: link for link in volume.attachments if not link.leaving}
+    if target.spec.state == "detached":
+        return not target.instance_ids & set(links) if target.instances else not links
+    drift = compare(match, draft.state)
+    if set(links) != target.instance_ids or drift.modify or drift.swap or drift.never:
+        return False
+    device, flag = target.spec.device_name, target.spec.delete_on_termination
+    if device is not None and any(
+        device_letters(device) != device_letters(link.device_name) for link in links.values()
+    ):
+        return False
+    flags = {deleted_with(draft.state, volume, link.instance_id) for link in links.values()}
+    return flags <= {True if flag is None else flag, flag or False}
 
 
 def require_untouched(draft: Draft, match: Match, volume: Volume) -> None:

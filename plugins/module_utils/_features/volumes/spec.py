@@ -183,7 +183,7 @@ def _moment(value: str | None, option: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise SpecError(f"{option}: {value!r} is not a time such as 2026-11-23T19:00:00Z") from None
+        raise SpecError(f"{option}: {value!r} is not a time. Write it as in 2026-11-23T19:00:00Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
