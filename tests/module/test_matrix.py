@@ -666,8 +666,11 @@ def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox, tmp_pa
 
     if "cost_estimate" in documented(case.module):
         assert check["cost_estimate"] == done["cost_estimate"]
-        assert (check["cost_estimate"] is not None) == bool(COSTING & set(case.plan)), "a plan that changes sizes"
         assert check_again["cost_estimate"] is again["cost_estimate"] is None
+        # Other regions have no shipped price, and a capture alone does not read the size of the volume.
+        is_priced = {entry["region"] for entry in done["plan"]} == {REGION} and case.name != "capture"
+        if is_priced and COSTING & set(case.plan):
+            assert check["cost_estimate"]["text"], "the plan changes sizes"
     for path, expected in case.state.items():
         assert value_at(done, path) == expected, f"{path} after the run"
         assert value_at(check, path) == expected, f"{path} as predicted"
@@ -807,7 +810,7 @@ REFUSED: tuple[tuple[str, str, Callable[[World], Mapping[str, Any]], str], ...] 
         "smaller than the snapshot",
         "ami_bake",
         lambda w: bake(w, require_stopped=False, block_devices=[{"device_name": ROOT_DEVICE, "volume_size": 1}]),
-        "1 GiB is smaller than its snapshot (8 GiB)",
+        "1 GiB is smaller than its snapshot. Use 8 or more",
     ),
     ("taken name", "ami_bake", lambda w: (w.image("web-1"), bake(w, require_stopped=False))[1], "is the name of ami-"),
     (

@@ -119,16 +119,9 @@ def test_version_is_developed_once(sandbox: Sandbox, line: Line) -> None:
         assert again.fact("develop_image_result") == {**result, "changed": False, "plan": []}
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        Point("StopInstances", "after"),
-        Point("CreateSnapshot", "after"),
-    ],
-    ids=str,
-)
-def test_killed_run_is_finished_by_the_next(sandbox: Sandbox, line: Line, tmp_path: Path, point: Point) -> None:
-    fault = hold_at(sandbox, point)
+def test_killed_run_is_finished_by_the_next(sandbox: Sandbox, line: Line, tmp_path: Path) -> None:
+    """A kill after each call of the modules is in `tests/unit/workbench`."""
+    fault = hold_at(sandbox, Point("CreateSnapshot", "after"))
     with begun(sandbox, PLAYBOOK, line.given, tmp_path / "first") as first:
         first.await_held(fault)
         first.kill_all()

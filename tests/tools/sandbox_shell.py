@@ -15,9 +15,12 @@ import subprocess
 import sys
 
 from sandbox.client import Sandbox
+from sandbox.engine import DEFAULT_ACCOUNT
 from tools.environment import ROOT
 from tools.furnished import REGION, START, furnish
 
+ACCOUNTS = (DEFAULT_ACCOUNT, "111122223333", "222233334444")
+"""That of the keys, and those of the roles in the guide about two accounts."""
 LIFETIME = 8 * 3600
 START_LIMIT = 60.0
 
@@ -43,7 +46,8 @@ def main() -> int:
         return 1
     sandbox = Sandbox(json.loads(line)["url"])
     try:
-        furnish(sandbox)
+        for account in ACCOUNTS:
+            furnish(sandbox, account)
     except BaseException:
         process.terminate()
         raise

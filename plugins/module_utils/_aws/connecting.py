@@ -31,20 +31,17 @@ if TYPE_CHECKING:
 
 def own_client(module: AnsibleAWSModule, service: str, region: str, config: Any) -> BaseClient:
     """Return a client with the module's own connection options. Raises StorageError."""
-    profile = own_profile(module)
-    usual = module.fail_json_aws
-
-    def refuse(error: Exception, **_more: Any) -> NoReturn:
-        raise StorageError(_text(error, profile)) from error
-
-    # amazon.aws would end the module here, with a text that has no remedy.
-    module.fail_json_aws = refuse
-    try:
-        with _refused(profile):
-            client: BaseClient = module.client(service, region=region, aws_config=config)
-    finally:
-        module.fail_json_aws = usual
+    with _refused(own_profile(module)):
+        client: BaseClient = module.client(service, region=region, aws_config=config)
     return client
+
+
+def refuse(profile: str, error: Exception, **_more: Any) -> NoReturn:
+    """Raise StorageError for an error of a client with the credentials of *profile*.
+
+    The runner lets amazon.aws call this function, which would end the module with a text that has no remedy.
+    """
+    raise StorageError(_text(error, profile)) from error
 
 
 def profile_client(module: AnsibleAWSModule, service: str, region: str, profile: str, config: Any) -> BaseClient:

@@ -10,7 +10,9 @@ Private to this collection.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from .._kernel.errors import SpecError
 from .._kernel.places import HERE, Place
 from .._kernel.plan import Change
 from .._kernel.prices import CURRENCY, Cost, NoPrice, Prices
-from .._kernel.resources import ImageDevice, view
+from .._kernel.resources import Image, ImageDevice, Snapshot, Volume
 from .._kernel.state import State
 
 VARIABLE = "EC2OPS_PRICES"
@@ -71,6 +73,7 @@ class _Ledger:
         self._state = state
         self._images: dict[str, list[Mapping[str, Any]]] = {}
         self._kinds: set[str] = set()
+        self._gone: set[str] = set()
         self.before: dict[tuple[Place, str], Thing | None] = {}
         self.after: dict[tuple[Place, str], Thing | None] = {}
 
@@ -100,10 +103,7 @@ class _Ledger:
         here = change.region == self._state.region
         shown = self._state.volume(resource) if here else None
         found = shown or self._state.snapshot(resource, HERE if here else key[0])
-        if found is None:
-            return None
-        written = getattr(found, "written_bytes", None)
-        return {**view(found), **({} if written is None else {"written_bytes": written})}
+        return None if found is None else _fields(found)
 
     def volume(self, change: Change, volume_id: str) -> Thing:
         """Return a volume with its size. Raises _Unknown."""
@@ -121,18 +121,23 @@ class _Ledger:
             raise _Unknown
         return [_device(one) for one in image.block_devices]
 
-    def parts(self, change: Change) -> tuple[str, ...]:
-        """Return the snapshots that EC2 deletes with an image: those of no other image that stays. Raises _Unknown."""
+    def parts(self, change: Change) -> list[str]:
+        """Return the snapshots that EC2 deletes with an image: those of no image that stays. Raises _Unknown."""
         image = self._state.image(change.resource, _place(change, self._state))
         if image is None:
             raise _Unknown
-        others = {
-            name
-            for one in self._state.here().all(type(image))
-            if one.image_id != change.resource and one.state not in ("deregistered", "failed")
-            for name in one.snapshot_ids
-        }
-        return tuple(name for name in dict.fromkeys(image.snapshot_ids) if name not in others)
+        self._gone.add(image.image_id)
+        return [name for name in dict.fromkeys(image.snapshot_ids) if not self._users[name] - self._gone]
+
+    @cached_property
+    def _users(self) -> Mapping[str, set[str]]:
+        """The images that use each snapshot."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for image in self._state.all(Image):
+            if image.state not in ("deregistered", "failed"):
+                for name in image.snapshot_ids:
+                    found[name].add(image.image_id)
+        return found
 
     def instance_volumes(self, instance_id: str) -> Iterator[str]:
         """Yield the volumes that EC2 deletes with an instance. Raises _Unknown."""
@@ -181,6 +186,17 @@ class _Ledger:
 
 def _place(change: Change, state: State) -> Place:
     return HERE if change.region == state.region else Place.parse(change.region)
+
+
+def _fields(found: Volume | Snapshot) -> Thing:
+    """Return the fields that decide on the cost. A plan may delete very many snapshots, so these are no whole views."""
+    if isinstance(found, Snapshot):
+        return {
+            "volume_size": found.volume_size,
+            "storage_tier": found.storage_tier,
+            "written_bytes": found.written_bytes,
+        }
+    return {name: getattr(found, name) for name in ("size", "volume_type", "iops", "throughput")}
 
 
 def _device(device: ImageDevice) -> Mapping[str, Any]:

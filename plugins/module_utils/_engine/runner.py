@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -23,7 +24,7 @@ from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
-from .._aws.connecting import missing_region, own_profile
+from .._aws.connecting import missing_region, own_profile, refuse
 from .._aws.gateway import Ec2Gateway, module_clients
 from .._kernel.display import visible
 from .._kernel.errors import SpecError, StorageError
@@ -72,6 +73,7 @@ class Program:
             error = SpecError(missing_region(module))
             shell.fail(str(error), rendering.refusal(error, Plan(), {}))
             return
+        module.fail_json_aws = partial(refuse, own_profile(module))
         gateway = Ec2Gateway(module_clients(module), region, progress=shell.progress, profile=own_profile(module))
         # A large listing stays in memory until the end. The garbage collector would search all of it at every page.
         usual = gc.get_threshold()

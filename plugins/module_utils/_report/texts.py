@@ -199,7 +199,7 @@ def _finding_lines(places: Sequence[Place], found: Sequence[tuple[int, Mapping[s
             f"{_finding_money(places[index], finding)} |"
         )
     if len(found) > MOST_LINES:
-        lines += ["", f"{len(found) - MOST_LINES} more findings are in the other files of this report."]
+        lines += ["", f"The other files of this report have {counted(len(found) - MOST_LINES, 'more finding')}."]
     return lines
 
 

@@ -147,6 +147,14 @@ DEVICES = [{"device_name": "/dev/xvda", "snapshot_id": NEW_SNAP, "size": 30, "vo
         # The other image keeps the second snapshot.
         ([change("DeregisterImage", IMAGE, {}, None, DeleteAssociatedSnapshots=True)], (-100, -2.0, 0.0, False)),
         ([change("DeregisterImage", IMAGE, {}, None)], None),
+        # Unless the plan deregisters the other image too: 50 x 0.05 more.
+        (
+            [
+                change("DeregisterImage", IMAGE, {}, None, DeleteAssociatedSnapshots=True),
+                change("DeregisterImage", "ami-2", {}, None, DeleteAssociatedSnapshots=True),
+            ],
+            (-150, -4.5, 0.0, False),
+        ),
         # A launch: 20 GiB gp3 as in the image, and 50 GiB of gp2, the default of EC2.
         ([change("RunInstances", "(new i)", None, {}, ImageId=IMAGE)], (0, 6.6, 6.6, True)),
         (

@@ -15,7 +15,7 @@ from ..._domain.attachments import attachment_limit, attachment_queries, disk, f
 from ..._domain.image_versions import billing_obstacle, root_snapshot_id
 from ..._domain.volume_changes import attachment, detachment
 from ..._domain.zones import unsupported_site
-from ..._kernel.errors import SpecError, UnsafePlan
+from ..._kernel.errors import SpecError, UnsafePlan, listed
 from ..._kernel.facts import ENCRYPTION_QUERY
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Plan, Stage, Wait
@@ -65,11 +65,12 @@ def _source(spec: WorkbenchSpec, state: State) -> Snapshot:
     name = root_snapshot_id(image)
     if name is None:
         raise SpecError(f"source_image_id: {image.image_id} has no EBS root. Name an image with one.")
-    state.require(*by_id("DescribeSnapshots", "snapshot-id", [name]))
+    state.require(*by_id("DescribeSnapshots", "snapshot-id", image.snapshot_ids))
     snapshot = state.snapshot(name)
-    if snapshot is None:
+    hidden = [part for part in image.snapshot_ids if state.snapshot(part) is None]
+    if snapshot is None or hidden:
         raise SpecError(
-            f"source_image_id: this account may not use {name}, the root of {image.image_id}. Copy the image with "
+            f"source_image_id: this account may not use {listed(hidden)} of {image.image_id}. Copy the image with "
             "ami_bake (source_image_id) first, and name the copy."
         )
     if snapshot.state != "completed" or snapshot.storage_tier == "archive":
