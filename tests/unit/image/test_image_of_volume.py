@@ -203,7 +203,7 @@ def test_running_instance_is_not_captured_without_consent() -> None:
         (
             (volume(), LIKE),
             {"block_devices": [{"device_name": "/dev/xvda", "omitted": True}]},
-            "block_devices: /dev/xvda: omitted",
+            "block_devices: an image needs its root device /dev/xvda",
         ),
         ((volume(), replace(LIKE, name="web-2")), {}, f"image_name: 'web-2' is the name of {BASE}"),
         # A snapshot or an image of another volume, whatever its tags say.
