@@ -23,7 +23,7 @@ SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --kee
 TYPED := plugins/module_utils plugins/modules plugins/action plugins/plugin_utils tests/sandbox tests/tools
 # The sandbox has tests of its own, make sandbox-tests. Runs that are killed, or meet another one, are most of the time
 # of all roles' tests: make interruption-tests.
-INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_processes.py test_restore_processes.py)
+INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_interrupted_moves.py test_rotation_processes.py test_restore_processes.py)
 CORES ?= oldest newest
 CORE_OPTIONS ?=
 CORE_TESTS ?= -m cores tests/playbook
