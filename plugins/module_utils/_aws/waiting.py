@@ -181,7 +181,7 @@ def _mismatches(item: _Item, resource: Resource | None) -> list[str]:
             continue
         if isinstance(wanted, Mapping) and isinstance(found, Mapping):
             wrong += [
-                f"{item.resource}: {name}: {key} is {found.get(key)!r}, expected {value!r}. Another run or a person "
+                f"{item.resource}: {key} in {name} is {found.get(key)!r}, expected {value!r}. Another run or a person "
                 "has changed it"
                 for key, value in wanted.items()
                 if found.get(key) != value

@@ -197,7 +197,7 @@ def test_record_has_one_word_for_each_interface() -> None:
     ("fields", "shown", "more", "text"),
     [
         ({"InterfaceType": "efa"}, {}, {}, "is of type efa, which does not move"),
-        ({}, {"is_managed": True}, {}, "is managed by an AWS service"),
+        ({}, {"is_managed": True}, {}, "belongs to an AWS service"),
         ({"Attachment": {**SECOND["Attachment"], "NetworkCardIndex": 1}}, {}, {}, "is on network card 1"),
         ({"Attachment": {**SECOND["Attachment"], "Status": "attaching"}}, {}, {}, "is attaching. Run the task again"),
         ({}, {}, {"public_ip_address": "203.0.113.9"}, "would lose its public address 203.0.113.9 for ever"),

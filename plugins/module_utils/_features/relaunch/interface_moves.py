@@ -97,7 +97,7 @@ def _trouble(state: State, one: Mapping[str, Any]) -> str:
     if (one.get("InterfaceType") or "interface") != "interface":
         return f"is of type {one['InterfaceType']}, which does not move"
     if (one.get("Operator") or {}).get("Managed") or (shown is not None and shown.is_managed):
-        return "is managed by an AWS service, which alone may move it"
+        return "belongs to an AWS service, and only that service may move it"
     state_now = _link(one).get("Status") or "attached"
     return "" if state_now == "attached" else f"is {state_now}. Run the task again later"
 

@@ -170,8 +170,7 @@ def _overrides(params: Mapping[str, Any]) -> Overrides:
     user_data, content = params.get("user_data") or "keep", params.get("user_data_content")
     if (user_data == "replace") != (content is not None):
         raise SpecError(
-            "overrides.user_data_content: needs user_data: replace, and user_data: replace needs it. Set both or "
-            "neither"
+            "overrides.user_data: replace needs user_data_content, and no other value takes it. Set both or neither"
         )
     groups = params.get("security_group_ids")
     if groups is not None and not groups:
