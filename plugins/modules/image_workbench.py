@@ -54,7 +54,7 @@ options:
     description:
       - The image to develop from. EC2 must bill it as plain Linux/UNIX, without product codes, since RegisterImage does
         not keep another platform.
-      - This account must be allowed to use its root snapshot. Copy a vendor's image with M(ec2ops.storage.ami_bake)
+      - This account must be allowed to use its snapshots. Copy a vendor's image with M(ec2ops.storage.ami_bake)
         first.
     type: str
     required: true

@@ -60,7 +60,8 @@ class ImageRotate:
             before = bench.last_call()
             measured[module].append(self._check(bench, module))
             made = bench.calls_after(before)
-            given = json.dumps([[*named(each["action"]), each["params"]] for each in made if not is_later_page(each)])
+            first = [each for each in made if not is_later_page(each)]
+            given = json.dumps([[*named(each["action"]), typed(each["params"])] for each in first])
             before = bench.last_call()
             measured[bare].append(bench.process(bare, self.REGION, given))
             if (calls := shape(bench.calls_after(before))) != shape(made):
@@ -115,6 +116,11 @@ class ImageRotate:
             ),
             Row(f"{what}: memory of the module", f"{ours.memory:.0f} MB", ""),
         ]
+
+
+def typed(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a call as boto3 takes them. The log has those of other services than EC2 as texts."""
+    return {name: int(value) if name.startswith("Max") else value for name, value in params.items()}
 
 
 def seed_versions(sandbox: Sandbox, region: str, count: int) -> None:

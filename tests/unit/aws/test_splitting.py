@@ -214,7 +214,7 @@ def test_parted_listing_equals_the_unsplit_one(sandbox: Sandbox) -> None:
     assert len(found) == len(set(found)) == 4500
     assert set(found) == unsplit(sandbox)
     parted = [entry for entry in sandbox.log(action="DescribeSnapshots") if "start-time" in str(entry["params"])]
-    assert len(parted) > splitting.PARTS
+    assert len(parted) >= 5
 
 
 @pytest.mark.usefixtures("_long")

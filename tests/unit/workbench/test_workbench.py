@@ -51,7 +51,7 @@ IMAGE = Image(
     platform_details="Linux/UNIX",
     block_devices=(ImageDevice("/dev/xvda", ROOT, 8), ImageDevice("/dev/sdf", DATA, 20)),
 )
-USUAL = (IMAGE, Snapshot(ROOT, volume_size=8))
+USUAL = (IMAGE, Snapshot(ROOT, volume_size=8), Snapshot(DATA, volume_size=20))
 
 
 def spec(**more: Any) -> WorkbenchSpec:
@@ -231,15 +231,15 @@ def test_launch_has_no_data_volumes_and_no_root_that_stays() -> None:
 
 
 REFUSED: list[tuple[tuple[Resource, ...], dict[str, Any], str]] = [
-    ((), {"instance_id": USERS}, "instance_id: set one of instance_id and launch"),
-    ((), {"launch": None}, "instance_id: set one of instance_id and launch"),
+    ((), {"instance_id": USERS}, "instance_id: the task needs exactly one of instance_id and launch"),
+    ((), {"launch": None}, "instance_id: the task needs exactly one of instance_id and launch"),
     ((), {"name": 5}, "name: 5 is not text"),
     ((), {"version": "(new image web/1)"}, "version: '(new image web/1)' looks like a planned id"),
     ((), {"source_image_id": "web"}, "source_image_id: 'web' is not an id of EC2"),
     ((), {"launch": {**LAUNCH, "availability_zone": "a"}}, "launch.availability_zone: 'a' is not the name of a zone"),
     ((), {"launch": {**LAUNCH, "availability_zone": "us-west-2-lax-1a"}}, "launch.availability_zone: this collection"),
     ((), {"launch": {**LAUNCH, "image_id": OTHER}}, f"launch.image_id: '{OTHER}' is not an id of EC2"),
-    ((), {"tags": {"ec2ops:x": "y"}}, "tags: 'ec2ops:x': this collection reserves keys"),
+    ((), {"tags": {"ec2ops:x": "y"}}, "tags: this collection reserves keys that start with ec2ops:"),
     ((), {"source_image_id": MADE}, f"source_image_id: {MADE} does not exist in {REGION}"),
     ((replace(IMAGE, state="disabled"),), {}, f"source_image_id: {SOURCE} is disabled"),
     ((replace(IMAGE, platform_details="Windows"),), {}, f"source_image_id: {SOURCE} is billed as Windows"),
@@ -266,9 +266,10 @@ def test_bad_input_is_refused_by_name(resources: tuple[Resource, ...], more: dic
     assert str(refused.value).startswith(message)
 
 
-def test_root_snapshot_of_a_vendor_is_refused_with_the_way_out() -> None:
-    message = refusal(known(usual=(IMAGE,)))
-    assert message.startswith(f"source_image_id: this account may not use {ROOT}")
+@pytest.mark.parametrize(("seen", "hidden"), [((), f"{ROOT}, {DATA}"), ((Snapshot(ROOT, volume_size=8),), DATA)])
+def test_snapshots_of_a_vendor_are_refused_with_the_way_out(seen: tuple[Resource, ...], hidden: str) -> None:
+    message = refusal(known(usual=(IMAGE, *seen)))
+    assert message.startswith(f"source_image_id: this account may not use {hidden} of {SOURCE}.")
     assert "Copy the image with ami_bake" in message
 
 

@@ -60,14 +60,9 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
         )
     if fits and not recorded.endswith(spec.shape_hash):
         raise SpecError(f"{known} with other devices or block_devices. {advice}")
-    parts = resource.snapshot_ids if isinstance(resource, Image) else ()
-    if spec.source_snapshot_id and parts and spec.source not in parts:
-        raise SpecError(f"{known} from {', '.join(parts)}. The task names {spec.source}. {advice}")
-    captured = root_snapshot(state, resource) if isinstance(resource, Image) else resource
-    if spec.source_volume_id and captured is not None and not is_taken_of(captured, spec.source_volume_id):
-        raise SpecError(
-            f"{known} from {captured.snapshot_id} of {captured.volume_id}. The task names {spec.source}. {advice}"
-        )
+    other = _other_given(spec, state, resource)
+    if other:
+        raise SpecError(f"{known} from {other}. The task names {spec.source}. {advice}")
     foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
     if foreign is not None:
         raise SpecError(
@@ -91,6 +86,17 @@ def require_captured_from_source(spec: ImageSpec, state: State) -> list[str]:
     So no run deletes another source's snapshot. Returns the warnings.
     """
     return [text for item in taken(spec, state) for text in require_same_source(spec, state, "snapshot", item)]
+
+
+def _other_given(spec: ImageSpec, state: State, resource: Image | Snapshot) -> str:
+    """Return the source that EC2 shows in place of the snapshot or the volume of the task, or an empty text."""
+    parts = resource.snapshot_ids if isinstance(resource, Image) else ()
+    if spec.source_snapshot_id and parts and spec.source not in parts:
+        return ", ".join(parts)
+    captured = root_snapshot(state, resource) if isinstance(resource, Image) else resource
+    if spec.source_volume_id and captured is not None and not is_taken_of(captured, spec.source_volume_id):
+        return f"{captured.snapshot_id} of {captured.volume_id}"
+    return ""
 
 
 def has_fingerprint(resource: Image | Snapshot) -> bool:

@@ -129,11 +129,16 @@ def copies_query(region: str, spec: InventorySpec) -> Query:
     return replace(query, place=Place(region), optional=True)
 
 
-def further_queries(spec: InventorySpec, state: State) -> Iterator[Query]:
-    """Yield the queries about the known resources: the users of images, ten in a call, and the permissions."""
-    here = state.here()
+def _user_queries(spec: InventorySpec, state: State) -> Iterator[Query]:
+    """Yield the queries for the users of the known images, ten in a call."""
     if "images" in spec.subjects:
-        yield from (replace(one, optional=True) for one in users_queries(item.image_id for item in here.all(Image)))
+        found = users_queries(item.image_id for item in state.here().all(Image))
+        yield from (replace(one, optional=True) for one in found)
+
+
+def _permission_queries(spec: InventorySpec, state: State) -> Iterator[Query]:
+    """Yield the queries for the permissions of the known snapshots and images."""
+    here = state.here()
     if spec.permissions:
         for snapshot in here.all(Snapshot):
             yield replace(permissions_query(snapshot.snapshot_id), optional=True)
@@ -142,12 +147,17 @@ def further_queries(spec: InventorySpec, state: State) -> Iterator[Query]:
 
 
 def read(spec: InventorySpec, state: State) -> None:
-    """Require all answers. Raises NeedsAnswers, and AWS's error if it answers none of the main queries."""
-    state.require(*first_queries(spec))
+    """Require all answers. Raises NeedsAnswers, and AWS's error if it answers none of the main queries.
+
+    The images come first, so that the calls for their users run beside the long listing of the snapshots.
+    """
+    if "images" in spec.subjects:
+        state.require(replace(_IMAGES, optional=True))
+    state.require(*first_queries(spec), *_user_queries(spec, state))
     main = (_VOLUMES, _INSTANCES, _SNAPSHOTS, _IMAGES)
     if all(query in state.unanswered for query in main):
         raise state.unanswered[_VOLUMES]
-    parts = [lambda: state.require(*further_queries(spec, state))]
+    parts = [lambda: state.require(*_permission_queries(spec, state))]
     if spec.metrics:
         parts.append(lambda: read_use(spec, state))
     if spec.changed_blocks:

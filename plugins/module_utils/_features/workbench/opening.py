@@ -15,7 +15,7 @@ from ..._domain.attachments import attachment_limit, attachment_queries, disk, f
 from ..._domain.image_versions import billing_obstacle, root_snapshot_id
 from ..._domain.volume_changes import attachment, detachment
 from ..._domain.zones import unsupported_site
-from ..._kernel.errors import SpecError, UnsafePlan
+from ..._kernel.errors import SpecError, UnsafePlan, listed
 from ..._kernel.facts import ENCRYPTION_QUERY
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Plan, Stage, Wait
@@ -65,11 +65,12 @@ def _source(spec: WorkbenchSpec, state: State) -> Snapshot:
     name = root_snapshot_id(image)
     if name is None:
         raise SpecError(f"source_image_id: {image.image_id} has no EBS root. Name an image with one.")
-    state.require(*by_id("DescribeSnapshots", "snapshot-id", [name]))
+    state.require(*by_id("DescribeSnapshots", "snapshot-id", image.snapshot_ids))
     snapshot = state.snapshot(name)
-    if snapshot is None:
+    hidden = [part for part in image.snapshot_ids if state.snapshot(part) is None]
+    if snapshot is None or hidden:
         raise SpecError(
-            f"source_image_id: this account may not use {name}, the root of {image.image_id}. Copy the image with "
+            f"source_image_id: this account may not use {listed(hidden)} of {image.image_id}. Copy the image with "
             "ami_bake (source_image_id) first, and name the copy."
         )
     if snapshot.state != "completed" or snapshot.storage_tier == "archive":
@@ -90,7 +91,9 @@ def _instance(spec: WorkbenchSpec, state: State, bench: Bench) -> Instance:
     if image is None or image.state != "available":
         raise SpecError(f"launch.image_id: {spec.launch.image_id} is not an available image in {state.region}.")
     if image.root_device_type != "ebs":
-        raise SpecError(f"launch.image_id: {image.image_id} has no EBS root, so its instance cannot be stopped.")
+        raise SpecError(
+            f"launch.image_id: {image.image_id} has no EBS root, so EC2 cannot stop its instance. Name another image."
+        )
     return launched_instance(spec, spec.launch, image)
 
 
@@ -104,7 +107,10 @@ def _named(spec: WorkbenchSpec, state: State) -> Instance:
         raise SpecError(f"instance_id: {spec.instance_id} is {instance.state}. Start it with instance_power.")
     site = unsupported_site(instance.availability_zone, instance.facts)
     if site:
-        raise SpecError(f"instance_id: {spec.instance_id} is in {site}, where this collection attaches no volume.")
+        raise SpecError(
+            f"instance_id: {spec.instance_id} is in {site}, where this collection attaches no volume. Name another "
+            "instance."
+        )
     if not is_planned(instance.instance_id):
         state.require(*attachment_queries(instance))
     return instance
@@ -135,10 +141,15 @@ def _device(spec: WorkbenchSpec, state: State, instance: Instance, link: VolumeA
     taken = {*taken_disks(state, instance), disk(instance.root_device_name)}
     device = free_device(instance, taken, spec.device_name)
     if device is None or (spec.device_name is not None and device != spec.device_name):
-        raise SpecError(f"device_name: {instance.instance_id} takes no volume at {spec.device_name or 'any name'}.")
+        raise SpecError(
+            f"device_name: {instance.instance_id} takes no volume at {spec.device_name or 'any name'}. Name another."
+        )
     limit = attachment_limit(state, instance)
     if limit is not None and limit.excess(1):
-        raise SpecError(f"instance_id: {instance.instance_id} takes no further volume: its type takes {limit.text}.")
+        raise SpecError(
+            f"instance_id: {instance.instance_id} takes no further volume, since its type takes {limit.text}. "
+            "Detach another volume first."
+        )
     return device
 
 
