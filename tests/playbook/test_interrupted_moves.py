@@ -64,7 +64,7 @@ class Shop:
             link = one.get("Attachment") or {}
             word = "extra" if one["NetworkInterfaceId"] == self.extra else names.get(link.get("InstanceId", ""), "gone")
             names[one["NetworkInterfaceId"]] = names[one["PrivateIpAddress"]] = word
-        names[self.web.data_volume_id] = "data"
+        names |= {self.web.data_volume_id: "data", "none": "none"}
         return {
             "states": {names[name]: row["State"]["Name"] for name, row in rows.items()},
             "tags": {

@@ -128,7 +128,7 @@ class RootTasks(Calls):
         source: Snapshot = self._found(snapshot_id, "InvalidSnapshot.NotFound").resource
         if source.state != "completed":
             raise CallError(_CREATE, "IncorrectState", f"{snapshot_id} is '{source.state}'")
-        if "SnapshotId" in request and source.volume_id != root.volume_id:
+        if "SnapshotId" in request and source.volume_id not in self._lineage(root):
             raise CallError(_CREATE, "InvalidParameterValue", f"{snapshot_id} is not of {root.volume_id}")
         made = dataclasses.replace(
             root,
@@ -145,6 +145,17 @@ class RootTasks(Calls):
         if request.get("ImageId") in self.sick or source.volume_id in self.sick:
             self.sick.add(made.volume_id)
         return made
+
+    def _lineage(self, root: Volume) -> set[str]:
+        """The volume, and its ancestors through snapshots."""
+        found: set[str] = set()
+        current: str | None = root.volume_id
+        while current is not None and current not in found:
+            found.add(current)
+            volume = self._records.get(current)
+            part = self._records.get(volume.resource.snapshot_id or "") if volume is not None else None
+            current = part.resource.volume_id if part is not None else None
+        return found
 
     def _begin(self, task: RootTask, holder: Record, root: Volume, new: Volume, *, delete: bool) -> None:
         """Let the volumes change places at the exchange, and let the task be over a second later."""
