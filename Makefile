@@ -23,7 +23,7 @@ SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --kee
 TYPED := plugins/module_utils plugins/modules plugins/action plugins/plugin_utils tests/sandbox tests/tools
 # The sandbox has tests of its own, make sandbox-tests. Runs that are killed, or meet another one, are most of the time
 # of all roles' tests: make interruption-tests.
-INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_processes.py test_restore_processes.py)
+INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_interrupted_moves.py test_rotation_processes.py test_restore_processes.py)
 CORES ?= oldest newest
 CORE_OPTIONS ?=
 CORE_TESTS ?= -m cores tests/playbook
@@ -32,7 +32,7 @@ TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUP
 
 .PHONY: help demo demo-report test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests \
     core-tests browser-tests tree setup clean iam lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs \
-    lint-changelog lint-package lint-license lint-workflows release docs sandbox integration
+    lint-changelog lint-package lint-license lint-workflows release prepare-release docs sandbox integration
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -139,6 +139,9 @@ docs: tree  ## the documentation site, in .work/docs/html
 
 release: tree  ## make release VERSION=1.0.0: a release in a copy of the checkout, as a dry run
 	@$(RUN) python tests/tools/release.py $${VERSION:?make release VERSION=1.0.0}
+
+prepare-release: tree  ## make prepare-release VERSION=1.0.0: version and changelog, in the checkout
+	@$(RUN) python tests/tools/release.py $${VERSION:?make prepare-release VERSION=1.0.0} --prepare
 
 lint-license: setup  ## reuse: every file has a copyright and a license
 	@$(RUN) reuse lint --quiet || $(RUN) reuse lint

@@ -155,11 +155,24 @@ options:
         same device name does not count, and neither does a copy of a snapshot.
     type: str
     choices: [keep, move]
+  network_interfaces:
+    description:
+      - V(keep) leaves secondary network interfaces with the predecessor.
+      - V(move) stops both instances, attaches the secondary interfaces to the successor at the same device indexes, and
+        starts the successor. They keep their addresses, also an Elastic IP, and their places in target groups by
+        address. Delete-on-termination follows at the end, and is off until then. The primary interface never moves.
+      - The module refuses V(move) with O(old_instance=keep). It also refuses V(move) for an interface that an AWS
+        service manages, that has another type than C(interface), or that is not on network card 0, and for more
+        interfaces than the type of the successor takes. It refuses a predecessor with a public address that is not
+        elastic, since EC2 gives no other one at the start of an instance with several interfaces.
+      - Required for a launch if the predecessor has secondary interfaces. O(strategy=auto) moves them.
+    type: str
+    choices: [keep, move]
   elastic_ip:
     description:
       - V(keep) leaves an Elastic IP with the predecessor. V(move) associates it with the healthy successor, in one
-        call.
-      - Required for a launch if the predecessor has an Elastic IP. O(strategy=auto) moves it.
+        call. Both are about the Elastic IP of the primary interface.
+      - Required for a launch if the predecessor has such an Elastic IP. O(strategy=auto) moves it.
     type: str
     choices: [keep, move]
   target_groups:
@@ -233,8 +246,8 @@ options:
     description:
       - The action on the predecessor once its successor is healthy. The default is V(stop).
       - The module refuses any value with O(strategy=replace_root_volume), which has no predecessor.
-      - The module refuses V(terminate) if EC2 would delete a data volume that stays with the predecessor, or if the
-        predecessor has termination protection.
+      - The module refuses V(terminate) if EC2 would delete a data volume or a secondary network interface that stays
+        with the predecessor, or if the predecessor has termination protection.
       - The module refuses V(stop) and V(terminate) if the predecessor has stop protection.
       - If somebody has started the predecessor again after its replacement, the module leaves it as it is, and a
         warning names it.
@@ -250,7 +263,7 @@ options:
         restores that volume from a snapshot that the module takes before the task.
       - V(keep) leaves both instances as they are, for inspection.
       - Everything that has moved returns to the predecessor also with V(keep), and the predecessor runs again. If data
-        volumes had moved, the successor is stopped.
+        volumes or network interfaces had moved, the successor is stopped.
     type: str
     choices: [rollback, keep]
     default: rollback
@@ -292,7 +305,10 @@ notes:
     it had before that stop decides. For any other stopped predecessor, the subnet decides.
   - With O(data_volumes=move), the user also needs C(ec2:DetachVolume), C(ec2:AttachVolume), C(ec2:StartInstances),
     C(ec2:StopInstances) and C(ec2:ModifyInstanceAttribute). With O(elastic_ip=move), also C(ec2:DescribeAddresses) and
-    C(ec2:AssociateAddress). With O(target_groups=move), also C(elasticloadbalancing:RegisterTargets),
+    C(ec2:AssociateAddress). With O(network_interfaces=move), also C(ec2:DescribeNetworkInterfaces),
+    C(ec2:AttachNetworkInterface), C(ec2:DetachNetworkInterface), C(ec2:ModifyNetworkInterfaceAttribute),
+    C(ec2:StartInstances) and C(ec2:StopInstances). If the source/destination check of the predecessor is off, also
+    C(ec2:ModifyInstanceAttribute). With O(target_groups=move), also C(elasticloadbalancing:RegisterTargets),
     C(elasticloadbalancing:DeregisterTargets), and for Classic Load Balancers
     C(elasticloadbalancing:RegisterInstancesWithLoadBalancer),
     C(elasticloadbalancing:DeregisterInstancesFromLoadBalancer) and C(elasticloadbalancing:DescribeInstanceHealth).
@@ -591,6 +607,7 @@ ARGUMENT_SPEC = {
     "old_root_volume": {"type": "str", "choices": ["keep", "delete"]},
     "overrides": {"type": "dict", "options": OVERRIDES},
     "data_volumes": {"type": "str", "choices": ["keep", "move"]},
+    "network_interfaces": {"type": "str", "choices": ["keep", "move"]},
     "elastic_ip": {"type": "str", "choices": ["keep", "move"]},
     "target_groups": {"type": "str", "choices": ["keep", "move"]},
     "health": {"type": "dict", "options": HEALTH},

@@ -810,7 +810,7 @@ REFUSED: tuple[tuple[str, str, Callable[[World], Mapping[str, Any]], str], ...] 
         "smaller than the snapshot",
         "ami_bake",
         lambda w: bake(w, require_stopped=False, block_devices=[{"device_name": ROOT_DEVICE, "volume_size": 1}]),
-        "1 GiB is smaller than its snapshot (8 GiB)",
+        "1 GiB is smaller than its snapshot. Use 8 or more",
     ),
     ("taken name", "ami_bake", lambda w: (w.image("web-1"), bake(w, require_stopped=False))[1], "is the name of ami-"),
     (

@@ -14,9 +14,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 
 from in_process import Ended
@@ -101,7 +103,26 @@ def reachable(world: World) -> None:
     )
 
 
+def given_image(world: World) -> None:
+    """An image of the account that no bake has made, and a launch template with it."""
+    world.ec2.create_image(InstanceId=world.web.instance_id, Name="given", NoReboot=True)
+    data: Any = {"ImageId": image(world, "given")}
+    world.ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)
+
+
 MORE = (
+    Case(
+        "a version from another image",
+        "ami_bake",
+        lambda world: {
+            "name": "web",
+            "version": "1",
+            "source_image_id": image(world, "given"),
+            "launch_template": {"name": "web"},
+        },
+        (),
+        given_image,
+    ),
     Case(
         "absent",
         "ami_bake",
@@ -269,15 +290,25 @@ class Watching:
         return self._gateway.perform(changes, generation)
 
 
-def started(sandbox: Sandbox, case: Case) -> Callable[..., Ended]:
-    """The case's task, to be run with or without check mode, in the world that it begins in."""
+@dataclass(frozen=True)
+class Started:
+    """A case's task, to be run with or without check mode, in the world that it begins in."""
+
+    options: Mapping[str, Any]
+    run: Callable[..., Ended]
+
+
+def started(sandbox: Sandbox, case: Case) -> Started:
+    """Make the case's world."""
     sandbox.refuse()
     sandbox.reset()
     world = World(sandbox, seed_web(sandbox, REGION))
     case.before(world)
     options = case.options(world)
     sandbox.reset_log()
-    return lambda **given: run_module(sandbox, module=program(case.module), alone=False, **options, **given)
+    return Started(
+        options, lambda **given: run_module(sandbox, module=program(case.module), alone=False, **options, **given)
+    )
 
 
 # --- the flows of a module ------------------------------------------------------------------------------------------
@@ -312,13 +343,16 @@ def flows_of(sandbox: Sandbox, module: str) -> Flows:
     found: dict[str, tuple[int, Case]] = {}
     refused: set[str] = set()
     for case in of(module):
-        run = started(sandbox, case)
+        task = started(sandbox, case)
         for check, policy in zip((True, False), policies, strict=True):
             sandbox.reset_log()
             gateway = Watching(sandbox)
-            ended = run(check=check, gateway=gateway)
+            ended = task.run(check=check, gateway=gateway)
             assert not ended.failed, f"{case.name}: {ended.failed}"
             refused |= {f"{case.name}: {each}" for each in denied(policy, calls(sandbox), gateway.tags)}
+            for playbook in playbooks_of(module, task.options):
+                less = policy_of(playbook, check=check)
+                refused |= {f"{playbook}, {case.name}: {each}" for each in denied(less, calls(sandbox), gateway.tags)}
         made = calls(sandbox)
         actions = {full(entry["action"]) for entry in made}
         actions |= {"ec2:CreateTags"} if any(entry["params"].get("TagSpecifications") for entry in made) else set()
@@ -326,6 +360,41 @@ def flows_of(sandbox: Sandbox, module: str) -> Flows:
             if action not in found or len(made) < found[action][0]:
                 found[action] = (len(made), case)
     return Flows({action: case for action, (_calls, case) in found.items()}, frozenset(refused))
+
+
+def playbooks_of(module: str, options: Mapping[str, Any]) -> list[str]:
+    """The playbooks with fewer actions than their modules that can run a module with these options.
+
+    A task of the playbook has all of the options, and a value that stands in the playbook is that of the case.
+    """
+    return [
+        playbook
+        for playbook in iam.table()["without"]
+        if any(
+            set(options) <= set(given)
+            and all("{{" in str(value) or options.get(name) == value for name, value in given.items())
+            for given in tasks_of(playbook, module)
+        )
+    ]
+
+
+@cache
+def tasks_of(playbook: str, module: str) -> list[dict[str, Any]]:
+    """The options of each task of the playbook that runs the module."""
+
+    def found(value: Any) -> Iterator[dict[str, Any]]:
+        for each in value if isinstance(value, list) else value.values():
+            if isinstance(each, (dict, list)):
+                yield from found(each)
+        if isinstance(value, dict) and f"ec2ops.storage.{module}" in value:
+            yield value[f"ec2ops.storage.{module}"]
+
+    return list(found(yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text(encoding="utf-8"))))
+
+
+def policy_of(playbook: str, *, check: bool) -> dict[str, Any]:
+    path = iam.FOLDER / f"{playbook}{'-check' if check else ''}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 # --- the tests ------------------------------------------------------------------------------------------------------
@@ -374,6 +443,14 @@ def test_documentation_has_the_actions_of_the_table(module: str) -> None:
     assert named == told
 
 
+def test_playbooks_with_fewer_actions_are_held_against_the_cases_of_their_modules() -> None:
+    told = {"name": "web", "version": "1", "source_instance_id": "i-1", "launch_template": {"name": "web"}}
+    assert playbooks_of("ami_bake", told) == ["publish_image"]
+    assert playbooks_of("ami_bake", {**told, "copies": []}) == []
+    assert playbooks_of("instance_power", {"state": "restored", "older_than": "1h"}) == ["restore_power"]
+    assert playbooks_of("instance_power", {"state": "stopped", "instance_ids": ["i-1"]}) == []
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_request_logs_hold_the_actions_of_the_policy(sandbox: Sandbox, module: str) -> None:
     flows = recorded(sandbox, module)
@@ -396,7 +473,7 @@ def test_request_logs_hold_the_actions_of_the_policy(sandbox: Sandbox, module: s
 @pytest.mark.parametrize("module", MODULES)
 def test_missing_permission_is_named_and_each_change_accounted_for(sandbox: Sandbox, module: str) -> None:
     for action, case in sorted(recorded(sandbox, module).shortest.items()):
-        run = started(sandbox, case)
+        run = started(sandbox, case).run
         sandbox.refuse(action)
         ended = run()
         named = [text for text in (ended.failed, *ended.warnings) if action in text]
@@ -425,7 +502,7 @@ def test_work_that_does_not_need_the_permission_is_done(
     sandbox: Sandbox, name: str, refused: str, done: set[str]
 ) -> None:
     (case,) = [case for case in (*CASES, *MORE) if case.name == name]
-    run = started(sandbox, case)
+    run = started(sandbox, case).run
     sandbox.refuse(refused)
     ended = run()
     assert f"Allow ec2:{refused}" in ended.failed.replace("allow", "Allow")

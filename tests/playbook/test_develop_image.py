@@ -138,11 +138,13 @@ def test_failed_tasks_leave_a_workbench_that_can_be_discarded(sandbox: Sandbox, 
     tasks.write_text(FAILING, encoding="utf-8")
     # A mistake of the last step is refused before the first.
     mistaken = line.run(develop_image_distribution={"block_devices": [{"device_name": "/dev/sdz"}]})
-    assert "/dev/sdz is not a device of the image" in mistaken.failures[0]
+    assert "the image has no device /dev/sdz" in mistaken.failures[0]
     assert changing_calls(sandbox.log()) == []
     failed = line.run(develop_image_tasks=str(tasks))
     assert failed.status != 0
-    assert "develop_image_tasks: there is no release. The workbench i-" in " ".join(failed.output.split())
+    assert "develop_image_tasks: there is no release. The playbook keeps the workbench i-" in " ".join(
+        failed.output.split()
+    )
     assert "RegisterImage" not in changing_calls(sandbox.log())
     discarded = line.run(develop_image_state="absent")
     assert discarded.status == 0, discarded.output

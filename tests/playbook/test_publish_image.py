@@ -157,7 +157,9 @@ def test_late_refresh_takes_template_and_groups_back(sandbox: Sandbox, fleet: Fl
     unknown = fleet.run(publish_image_groups=["a", "none", "strange"])
     assert unknown.status != 0
     assert "none does not exist in us-east-1" in unknown.output
-    assert f"strange uses the launch template other, and the version is of {web}" in " ".join(unknown.output.split())
+    assert f"strange uses the launch template other, and launch_template_id is {web}" in " ".join(
+        unknown.output.split()
+    )
     assert fleet.default() == ("1", fleet.image_id)
 
     sandbox.configure(durations={"refresh_step": 3600.0})

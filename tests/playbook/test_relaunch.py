@@ -175,6 +175,31 @@ def test_unreachable_host_of_the_tests_returns_everything(
     assert not [tag for tag in old["Tags"] if tag["Key"] == "ec2ops:restore-state"]
 
 
+def test_unreachable_host_in_the_midst_of_the_tests_returns_everything_if_they_ask_for_it(
+    sandbox: Sandbox, web: Web, image_id: str, tmp_path: Path
+) -> None:
+    """The example of docs/relaunch.md: the tasks keep a trace of the test that did not run."""
+    tasks = tmp_path / "verify.yml"
+    tasks.write_text(
+        "- name: Ask the unreachable host\n"
+        "  ansible.builtin.ping:\n"
+        "  delegate_to: gone.invalid\n"
+        "  ignore_unreachable: true\n"
+        "  register: page\n"
+        "- name: Expect an answer\n"
+        "  ansible.builtin.assert:\n"
+        "    that: page.unreachable is not defined\n"
+        "    fail_msg: the monitoring host is unreachable\n"
+    )
+    given = variables(web, image_id, relaunch_data_volumes="move", relaunch_verify_tasks=str(tasks))
+    run = run_playbook(sandbox, PLAY, given)
+    assert run.status != 0
+    assert "did not pass: the monitoring host is unreachable" in run.output
+    old = described_instance(sandbox, web.instance_id)
+    assert old["State"]["Name"] == "running"
+    assert web.data_volume_id in [device["Ebs"]["VolumeId"] for device in old["BlockDeviceMappings"]]
+
+
 def test_check_run_of_tested_relaunch_chooses_no_new_root_volume(
     sandbox: Sandbox, web: Web, image_id: str, tmp_path: Path
 ) -> None:

@@ -74,7 +74,7 @@ def test_failed_plan_starts_instances_left_stopped(sandbox: Sandbox, web: Web, p
     run = run_playbook(sandbox, playbook, given)
     assert run.status != 0
     assert len(run.failures) == 1, run.failures
-    assert "block_devices: /dev/sdz" in run.failures[0]
+    assert "block_devices: the image has no device /dev/sdz" in run.failures[0]
     assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "running"
 
 

@@ -11,7 +11,7 @@ import importlib
 DOMAIN = (
     "tags", "volumes", "volume_attributes", "snapshots", "sharing", "tiers", "locks", "fast_restore", "images",
     "image_usage", "instance_refreshes", "instances", "launch_templates", "parameters", "recycle_bin", "root_tasks",
-    "addresses", "target_groups", "metrics", "changed_blocks", "price_list",
+    "addresses", "interfaces", "target_groups", "metrics", "changed_blocks", "price_list",
 )  # fmt: skip
 
 

@@ -10,9 +10,11 @@ of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from .engine import Ec2Error, action
+from .filters import matching
 from .instances import Network
 
 if TYPE_CHECKING:
@@ -20,17 +22,63 @@ if TYPE_CHECKING:
     from .world import Shape
 
 
+@action("DescribeAddresses")
+def describe_addresses(request: Request) -> Shape:
+    """The addresses. An association belongs to an interface, and the address shows the instance that has it now."""
+    known = {name: request.params[name] for name in ("AllocationIds", "PublicIps") if request.params.get(name)}
+    rows = request.moto("DescribeAddresses", known)["Addresses"]
+    owners = _owners(request)
+    for row in rows:
+        row["InstanceId"] = owners.get(row.get("NetworkInterfaceId") or "") or None
+    found = matching(request, [_Row(row) for row in rows], _FIELDS)
+    return {"Addresses": [one.shape for one in found]}
+
+
+def _owners(request: Request) -> dict[str, str]:
+    """The instance by interface, for the interfaces that an instance has."""
+    rows = request.moto("DescribeNetworkInterfaces", {})["NetworkInterfaces"]
+    return {row["NetworkInterfaceId"]: row["Attachment"]["InstanceId"] for row in rows if row.get("Attachment")}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An address as the caller sees it, for filters."""
+
+    shape: Shape
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {tag["Key"]: tag["Value"] for tag in self.shape.get("Tags") or ()}
+
+
+def _of_row(name: str) -> Any:
+    return lambda one: one.shape.get(name)
+
+
+_FIELDS = {
+    "allocation-id": _of_row("AllocationId"),
+    "association-id": _of_row("AssociationId"),
+    "domain": _of_row("Domain"),
+    "instance-id": _of_row("InstanceId"),
+    "network-interface-id": _of_row("NetworkInterfaceId"),
+    "private-ip-address": _of_row("PrivateIpAddress"),
+    "public-ip": _of_row("PublicIp"),
+}
+
+
 @action("AssociateAddress")
 def associate_address(request: Request) -> Shape:
-    """Associate an address with an instance, and end its former association in the same call."""
+    """Associate an address with an instance or an interface, and end its former association in the same call."""
     params = request.params
     found = request.moto("DescribeAddresses", {"AllocationIds": [params.get("AllocationId", "")]})["Addresses"]
     (address,) = found
-    instance_id = params.get("InstanceId")
+    instance_id, interface_id = params.get("InstanceId"), params.get("NetworkInterfaceId")
+    if (instance_id is None) == (interface_id is None):
+        raise Ec2Error("InvalidParameterCombination", "You must specify an instance ID or a network interface ID")
     if instance_id is not None:
-        _check_instance(request, instance_id)
-    owner = address.get("InstanceId") or None
-    is_elsewhere = address.get("AssociationId") and owner != instance_id
+        interface_id = _only_interface(request, instance_id)
+    request.moto("DescribeNetworkInterfaces", {"NetworkInterfaceIds": [interface_id]})
+    is_elsewhere = address.get("AssociationId") and address.get("NetworkInterfaceId") != interface_id
     if is_elsewhere and not params.get("AllowReassociation"):
         raise Ec2Error(
             "Resource.AlreadyAssociated",
@@ -38,12 +86,14 @@ def associate_address(request: Request) -> Shape:
         )
     request.dry_run_gate()
     if is_elsewhere:
-        # moto would leave the address with the interface of the former instance, too.
+        # moto would leave the address with the former interface, too.
         request.moto("DisassociateAddress", {"AssociationId": address["AssociationId"]})
-    return request.moto("AssociateAddress", dict(params))
+    asked = {"AllocationId": address["AllocationId"], "NetworkInterfaceId": interface_id, "AllowReassociation": True}
+    return request.moto("AssociateAddress", asked)
 
 
-def _check_instance(request: Request, instance_id: str) -> None:
+def _only_interface(request: Request, instance_id: str) -> str:
+    """The interface of an instance with one interface. Raises Ec2Error for an instance that takes no address."""
     instance = request.home.instances.get(instance_id)
     state = "" if instance is None else instance.state(request.now)
     if state in ("", "terminated", "shutting-down"):
@@ -52,10 +102,11 @@ def _check_instance(request: Request, instance_id: str) -> None:
         raise Ec2Error(
             "InvalidInstanceID", f"The pending instance '{instance_id}' is not in a valid state for this operation."
         )
-    row = Network(request, [instance_id]).rows.get(instance_id) or {}
-    if len(row.get("NetworkInterfaces") or ()) > 1:
+    interfaces = (Network(request, [instance_id]).rows.get(instance_id) or {}).get("NetworkInterfaces") or []
+    if len(interfaces) > 1:
         raise Ec2Error(
             "InvalidInstanceID",
             f"There are multiple interfaces attached to instance '{instance_id}'. Please specify an interface ID for "
             "the operation instead.",
         )
+    return str(interfaces[0]["NetworkInterfaceId"])

@@ -21,6 +21,7 @@ from typing import Any
 from .engine import Ec2Error, Request, action, declare_option
 from .filters import matching
 from .images import launchable_image, mapping_error, product_codes, smaller_than_snapshot
+from .interfaces import end_interfaces, interface_row
 from .keys import may_use
 from .pages import paged
 from .tags import tag_specifications
@@ -584,28 +585,35 @@ class Network:
     """Moto's facts about the instances: read on first use, in one call, and for one request."""
 
     def __init__(self, request: Request, instance_ids: Iterable[str] | None = None) -> None:
-        self._request = request
+        self.request = request
         self._ids = list(instance_ids) if instance_ids is not None else None
 
     @cached_property
     def rows(self) -> dict[str, Shape]:
         """moto's rows by instance id."""
-        request = self._request
+        request = self.request
         ids = self._ids if self._ids is not None else list(request.home.instances)
         with request.world.lock:
             return request.world.moto.instances(ids, account=request.account, region=request.region)
 
     @cached_property
     def elastic(self) -> dict[str, str]:
-        """Elastic IPs by instance id; moto forgets them at a stop."""
-        answer = self._request.moto("DescribeAddresses", {})
-        return {one["InstanceId"]: one["PublicIp"] for one in answer["Addresses"] if one.get("InstanceId")}
+        """Elastic IPs of primary interfaces, by instance id; moto forgets them at a stop."""
+        answer = self.request.moto("DescribeAddresses", {})
+        owners = {
+            one["NetworkInterfaceId"]: instance_id
+            for instance_id, row in self.rows.items()
+            for one in row.get("NetworkInterfaces") or ()
+            if (one.get("Attachment") or {}).get("DeviceIndex") == 0
+        }
+        found = ((owners.get(one.get("NetworkInterfaceId") or ""), one["PublicIp"]) for one in answer["Addresses"])
+        return {instance_id: address for instance_id, address in found if instance_id is not None}
 
     def public_ip(self, instance: Instance, now: datetime) -> str | None:
         """The public IPv4: an Elastic IP, or one that lasts while the instance runs."""
         if instance.id in self.elastic:
             return self.elastic[instance.id]
-        if instance.state(now) not in ("pending", "running"):
+        if instance.state(now) not in ("pending", "running") or instance.attributes.get("WithoutPublicAddress"):
             return None
         return self.rows.get(instance.id, {}).get("PublicIpAddress") or None
 
@@ -685,13 +693,15 @@ def _public_dns(address: str, region: str) -> str:
 
 def _interfaces(twin: Shape, network: Network, instance: Instance, now: datetime) -> list[Shape]:
     """moto's interfaces, with the public address of the first as it is now."""
-    rows = copy.deepcopy(twin.get("NetworkInterfaces") or [])
+    rows = []
+    for one in twin.get("NetworkInterfaces") or []:
+        shown = interface_row(network.request, {**one, "Attachment": {**one["Attachment"], "InstanceId": instance.id}})
+        rows += [shown] if shown is not None else []
+    for row in rows:
+        row["Attachment"].pop("InstanceId")
+    rows.sort(key=lambda row: row["Attachment"]["DeviceIndex"])
     public = network.public_ip(instance, now)
     for index, row in enumerate(rows):
-        attachment = row.get("Attachment") or {}
-        attachment["DeleteOnTermination"] = (
-            attachment.get("DeviceIndex", index) not in instance.attributes["KeptInterfaces"]
-        )
         if index:
             continue
         association = (
@@ -704,6 +714,7 @@ def _interfaces(twin: Shape, network: Network, instance: Instance, now: datetime
             else None
         )
         row["Association"] = association
+        row["SourceDestCheck"] = bool(twin.get("SourceDestCheck", True))
         for address in row.get("PrivateIpAddresses") or []:
             if address.get("Primary"):
                 address["Association"] = association
@@ -1054,6 +1065,9 @@ def start_instances(request: Request) -> Shape:
         if failure is None:
             started.append(one.id)
             one.power.append(Power("running", now, done, "pending", _reason("pending", "pending")))
+            # EC2 user guide, "Public IPv4 addresses": with several interfaces, a start gives no new public address.
+            interfaces = Network(request, [one.id]).rows.get(one.id, {}).get("NetworkInterfaces") or ()
+            one.attributes["WithoutPublicAddress"] = len(interfaces) > 1
         else:
             one.power.append(Power("stopped", now, done, "pending", _reason(*failure)))
     _tell_moto(request, "StartInstances", started)
@@ -1095,16 +1109,18 @@ def terminate_instances(request: Request) -> Shape:
             one.power.append(Power("terminated", now, done, "shutting-down", _USER_SHUTDOWN, _user_initiated(now)))
             end_of_life(home, one, done)
     ended = [one.id for one, before in rows if before not in ("shutting-down", "terminated")]
-    _release_addresses(request, ended)
+    for one in instances:
+        if one.id in ended:
+            _release_addresses(request, end_interfaces(request, one, one.power[-1].done))
     _tell_moto(request, "TerminateInstances", ended)
     return _changes("TerminatingInstances", rows, now)
 
 
-def _release_addresses(request: Request, instance_ids: list[str]) -> None:
-    """A terminated instance has no Elastic IP any more: the address stays allocated, and is associated with nothing."""
-    if instance_ids:
+def _release_addresses(request: Request, interface_ids: list[str]) -> None:
+    """An Elastic IP of an interface that ends stays allocated, and is associated with nothing."""
+    if interface_ids:
         for address in request.moto("DescribeAddresses", {})["Addresses"]:
-            if address.get("InstanceId") in instance_ids:
+            if address.get("NetworkInterfaceId") in interface_ids:
                 request.moto("DisassociateAddress", {"AssociationId": address["AssociationId"]})
 
 
@@ -1251,30 +1267,6 @@ def modify_instance_attribute(request: Request) -> Shape:
     return {}
 
 
-@action("ModifyNetworkInterfaceAttribute")
-def modify_network_interface_attribute(request: Request) -> Shape:
-    """Change an interface. The sandbox keeps whether the interface outlives its instance, and moto changes all else."""
-    params = request.params
-    change = params.get("Attachment")
-    if not change:
-        request.moto("ModifyNetworkInterfaceAttribute", params)
-        return {}
-    wanted = {"NetworkInterfaceIds": [params["NetworkInterfaceId"]]}
-    (row,) = request.moto("DescribeNetworkInterfaces", wanted)["NetworkInterfaces"]
-    attachment = row.get("Attachment") or {}
-    if not change.get("AttachmentId") or attachment.get("AttachmentId") != change["AttachmentId"]:
-        raise Ec2Error(
-            "InvalidAttachmentID.NotFound", f"The attachment '{change.get('AttachmentId') or ''}' does not exist."
-        )
-    instance = request.home.instances[attachment["InstanceId"]]
-    request.dry_run_gate()
-    if change.get("DeleteOnTermination") is not None:
-        kept = instance.attributes["KeptInterfaces"] - {attachment["DeviceIndex"]}
-        kept |= set() if change["DeleteOnTermination"] else {attachment["DeviceIndex"]}
-        instance.attributes["KeptInterfaces"] = kept
-    return {}
-
-
 def _checked_devices(request: Request, instance: Instance) -> list[tuple[Any, bool]]:
     held = {each.device: each for _volume, each in request.home.devices(instance, request.now)}
     found = []
@@ -1308,6 +1300,13 @@ def _modify(request: Request, instance: Instance, name: str, value: Any) -> None
     elif name == "sriovNetSupport":
         attributes["SriovNetSupport"] = value
     elif name == "sourceDestCheck":
+        twin = Network(request, [instance.id]).rows.get(instance.id, {})
+        if len(twin.get("NetworkInterfaces") or ()) > 1:
+            raise Ec2Error(
+                "InvalidInstanceID",
+                f"There are multiple interfaces attached to instance '{instance.id}'. Please specify an interface ID "
+                "for the operation instead.",
+            )
         request.moto(
             "ModifyInstanceAttribute", {"InstanceId": instance.id, "SourceDestCheck": {"Value": _truth(value)}}
         )

@@ -22,6 +22,7 @@ from .errors import Ec2Error
 
 if TYPE_CHECKING:
     from .engine import World
+    from .interfaces import InterfaceLink
     from .root_tasks import RootTask
 
 Shape = dict[str, Any]
@@ -665,6 +666,8 @@ class Region:
         self.usage_reports: dict[str, UsageReport] = {}
         self.instances: dict[str, Instance] = {}
         self.root_tasks: dict[str, RootTask] = {}
+        self.interface_links: dict[str, InterfaceLink] = {}
+        """By interface."""
         self.root_health: dict[str, bool] = {}
         """By former root volume: whether what boots from it fails its status checks."""
         self.encryption_by_default = False

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A release of the collection in a copy of the checkout: version, changelog, package, and Galaxy's importer.
 
-``release.py VERSION`` is the dry run. ``release.py VERSION --check-tag`` is for the workflow that publishes: it fails
-unless the checkout has the version of the tag.
+``release.py VERSION`` is the dry run. ``release.py VERSION --prepare`` sets the version and writes the changelog in the
+checkout itself. ``release.py VERSION --check-tag`` is for the workflow that publishes: it fails unless the checkout has
+the version of the tag.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from tools.tree import listed
 
 FOLDER = WORK / "release"
 COPY = FOLDER / "ansible_collections" / "ec2ops" / "storage"
+IMAGE = [f"extensions/patterns/{name}.yml" for name in ("requirements", "settings", "execution-environment")]
+IMAGE.append("docs/awx.md")
+"""The files that name the version of the collection in the image of AWX."""
 # Semantic versioning 2.0.0, without build metadata.
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?")
 
@@ -33,10 +37,16 @@ def main() -> None:
     """Exits with a message if something is wrong."""
     cli = argparse.ArgumentParser(description=__doc__)
     cli.add_argument("version")
-    cli.add_argument("--check-tag", action="store_true")
+    kind = cli.add_mutually_exclusive_group()
+    kind.add_argument("--check-tag", action="store_true")
+    kind.add_argument("--prepare", action="store_true")
     options = cli.parse_args()
     if not VERSION.fullmatch(options.version):
         sys.exit(f"VERSION: {options.version!r} is not a semantic version such as 1.0.0.")
+    if options.prepare:
+        prepare(ROOT, options.version)
+        print(f"galaxy.yml and CHANGELOG.rst have the version {options.version}.")
+        return
     folder = ROOT if options.check_tag else COPY
     if options.check_tag:
         require_prepared(folder, options.version)
@@ -49,8 +59,7 @@ def main() -> None:
     print(f"{made.relative_to(ROOT)} is ready.")
     if not options.check_tag:
         print(f"This was a dry run. In the checkout, the release of {options.version} is:")
-        print(f"  set version: {options.version} in galaxy.yml")
-        print(f"  .venv/bin/antsibull-changelog release --version {options.version}")
+        print(f"  make prepare-release VERSION={options.version}   # galaxy.yml and CHANGELOG.rst")
         print(f"  git add --all && git commit --message 'Release {options.version}'")
         print(f"  git tag --annotate {options.version} --message 'Release {options.version}'")
         print("  git push --follow-tags   # the workflow release.yml publishes it")
@@ -68,10 +77,15 @@ def copy() -> None:
 def prepare(folder: Path, version: str) -> None:
     """Sets the version and writes the changelog. Exits if the version is not after those that were released."""
     galaxy = folder / "galaxy.yml"
+    former = yaml.safe_load(galaxy.read_text(encoding="utf-8"))["version"]
     text, count = re.subn(r"(?m)^version: .*$", f"version: {version}", galaxy.read_text(encoding="utf-8"))
     if count != 1:
         sys.exit("galaxy.yml has no line with the version.")
     galaxy.write_text(text, encoding="utf-8")
+    for path in (folder / name for name in IMAGE):
+        text = path.read_text(encoding="utf-8")
+        text = text.replace(f"ec2ops-storage:{former}", f"ec2ops-storage:{version}")
+        path.write_text(text.replace(f"    version: {former}\n", f"    version: {version}\n"), encoding="utf-8")
     command = ["antsibull-changelog", "release", "--version", version, "--date", f"{datetime.now(tz=UTC):%Y-%m-%d}"]
     done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
     if done.returncode:

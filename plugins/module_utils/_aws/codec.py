@@ -38,6 +38,7 @@ from .fact_readers import (
     fast_restores,
     group_members,
     instance_types,
+    interfaces,
     key,
     launch_configurations,
     launch_permissions,
@@ -180,6 +181,7 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeInstanceHealth": Listing(member_health, unknown=frozenset({"InvalidInstance", "InvalidEndPoint"})),
     # DescribeAddresses has no pages.
     "DescribeAddresses": Listing(addresses),
+    "DescribeNetworkInterfaces": Listing(interfaces, ("MaxResults", 1000), unless="NetworkInterfaceIds"),
     "GetMetricData": Listing(no_page, ("MaxDatapoints", MOST_POINTS), whole=volume_use),
     "ListChangedBlocks": Listing(changed_blocks, ("MaxResults", 10_000), resume=after_blocks, expired=_NO_TOKEN),
     "ListSnapshotBlocks": Listing(snapshot_blocks, ("MaxResults", 10_000), resume=after_blocks, expired=_NO_TOKEN),

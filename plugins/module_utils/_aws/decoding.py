@@ -9,7 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from sys import intern
 from typing import Any
@@ -22,6 +22,7 @@ from .._kernel.resources import (
     Snapshot,
     Volume,
     VolumeAttachment,
+    place_of,
 )
 
 Answer = Mapping[str, Any]
@@ -69,11 +70,19 @@ def _operator(answer: Answer) -> str | None:
     return (operator.get("Principal") or "an AWS service") if operator.get("Managed") else None
 
 
+def _has_elastic_ip(interfaces: Sequence[Answer]) -> bool:
+    """Return whether the first interface, which is the primary one, has an Elastic IP.
+
+    "amazon" owns the address that EC2 gives to a running instance until its stop. An account owns each of its Elastic
+    IPs.
+    """
+    association = (interfaces[0].get("Association") or {}) if interfaces else {}
+    return association.get("IpOwnerId") not in (None, "amazon")
+
+
 def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
     """Return the instance from ``Reservations[].Instances[]``. Its account is the reservation's ``OwnerId``."""
-    # "amazon" owns the address that EC2 gives to a running instance until its stop. An account owns each of its Elastic
-    # IPs.
-    associations = [interface.get("Association") or {} for interface in answer.get("NetworkInterfaces") or ()]
+    interfaces = sorted(answer.get("NetworkInterfaces") or (), key=place_of)
     return Instance(
         instance_id=answer["InstanceId"],
         state=(answer.get("State") or {}).get("Name", ""),
@@ -94,7 +103,7 @@ def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
             if (device.get("Ebs") or {}).get("VolumeId")
         ),
         public_ip_address=answer.get("PublicIpAddress") or None,
-        elastic_ip=any(link.get("IpOwnerId") not in (None, "amazon") for link in associations),
+        elastic_ip=_has_elastic_ip(interfaces),
         private_ip_address=answer.get("PrivateIpAddress") or None,
         platform_details=answer.get("PlatformDetails") or "Linux/UNIX",
         usage_operation=answer.get("UsageOperation") or "RunInstances",
@@ -105,7 +114,7 @@ def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
         state_reason=_reason(answer.get("StateReason")),
         owner_id=owner_id,
         tags=_tags(answer),
-        facts=answer,
+        facts={**answer, "NetworkInterfaces": interfaces} if len(interfaces) > 1 else answer,
     )
 
 

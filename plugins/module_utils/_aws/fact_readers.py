@@ -48,8 +48,10 @@ from .._kernel.places import parameter_id
 from .._kernel.resources import Fact, Resource
 from .._kernel.service_facts import (
     ADDRESS,
+    INTERFACE,
     TARGET_HEALTH,
     Address,
+    Interface,
     TargetHealth,
     member_name,
     target_name,
@@ -216,6 +218,30 @@ def addresses(_query: Query, page: Answer) -> Iterable[Fact]:
                     item.get("PrivateIpAddress") or "",
                 ),
             )
+
+
+def interfaces(_query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield the network interfaces. An attachment that has ended counts as none."""
+    for item in page.get("NetworkInterfaces") or ():
+        link = item.get("Attachment") or {}
+        if link.get("Status") == "detached":
+            link = {}
+        managed = bool(item.get("RequesterManaged")) or bool((item.get("Operator") or {}).get("Managed"))
+        yield INTERFACE.fact(
+            item["NetworkInterfaceId"],
+            Interface(
+                item["NetworkInterfaceId"],
+                item.get("AvailabilityZone") or "",
+                item.get("InterfaceType") or "interface",
+                managed,
+                tuple(each["PrivateIpAddress"] for each in item.get("PrivateIpAddresses") or ()),
+                link.get("InstanceId") or "",
+                link.get("AttachmentId") or "",
+                link.get("DeviceIndex"),
+                link.get("Status") or "",
+                bool(link.get("DeleteOnTermination")),
+            ),
+        )
 
 
 def classic_load_balancers(_query: Query, page: Answer) -> Iterable[Fact]:

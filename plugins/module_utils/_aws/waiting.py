@@ -29,7 +29,14 @@ from .._kernel.scaling_facts import (
     group_queries,
     refresh_queries,
 )
-from .._kernel.service_facts import PROBE, TARGET_HEALTH, probe_query, target_queries
+from .._kernel.service_facts import (
+    INTERFACE,
+    PROBE,
+    TARGET_HEALTH,
+    interface_queries,
+    probe_query,
+    target_queries,
+)
 from .._kernel.state import Query, by_id, images_by_id
 from .._kernel.storage_facts import (
     MODIFICATION,
@@ -75,6 +82,7 @@ _QUERIES: Mapping[str, Callable[[Iterable[str], Place], tuple[Query, ...]]] = {
     INSTANCE_REFRESHES.name: lambda names, _place: refresh_queries(names),
     SCALING_GROUP.name: lambda names, _place: group_queries(names),
     TARGET_HEALTH.name: lambda names, _place: target_queries(names),
+    INTERFACE.name: lambda names, _place: interface_queries(interfaces=names),
 }
 """The queries for the facts that AWS shows in place of a resource, by their kind."""
 
@@ -173,7 +181,7 @@ def _mismatches(item: _Item, resource: Resource | None) -> list[str]:
             continue
         if isinstance(wanted, Mapping) and isinstance(found, Mapping):
             wrong += [
-                f"{item.resource}: {name}: {key} is {found.get(key)!r}, expected {value!r}. Another run or a person "
+                f"{item.resource}: {key} in {name} is {found.get(key)!r}, expected {value!r}. Another run or a person "
                 "has changed it"
                 for key, value in wanted.items()
                 if found.get(key) != value

@@ -25,5 +25,5 @@ def bounded_text(lines: Iterable[str], report: str) -> str:
     shown = [] if report == "summary" else list(lines)
     more = len(shown) - MOST_SHOWN
     if report != "all" and more > 0:
-        shown[MOST_SHOWN:] = [f"and {more} more lines, which report: all shows"]
+        shown[MOST_SHOWN:] = [f"and {more} more lines (report: all shows them)"]
     return "".join(f"{line}\n" for line in shown)

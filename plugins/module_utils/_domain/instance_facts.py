@@ -151,7 +151,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         "accepted",
         unset=(True,),
     ),
-    "NetworkInterfaces.Attachment.DeviceIndex": Rule(DERIVED, "0: the primary one"),
+    "NetworkInterfaces.Attachment.DeviceIndex": Rule(
+        DERIVED, "0: the primary one. Other interfaces move with the same index, or stay"
+    ),
     "NetworkInterfaces.Attachment.Status": Rule(DERIVED, _NOW),
     "NetworkInterfaces.Attachment.NetworkCardIndex": Rule(REFUSED, "the launch uses only network card 0", unset=(0,)),
     "NetworkInterfaces.Attachment.EnaSrdSpecification.EnaSrdEnabled": _same(
@@ -172,7 +174,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.Ipv6Addresses.IsPrimaryIpv6": Rule(CARRIED, "as PrimaryIpv6"),
     "NetworkInterfaces.MacAddress": Rule(DERIVED, _NEW),
     "NetworkInterfaces.NetworkInterfaceId": Rule(
-        DERIVED, "the id of a new interface; the module refuses several interfaces"
+        DERIVED, "the id of a new primary interface; see the option network_interfaces for the others"
     ),
     "NetworkInterfaces.OwnerId": Rule(DERIVED, "the account"),
     "NetworkInterfaces.PrivateDnsName": Rule(DERIVED, "follows from the address"),
@@ -183,9 +185,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         "accepted",
         when=lambda addresses: len(addresses) > 1,
     ),
-    "NetworkInterfaces.SourceDestCheck": Rule(
-        REFUSED, "RunInstances cannot switch it off. Only true is accepted", unset=(True,)
-    ),
+    "NetworkInterfaces.SourceDestCheck": Rule(CARRIED, "see SourceDestCheck"),
     "NetworkInterfaces.Status": Rule(DERIVED, _NOW),
     "NetworkInterfaces.SubnetId": _same("NetworkInterfaces.SubnetId"),
     "NetworkInterfaces.VpcId": Rule(DERIVED, "the subnet's"),
@@ -249,7 +249,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     ),
     "SecondaryInterfaces": Rule(REFUSED, "the launch makes only the primary interface"),
     "SecurityGroups": Rule(DERIVED, "follows from the network interface"),
-    "SourceDestCheck": Rule(REFUSED, "RunInstances cannot switch it off. Only true is accepted", unset=(True,)),
+    "SourceDestCheck": Rule(CARRIED, "by ModifyInstanceAttribute after the launch, if it is off"),
     "SpotInstanceRequestId": Rule(REFUSED, "the module relaunches no spot instances"),
     "SriovNetSupport": Rule(DERIVED, _IMAGE),
     "State": Rule(DERIVED, _NOW),
@@ -285,7 +285,7 @@ ATTRIBUTE_RULES: Mapping[str, Rule] = {
     "productCodes": Rule(DERIVED, _IMAGE),
     "ramdisk": Rule(DERIVED, _IMAGE),
     "rootDeviceName": Rule(DERIVED, _IMAGE),
-    "sourceDestCheck": Rule(REFUSED, "see SourceDestCheck"),
+    "sourceDestCheck": Rule(CARRIED, "see SourceDestCheck"),
     "sriovNetSupport": Rule(DERIVED, _IMAGE),
     "userData": Rule(CARRIED, "as UserData, unless overridden"),
 }
@@ -333,8 +333,8 @@ def refused_facts(facts: Mapping[str, Any]) -> list[str]:
             shown = f" ({value})" if isinstance(value, (str, int)) else ""
             found.append(f"{path}{shown}: {rule.note}")
     interfaces = facts.get("NetworkInterfaces") or ()
-    if len(interfaces) != 1:
-        found.append(f"NetworkInterfaces: the instance has {len(interfaces)}, and the module takes over only one")
+    if not interfaces:
+        found.append("NetworkInterfaces: the instance has none")
     return found
 
 

@@ -85,7 +85,9 @@ def compared_tags(tags: Mapping[Any, Any] | None, option: str, *, numbers: bool 
                 f"{option}: {key!r}: {value!r} has a wildcard, but tags are compared literally. Write the whole tag."
             )
         if len(value) > LONGEST_VALUE:
-            raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters. EC2 takes {LONGEST_VALUE}.")
+            raise SpecError(
+                f"{option}: the value of {key!r} has {len(value)} characters. Use {LONGEST_VALUE} or fewer."
+            )
     return found
 
 

@@ -145,9 +145,11 @@ def _superfluous(gateway: Gateway, changes: Sequence[Change]) -> list[int]:
 def _objections(gateway: Gateway, changes: Sequence[Change]) -> dict[int, str]:
     """Return, by the number of the change, why its precondition no longer holds, or an empty text if it holds."""
     wanted = {number: one.provided for number, one in enumerate(changes) if one.provided is not None}
-    answers = gateway.ask([provided.query for provided in wanted.values()]) if wanted else {}
+    answers = gateway.ask([query for provided in wanted.values() for query in provided.queries]) if wanted else {}
     return {
-        number: provided.objection(answers[provided.query], changes[number].resource)
+        number: provided.objection(
+            [resource for query in provided.queries for resource in answers[query]], changes[number].resource
+        )
         for number, provided in wanted.items()
     }
 

@@ -23,6 +23,8 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "RunInstances": ("instance", "launched"),
     "CreateReplaceRootVolumeTask": ("root volume", "replaced"),
     "AssociateAddress": ("Elastic IP", "moved"),
+    "AttachNetworkInterface": ("network interface", "attached"),
+    "DetachNetworkInterface": ("network interface", "detached"),
     "RegisterTargets": ("target", "registered"),
     "DeregisterTargets": ("target", "deregistered"),
     "RegisterInstancesWithLoadBalancer": ("target", "registered"),

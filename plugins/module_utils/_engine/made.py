@@ -18,6 +18,7 @@ from .._kernel.ids import GENERATIONS, client_token
 from .._kernel.plan import Change
 from .._kernel.proofs import is_copy
 from .._kernel.resources import Image, Instance, Resource, Snapshot, Volume
+from .._kernel.service_facts import INTERFACE
 from .._kernel.storage_facts import MODIFICATION
 
 FAILED = frozenset({"error", "failed", "invalid", "deregistered"})
@@ -96,6 +97,18 @@ def asked_for(change: Change, fact: Resource) -> bool:
         and latest.state != "failed"
         and all(getattr(latest.target, _TARGET[name]) == wanted for name, wanted in change.parameters.items())
     )
+
+
+def attachment_of(change: Change, answers: Iterable[Resource]) -> str | None:
+    """Return the id of the attachment that this AttachNetworkInterface asks for, or None if EC2 does not show it."""
+    asked = change.parameters
+    for fact in answers:
+        found = INTERFACE.read(fact, asked["NetworkInterfaceId"])
+        if found is None or found.attachment_state == "detaching":
+            continue
+        if (found.instance_id, found.device_index) == (asked["InstanceId"], asked["DeviceIndex"]):
+            return found.attachment_id
+    return None
 
 
 def age(resource: Resource) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from .._kernel.ids import GENERATIONS
 from .._kernel.plan import Change
 from .._kernel.resources import Resource, Snapshot, Volume
 from .._kernel.state import by_id
-from .made import age, asked_for, made_for, set_order, sets_of, usable
+from .made import age, asked_for, attachment_of, made_for, set_order, sets_of, usable
 from .ports import Gateway
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ class Once:
             except CallError as error:
                 if error.code == "InvalidAMIName.Duplicate":
                     return self._name_holder(changes, error)
-                if not error.unclear and error.code not in _MODIFIED:
+                if not error.unclear and error.code not in _MODIFIED | changes[0].operation.perhaps:
                     raise
                 try:
                     found = (
@@ -190,6 +190,9 @@ class Once:
         """
         if not changes[0].creates:
             return {} if any(asked_for(changes[0], fact) for fact in self._answers(changes)) else None
+        if changes[0].action == "AttachNetworkInterface":
+            attached = attachment_of(changes[0], self._answers(changes))
+            return {changes[0].resource: attached} if attached is not None else None
         found = self._look(changes)
         if changes[0].operation.snapshots:
             sets = sets_of(changes, [resource for resource in found if isinstance(resource, Snapshot)], set())

@@ -22,7 +22,7 @@ from .._kernel.errors import StorageError
 from .._kernel.failures import CallError, WaitError
 from .._kernel.graph import Graph, Step, graph_of, rollback_of
 from .._kernel.ids import is_planned, substitute
-from .._kernel.plan import Change, Recheck, Stage, instance_parts
+from .._kernel.plan import INSTANCE_ADDRESSES, Change, Recheck, Stage, instance_parts
 from .._kernel.resources import Image, Instance, Resource, from_view, subject_of
 from .calls import Checked, bind, check, halves, is_deferred, require_wanted
 from .duplicates import Settled, settle
@@ -447,8 +447,8 @@ class Scheduler:
 
 
 def _bind_addresses(bindings: dict[str, str], change: Change, made: Instance) -> None:
-    """Note the addresses of a new instance for which the plan has planned ids."""
-    for name in ("private_ip_address", "public_ip_address"):
+    """Note the addresses and the primary interface of a new instance for which the plan has planned ids."""
+    for name in INSTANCE_ADDRESSES:
         planned_name, address = (change.after or {}).get(name), getattr(made, name)
         if is_planned(planned_name) and address is not None:
             bindings.setdefault(str(planned_name), address)

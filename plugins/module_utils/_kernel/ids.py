@@ -24,7 +24,7 @@ KINDS = {"i": "instance", "ami": "image", "snap": "snapshot", "vol": "volume"}
 _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 # EC2 ids have 8 (until 2016) or 17 hexadecimal digits.
 _ID = re.compile(r"(i|ami|snap|vol)-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|version|task|address) [^()]+\)")
+_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|version|task|address|interface|attachment) [^()]+\)")
 _BEGINNING = "(new "
 COPIED_VOLUME = "vol-ffffffff"
 """EC2's volume id of a copied snapshot: "an arbitrary volume ID" that must not be used for anything."""
@@ -44,8 +44,8 @@ def is_planned(resource: object) -> bool:
 def kind_of(resource: str) -> str | None:
     """Return ``instance``, ``image``, ``snapshot`` or ``volume`` for an EC2 id or a planned id, else None.
 
-    A planned id may also stand for the ``version`` of a launch template, for a ``task`` that replaces a root volume, or
-    for the ``address`` of an instance.
+    A planned id may also stand for the ``version`` of a launch template, for a ``task`` that replaces a root volume,
+    for the ``address`` or the primary ``interface`` of an instance, or for the ``attachment`` of an interface.
     """
     for pattern in (_ID, _PLANNED):
         match = pattern.fullmatch(resource)
@@ -95,7 +95,7 @@ def require_image_name(value: str, option: str = "image_name") -> str:
 
 # Other people write tags, and their text may look like a planned id, even like an id of the same plan. So planned
 # ids are replaced only where a plan writes them. All other text stays as it is.
-_TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.SPEC})
+_TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.SPEC, *tag_names.MOVES})
 _NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource", "Version", "version", "_ip_address")
 _SENTENCES = frozenset({"reason", "reasons", "notes"})
 IMAGE_DATA_TYPE = "aws:ec2:image"

@@ -240,6 +240,6 @@ def can_be_on_trial(successor: Instance, old: Instance, now: datetime) -> bool:
         return False
     settled = born + _LAUNCHING
     restarted = successor.launch_time is not None and successor.launch_time > settled
-    if successor.elastic_ip or restarted or _attachments(successor, settled):
+    if successor.has_elastic_ip or restarted or _attachments(successor, settled):
         return False
     return not is_off(old) or is_stopped_before(old, born)

@@ -76,6 +76,16 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "ModifyInstanceAttribute": Operation("InstanceId"),
     "AssociateAddress": Operation("AllocationId"),
+    # No client token, and only the answer has the id of the attachment. A repeated call gets one of these codes, and so
+    # does a call for an interface or a device index that another run has taken. A query shows which of the two it was.
+    "AttachNetworkInterface": Operation(
+        creates=("AttachmentId",),
+        safe=False,
+        perhaps=frozenset({"InvalidNetworkInterface.InUse", "InvalidParameterValue"}),
+    ),
+    # An attachment has its name in the request. A plan names the interface.
+    "DetachNetworkInterface": Operation(already=frozenset({"InvalidAttachmentID.NotFound"})),
+    "ModifyNetworkInterfaceAttribute": Operation("NetworkInterfaceId"),
     # "If the specified target does not exist, the action returns successfully" (Elastic Load Balancing API reference).
     "RegisterTargets": Operation("TargetGroupArn", service="elbv2"),
     "DeregisterTargets": Operation("TargetGroupArn", service="elbv2"),

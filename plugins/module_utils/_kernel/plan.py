@@ -52,12 +52,18 @@ Objection: TypeAlias = Callable[[Sequence[Resource], str], str]
 
 @dataclass(frozen=True)
 class Precondition:
-    """A condition that must still hold right before a change. *query* is asked at that moment, and *objection* reads
-    the answer.
+    """A condition that must still hold right before a change. *query* and *also* are asked at that moment, and
+    *objection* reads all answers.
     """
 
     query: Query
     objection: Objection = field(compare=False)
+    also: tuple[Query, ...] = ()
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """All queries."""
+        return (self.query, *self.also)
 
 
 @dataclass(frozen=True)
@@ -364,12 +370,16 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
     return plan
 
 
+INSTANCE_ADDRESSES = ("private_ip_address", "public_ip_address", "primary_interface_id")
+"""The fields of an instance that EC2 decides at the launch, and that later steps of a plan may use."""
+
+
 def parts_of(change: Change) -> set[str]:
     """Return the planned ids of the snapshots that EC2 makes for the devices of a new image, of the volumes that it
-    makes for an instance, and of the addresses of a new instance.
+    makes for an instance, and of the addresses and the primary interface of a new instance.
     """
     after = change.after or {}
-    addresses = [after.get(name) for name in ("private_ip_address", "public_ip_address")]
+    addresses = [after.get(name) for name in INSTANCE_ADDRESSES]
     return planned_in([after.get("block_devices") or [], *instance_parts(after), addresses])
 
 

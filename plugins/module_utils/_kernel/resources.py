@@ -85,11 +85,35 @@ class Instance:
         return self.state not in ("pending", "running") and (code in _FAILED_STARTS or code.startswith("Server."))
 
     @property
+    def interfaces(self) -> tuple[Mapping[str, Any], ...]:
+        """The network interfaces in EC2's form, in the order of their network cards and device indexes."""
+        found = self.facts.get("NetworkInterfaces") or ()
+        return tuple(sorted(found, key=place_of))
+
+    @property
+    def primary_interface_id(self) -> str | None:
+        """The interface at device index 0, or None if EC2 shows none."""
+        first = next(iter(self.interfaces), {})
+        return first.get("NetworkInterfaceId") if place_of(first) == (0, 0) else None
+
+    @property
+    def has_elastic_ip(self) -> bool:
+        """One of the interfaces has an Elastic IP. ``elastic_ip`` is about the primary one only."""
+        owners = [(one.get("Association") or {}).get("IpOwnerId") for one in self.interfaces]
+        return self.elastic_ip or any(owner not in (None, "amazon") for owner in owners)
+
+    @property
     def root_volume_id(self) -> str | None:
         """The volume at the root device's name, or None."""
         return next(
             (device.volume_id for device in self.block_devices if device.device_name == self.root_device_name), None
         )
+
+
+def place_of(interface: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the network card and the device index of an interface in EC2's form."""
+    link = interface.get("Attachment") or {}
+    return link.get("NetworkCardIndex") or 0, link.get("DeviceIndex") or 0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Facts about the way to a service: Elastic IP addresses, the health of targets, and the answers to probes.
+"""Facts about the way to a service: Elastic IP addresses, network interfaces, the health of targets, and the answers to
+probes.
 
 Private to this collection.
 """
@@ -38,6 +39,41 @@ def address_queries(*, instances: Iterable[str] = (), allocations: Iterable[str]
     return (
         *by_id("DescribeAddresses", "instance-id", instances),
         *by_id("DescribeAddresses", "allocation-id", allocations),
+    )
+
+
+# --- network interfaces ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network interface, and its attachment. Without one, the last five fields have no value.
+
+    ``addresses``: its private IPv4 addresses. ``is_managed``: an AWS service manages the interface and alone may move
+    it.
+    """
+
+    interface_id: str
+    availability_zone: str = ""
+    interface_type: str = "interface"
+    is_managed: bool = False
+    addresses: tuple[str, ...] = ()
+    instance_id: str = ""
+    attachment_id: str = ""
+    device_index: int | None = None
+    attachment_state: str = ""
+    delete_on_termination: bool = False
+
+
+INTERFACE = FactKind[Interface]("interface")
+"""The subject is the id of the interface."""
+
+
+def interface_queries(*, instances: Iterable[str] = (), interfaces: Iterable[str] = ()) -> tuple[Query, ...]:
+    """Return the queries for the interfaces of instances, and for interfaces by their ids."""
+    return (
+        *by_id("DescribeNetworkInterfaces", "attachment.instance-id", instances),
+        *by_id("DescribeNetworkInterfaces", "network-interface-id", interfaces),
     )
 
 

@@ -21,7 +21,7 @@ from .facts import STATUS_CHECKS, FactKind, StatusChecks
 from .instance_proofs import attached_since
 from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
 from .scaling_facts import INSTANCE_REFRESHES, SCALING_GROUP, InstanceRefresh, ScalingGroup, newest_refresh
-from .service_facts import PROBE, TARGET_HEALTH, ProbeAnswer, TargetHealth
+from .service_facts import INTERFACE, PROBE, TARGET_HEALTH, Interface, ProbeAnswer, TargetHealth
 from .storage_facts import MODIFICATION, PARAMETER, ROOT_TASKS, Modification, RootTask
 
 
@@ -289,6 +289,32 @@ def _group_in_service(_resource: Resource | None, group: ScalingGroup | None, ve
 # --- load balancers and probes ---
 
 
+def _interface_attached(_resource: Resource | None, shown: Interface | None, instance_id: str) -> Verdict:
+    """Done when the interface is attached to this instance. Failed when another instance has it."""
+    if shown is None:
+        return Verdict(seen="not visible")
+    mine = shown.instance_id == instance_id
+    return Verdict(
+        done=mine and shown.attachment_state == "attached",
+        failed=bool(shown.instance_id) and not mine and shown.attachment_state in ("attaching", "attached"),
+        seen=_link(shown),
+        stuck=not shown.instance_id,
+    )
+
+
+def _interface_free(_resource: Resource | None, shown: Interface | None, instance_id: str) -> Verdict:
+    """Done when this instance does not have the interface. Without an instance, done when none has it."""
+    if shown is None:
+        return Verdict(seen="not visible")
+    return Verdict(done=shown.instance_id == "" or instance_id not in ("", shown.instance_id), seen=_link(shown))
+
+
+def _link(shown: Interface) -> str:
+    if not shown.instance_id:
+        return "attached to no instance"
+    return f"{shown.attachment_state} to {shown.instance_id} at device index {shown.device_index}"
+
+
 def _in_service(_resource: Resource | None, health: TargetHealth | None, _about: str) -> Verdict:
     """Done when the load balancer sends requests to the target, or when no load balancer uses the target group."""
     if health is None:
@@ -372,6 +398,12 @@ GOALS: Mapping[str, Goal] = {
         fact=PARAMETER,
         wish="{about}",
         gone="SSM has not accepted the image as its value",
+    ),
+    "interface_attached": Goal(
+        INTERFACE.name, _interface_attached, fact=INTERFACE, wish="attached to {about}", gone="Somebody has deleted it"
+    ),
+    "interface_free": Goal(
+        INTERFACE.name, _interface_free, fact=INTERFACE, wish="detached from {about}", gone="Somebody has deleted it"
     ),
     "in_service": Goal(TARGET_HEALTH.name, _in_service, fact=TARGET_HEALTH, wish="healthy"),
     "drained": Goal(TARGET_HEALTH.name, _drained, fact=TARGET_HEALTH),

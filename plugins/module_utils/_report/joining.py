@@ -164,6 +164,31 @@ def severity_rank(severity: str) -> int:
     return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 
 
+SAVES = frozenset(
+    {
+        "volume-unattached",
+        "volume-of-stopped-instance",
+        "volume-gp2",
+        "volume-iops-within-gp3",
+        "snapshot-orphaned",
+        "snapshot-old",
+        "image-unused",
+        "leftover-swap",
+        "leftover-replaced-volume",
+        "leftover-drill",
+        "leftover-replacement",
+        "leftover-rejected",
+    }
+)
+"""The findings whose task removes or changes what costs money. They have a saving wherever there is a price."""
+
+
+def lacks_price(place: Place, finding: Mapping[str, Any]) -> bool:
+    """Return whether only a missing price is the reason why *finding* has no saving."""
+    is_unpriced = place.document is not None and place.document["summary"]["cost"] is None
+    return bool(is_unpriced and finding["saving"] is None and finding["task"] and finding["id"] in SAVES)
+
+
 def saved(finding: Mapping[str, Any]) -> float:
     """Return the most that the task of *finding* saves a month, 0 without a price."""
     saving = finding.get("saving")

@@ -20,7 +20,7 @@ from typing import Any
 
 from .._kernel.display import visible
 from .costs import costs
-from .joining import Place, all_findings, figures, generated, place_row, risk
+from .joining import Place, all_findings, figures, generated, lacks_price, place_row, risk
 
 MOST_SNAPSHOTS = 100_000
 MOST_FINDING_BYTES = 700_000
@@ -82,6 +82,7 @@ def _findings(places: Sequence[Place]) -> dict[str, Any]:
             _money(finding["cost"]),
             finding["task"],
             list(finding["also"])[:20],
+            int(lacks_price(places[place], finding)),
         ]
         size += 120 + len(row[6]) + len(row[9]) + len(row[4])
         if size > MOST_FINDING_BYTES:

@@ -17,7 +17,7 @@ from typing import Any
 
 from .._kernel.display import counted, visible
 from .._kernel.times import age_text
-from .joining import SEVERITIES, Place, all_findings, figures, generated
+from .joining import SEVERITIES, Place, all_findings, figures, generated, lacks_price
 
 MOST_LINES = 20
 """The number of findings in the Markdown."""
@@ -147,7 +147,7 @@ def _figure_lines(figure: Mapping[str, Any], moment: str | None) -> list[str]:
     if figure["largest_saving"]:
         largest = figure["largest_saving"]
         lines.append(
-            f"| largest saving | {_md(largest['resource'])}: {_finding_money(largest, largest['currency'])} a month |"
+            f"| largest saving | {_md(largest['resource'])}: {_saving(largest, largest['currency'])} a month |"
         )
     return lines
 
@@ -180,9 +180,13 @@ def _span(least: float, most: float) -> str:
     return f"up to {most:.2f}" if round(least, 2) == 0 else f"{least:.2f} to {most:.2f}"
 
 
-def _finding_money(finding: Mapping[str, Any], currency: str) -> str:
+def _saving(finding: Mapping[str, Any], currency: str) -> str:
     saving = finding["saving"]
     return f"{_span(saving['least'], saving['most'])} {currency}" if saving else ""
+
+
+def _finding_money(place: Place, finding: Mapping[str, Any]) -> str:
+    return f"no price for {place.region}" if lacks_price(place, finding) else _saving(finding, place.currency)
 
 
 def _finding_lines(places: Sequence[Place], found: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
@@ -192,10 +196,10 @@ def _finding_lines(places: Sequence[Place], found: Sequence[tuple[int, Mapping[s
     for index, finding in found[:MOST_LINES]:
         lines.append(
             f"| {finding['severity']} | {finding['id']} | {_md(finding['reason'])} | "
-            f"{_finding_money(finding, places[index].currency)} |"
+            f"{_finding_money(places[index], finding)} |"
         )
     if len(found) > MOST_LINES:
-        lines += ["", f"{len(found) - MOST_LINES} more findings are in the other files of this report."]
+        lines += ["", f"The other files of this report have {counted(len(found) - MOST_LINES, 'more finding')}."]
     return lines
 
 

@@ -195,20 +195,32 @@ function timeline(home) {
     const lane = (point) => laneOf.get(point.volume);
     const policies = [...new Set(points.map((point) => point.policy))];
     const now = new Date(NOW * 60000), end = lastShown();
-    const kept = points.filter((point) => point.fate), until = (point) => (point.deletion && point.deletion < end ? point.deletion : end);
+    const kept = points.filter((point) => point.fate);
     return Plot.plot({
       width, height: 70 + 30 * lanes.length, marginLeft: Math.min(180, width * 0.35), marginRight: 24, marginBottom: 30, marginTop: 28,
       ariaLabel: "Recovery points of each volume over time, and their coming deletions", x: { type: "utc", label: null, grid: true, ticks: Math.max(2, Math.floor(width / 120)) },
       y: { label: null, domain: labels, tickSize: 0, grid: true },
       color: { legend: policies.length > 0, domain: policies, range: policies.map((policy, index) => (policy === NO_POLICY ? COLOURS[7] : COLOURS[index % 7])) },
       marks: [Plot.link(points.filter((point) => point.until), { x1: "moment", x2: "until", y1: lane, y2: lane, stroke: "policy", strokeWidth: 9, strokeOpacity: 0.3, dy: ABOVE }),
-        Plot.link(kept, { x1: "moment", x2: until, y1: lane, y2: lane, stroke: "policy", strokeWidth: 1.5, strokeOpacity: 0.6, dy: BELOW }),
+        Plot.link(keptSpans(kept, end), { x1: "from", x2: "to", y1: lane, y2: lane, stroke: "policy", strokeWidth: 1.5, strokeOpacity: 0.6, dy: BELOW }),
         Plot.dot(points, { x: "moment", y: lane, fill: "policy", r: 4, dy: ABOVE, title: pointText }),
         Plot.dot(kept.filter((point) => point.deletion && point.deletion <= end), { x: "deletion", y: lane, stroke: "policy", symbol: "times", r: 4, strokeWidth: 2, dy: BELOW, title: pointText }),
         Plot.ruleX([now], { stroke: "currentColor", strokeDasharray: "4 3" }),
         Plot.text([now], { x: (moment) => moment, frameAnchor: "top", dy: -16, text: () => "now", fill: "currentColor" })],
     });
   };
+
+  /** Return a line for each volume and policy, from its oldest point to its last deletion, or to the end of the chart. */
+  function keptSpans(kept, end) {
+    const spans = new Map();
+    for (const point of kept) {
+      const key = `${point.volume[V.id]} ${point.volume[V.place]} ${point.policy}`;
+      const span = spans.get(key) || { volume: point.volume, policy: point.policy, from: point.moment, to: point.moment };
+      const to = point.deletion && point.deletion < end ? point.deletion : end;
+      spans.set(key, { ...span, from: Math.min(span.from, point.moment), to: Math.max(span.to, to) });
+    }
+    return [...spans.values()].map((span) => ({ ...span, from: new Date(span.from), to: new Date(span.to) }));
+  }
 
   /** Return the end of the chart: the last deletion or lock, or as long after now as the oldest point is before it, or two weeks. */
   function lastShown() {

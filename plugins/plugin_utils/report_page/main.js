@@ -6,7 +6,7 @@
 
 const FIGURES = DATA.figures;
 const FINDINGS = DATA.findings.rows;
-const F = { severity: 0, id: 1, kind: 2, resource: 3, name: 4, place: 5, reason: 6, saving: 7, cost: 8, task: 9, also: 10 };
+const F = { severity: 0, id: 1, kind: 2, resource: 3, name: 4, place: 5, reason: 6, saving: 7, cost: 8, task: 9, also: 10, unpriced: 11 };
 const tables = {};
 let showRelations = () => {};
 
@@ -134,13 +134,11 @@ const wrap = (parts) => el("span", {}, ...parts);
 const placeFilter = (of) => ({ key: "place", label: "Place", of, options: DATA.places.map((_each, index) => String(index)).filter((index) => place(index).error === null), text: placeText });
 
 const SAVING = "saving";
-// The findings whose task removes or changes what costs money. They have a saving wherever there is a price.
-const SAVES = /^(volume-(unattached|of-stopped-instance|gp2|iops-within-gp3)|snapshot-(orphaned|old)|image-unused|leftover-(swap|replaced-volume|drill|replacement|rejected))$/;
 
 function savingCell(row) {
   const finding = FINDINGS[row];
   if (finding[F.saving]) return `${spanText(finding[F.saving])} ${currencyOf(finding[F.place])}`;
-  return isUnpriced(finding[F.place]) && finding[F.task] && SAVES.test(finding[F.id]) ? noPriceText([regionOf(finding[F.place])]) : "";
+  return finding[F.unpriced] ? noPriceText([regionOf(finding[F.place])]) : "";
 }
 
 function findingsTable() {

@@ -64,7 +64,6 @@ function minuteText(minute) {
 const counted = (number, noun) => `${whole.format(number)} ${noun}${number === 1 ? "" : "s"}`;
 const place = (index) => DATA.places[index];
 const regionOf = (index) => place(index).region;
-const isUnpriced = (index) => DATA.places[index].cost === null;
 const currencyOf = (index) => place(index).currency;
 
 /** Return the account and the region of a place. */

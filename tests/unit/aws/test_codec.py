@@ -68,8 +68,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.scaling_fac
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.service_facts import (
     ADDRESS,
+    INTERFACE,
     TARGET_HEALTH,
     Address,
+    Interface,
     TargetHealth,
     address_queries,
     member_name,
@@ -641,6 +643,47 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         [ADDRESS.fact("eipalloc-1", Address("eipalloc-1", "203.0.113.7", "i-00000001", "eni-1", "10.0.0.7"))],
     ),
     (
+        Query("DescribeNetworkInterfaces", (("network-interface-id", ("eni-1", "eni-2")),)),
+        {
+            "NetworkInterfaces": [
+                {
+                    "NetworkInterfaceId": "eni-1",
+                    "AvailabilityZone": "us-east-1a",
+                    "InterfaceType": "interface",
+                    "PrivateIpAddresses": [{"PrivateIpAddress": "10.0.0.7", "Primary": True}],
+                    "Attachment": {
+                        "AttachmentId": "eni-attach-1",
+                        "InstanceId": "i-00000001",
+                        "DeviceIndex": 1,
+                        "Status": "attached",
+                        "DeleteOnTermination": True,
+                    },
+                },
+                {
+                    "NetworkInterfaceId": "eni-2",
+                    "RequesterManaged": True,
+                    "Attachment": {"AttachmentId": "eni-attach-2", "InstanceId": "i-00000002", "Status": "detached"},
+                },
+            ]
+        },
+        [
+            INTERFACE.fact(
+                "eni-1",
+                Interface(
+                    "eni-1",
+                    "us-east-1a",
+                    addresses=("10.0.0.7",),
+                    instance_id="i-00000001",
+                    attachment_id="eni-attach-1",
+                    device_index=1,
+                    attachment_state="attached",
+                    delete_on_termination=True,
+                ),
+            ),
+            INTERFACE.fact("eni-2", Interface("eni-2", is_managed=True)),
+        ],
+    ),
+    (
         Query("DescribeInstanceStatus", (), (("IncludeAllInstances", True), ("InstanceIds", ("i-1",)))),
         {
             "InstanceStatuses": [
@@ -959,7 +1002,9 @@ def test_parameters_of_ids_and_tokens_are_those_of_the_service(action: str) -> N
     found = shape.output_shape
     for step in operation.creates:
         found = found.member if isinstance(step, int) else found.members[step]
-    assert operation.service != "ec2" or bool(operation.target) != bool(operation.creates)
+    # A plan names the interface, and the request names its attachment.
+    named = action == "DetachNetworkInterface" or operation.service != "ec2"
+    assert named or bool(operation.target) != bool(operation.creates)
 
 
 def test_changes_of_one_kind_are_one_request() -> None:

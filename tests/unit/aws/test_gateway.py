@@ -910,7 +910,7 @@ def test_only_differing_tags_are_reported() -> None:
             clock.monotonic,
             clock.sleep,
         )
-    assert "tags: ec2ops:restore-state is 'stopped', expected 'running'. Another run" in str(failed.value)
+    assert "ec2ops:restore-state in tags is 'stopped', expected 'running'. Another run" in str(failed.value)
     assert "Name" not in str(failed.value)
 
 

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.scheduler import Scheduler
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError, Superseded
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
@@ -231,11 +232,17 @@ def test_refused_query_about_one_change_fails_that_change_alone() -> None:
     assert {change.resource for change in outcome.done} == {IDS[0], *IDS[3:]}
 
 
-def test_objection_to_one_change_fails_that_change_alone() -> None:
+@pytest.mark.parametrize("second", [False, True], ids=["first-query", "second-query"])
+def test_objection_to_one_change_fails_that_change_alone(second: bool) -> None:
     gateway = AskedGateway()
     gateway.found = IDS[3]
-    condition = {"objection": lambda answer, resource: f"{resource} is taken" if answer else ""}
-    plan = checked(provided=lambda one: Precondition(asked_about(one), **condition))
+    condition: dict[str, Any] = {"objection": lambda answer, resource: f"{resource} is taken" if answer else ""}
+
+    def provided(one: str) -> Precondition:
+        asked = (asked_about("i-none"), asked_about(one)) if second else (asked_about(one),)
+        return Precondition(asked[0], also=asked[1:], **condition)
+
+    plan = checked(provided=provided)
     outcome = Scheduler(gateway, graph_of(plan), wait=True, timeout=100.0).run()
     assert [str(error) for error in outcome.errors] == [f"{IDS[3]} is taken"]
     assert isinstance(outcome.errors[0], Superseded)

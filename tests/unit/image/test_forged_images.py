@@ -96,7 +96,7 @@ def test_image_with_the_name_of_the_version_must_be_of_the_source(scene: Scene) 
     forged, snapshot = scene.image("web-2")
     scene.tag(forged, snapshot)
     ended = scene.bake()
-    for words in (forged, snapshot, scene.database.root_volume_id, "no volume of"):
+    for words in (forged, snapshot, scene.database.root_volume_id, "not a volume of"):
         assert words in ended.failed
     assert ended.actions == []
 

@@ -195,11 +195,15 @@ def test_running_instance_is_not_captured_without_consent() -> None:
         ((LIKE,), {}, f"source_volume_id: {VOLUME} does not exist in"),
         ((LIKE, replace(volume(), state="creating")), {}, f"source_volume_id: {VOLUME} is still being created"),
         ((volume(), replace(LIKE, platform_details="Windows")), {}, f"base_image_id: {BASE} is billed as Windows"),
-        ((volume(), LIKE), {"block_devices": [{"device_name": "/dev/sdz"}]}, "block_devices: /dev/sdz is not a device"),
+        (
+            (volume(), LIKE),
+            {"block_devices": [{"device_name": "/dev/sdz"}]},
+            "block_devices: the image has no device /dev/sdz",
+        ),
         (
             (volume(), LIKE),
             {"block_devices": [{"device_name": "/dev/xvda", "omitted": True}]},
-            "block_devices: /dev/xvda: omitted",
+            "block_devices: an image needs its root device /dev/xvda",
         ),
         ((volume(), replace(LIKE, name="web-2")), {}, f"image_name: 'web-2' is the name of {BASE}"),
         # A snapshot or an image of another volume, whatever its tags say.

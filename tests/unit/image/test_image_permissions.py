@@ -108,7 +108,7 @@ def test_copy_under_the_managed_key_is_refused_before_the_first_effect(line: Lin
     line.ec2(NEAR).enable_ebs_encryption_by_default()
     ended = line.bake(copies=COPIES, launch_permissions={"user_ids": [PARTNER]})
     assert ended.failed.startswith("launch_permissions: EC2 does not share (new image copy of web/1 in eu-west-1)")
-    assert "Set copies[0].kms_key_id of your own" in ended.failed
+    assert "Set copies[0].kms_key_id to a key of your own" in ended.failed
     assert (ended.result["done"], line.images()) == ([], [])
 
 

@@ -228,9 +228,29 @@ def test_predecessor_is_looked_at_again_with_its_successor(
     (end,) = [change for change in retired().changes if change.action == "TerminateInstances"]
     assert dict(end.provided.query.filters)["instance-id"] == (OLD, NEW)
     found: Sequence[Instance] = [one for one in (old, new) if one is not None]
-    objection = end.provided.objection(found, OLD)
+    objection = end.provided.objection([*found, taken(timedelta(minutes=2), FINAL)], OLD)
     assert objection.endswith(text)
     assert bool(objection) == bool(text)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        [],
+        [replace(taken(timedelta(minutes=2), FINAL), state="error")],
+        [replace(taken(timedelta(minutes=2), FINAL), state="pending")],
+        [taken(timedelta(minutes=-2), FINAL)],
+        [replace(taken(timedelta(minutes=2), FINAL), volume_id="vol-0000000b")],
+    ],
+    ids=["deleted", "failed", "pending", "earlier", "other-volume"],
+)
+def test_predecessor_stays_if_its_final_snapshot_is_gone_after_the_wait(left: list[Snapshot]) -> None:
+    for made in (retired(), retired(taken(timedelta(minutes=2), FINAL))):
+        (end,) = [change for change in made.changes if change.action == "TerminateInstances"]
+        (again,) = end.provided.also
+        assert (again.operation, dict(again.filters)["volume-id"]) == ("DescribeSnapshots", (VOLUME,))
+        objection = end.provided.objection([stopped(), successor(), *left], OLD)
+        assert objection.endswith(f"since EC2 shows no completed final snapshot of {VOLUME}")
 
 
 # --- the guards after a wait ------------------------------------------------------------------------------------------

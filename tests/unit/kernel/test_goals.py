@@ -20,7 +20,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
     VolumeAttachment,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.service_facts import ProbeAnswer, TargetHealth
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.service_facts import (
+    Interface,
+    ProbeAnswer,
+    TargetHealth,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
     Modification,
     Performance,
@@ -72,7 +76,7 @@ def test_each_state_has_its_verdict(goal: str, state: str) -> None:
 
 def test_all_goals_are_in_the_table() -> None:
     of_groups = {"refreshed", "refresh_over", "group_in_service"}
-    of_moves = {"in_service", "drained", "answers"}
+    of_moves = {"in_service", "drained", "answers", "interface_attached", "interface_free"}
     assert set(GOALS) == {*TABLE, "healthy", "published", "root_replaced", *of_groups, *of_moves}
     assert all(GOALS[goal].kind == cls.kind for goal, (cls, *_rest) in TABLE.items())
 
@@ -290,6 +294,28 @@ def test_parameter_is_published_once_it_names_the_image() -> None:
     assert seen(None) == Verdict(seen="not visible")
     assert (seen("ami-1"), seen("ami-2")) == (Verdict(seen="ami-1"), Verdict(done=True, seen="ami-2"))
     assert wish("published", "ami-2") == "ami-2"
+
+
+@pytest.mark.parametrize(
+    ("goal", "about", "owner", "state", "verdict"),
+    [
+        ("interface_attached", "i-1", "i-1", "attached", (True, False, False)),
+        ("interface_attached", "i-1", "i-1", "attaching", (False, False, False)),
+        ("interface_attached", "i-1", "i-2", "detaching", (False, False, False)),
+        ("interface_attached", "i-1", "i-2", "attached", (False, True, False)),
+        ("interface_attached", "i-1", "", "", (False, False, True)),
+        ("interface_free", "", "", "", (True, False, False)),
+        ("interface_free", "", "i-1", "detaching", (False, False, False)),
+        ("interface_free", "i-1", "i-1", "detaching", (False, False, False)),
+        ("interface_free", "i-1", "i-2", "attached", (True, False, False)),
+    ],
+)
+def test_attachment_of_an_interface_decides(
+    goal: str, about: str, owner: str, state: str, verdict: tuple[bool, bool, bool]
+) -> None:
+    shown = Interface("eni-1", instance_id=owner, attachment_state=state, device_index=1 if owner else None)
+    found = judge(goal, None, shown, about)
+    assert (found.done, found.failed, found.stuck) == verdict
 
 
 @pytest.mark.parametrize(

@@ -244,9 +244,9 @@ def test_plan_predicts_its_own_end() -> None:
         (
             group("1", member("1")),
             {"version": "2", "launch_template_id": "lt-1"},
-            "web uses the launch template web, and the version is of lt-1",
+            "web uses the launch template web, and launch_template_id is lt-1",
         ),
-        (group("1", member("1")), {"version": NEW, "launch_template_id": "lt-1"}, "the version is of lt-1"),
+        (group("1", member("1")), {"version": NEW, "launch_template_id": "lt-1"}, "launch_template_id is lt-1"),
     ],
 )
 def test_group_that_cannot_be_refreshed_is_refused(

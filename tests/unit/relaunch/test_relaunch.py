@@ -696,7 +696,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     ("managed", {}, (plain(facts={"Operator": {"Managed": True}}),), "Operator"),
     ("spot", {}, (plain(facts={"InstanceLifecycle": "spot"}),), "InstanceLifecycle"),
     ("store root", {}, (plain(facts={"RootDeviceType": "instance-store"}),), "RootDeviceType"),
-    ("two interfaces", {}, (plain(facts={"NetworkInterfaces": [INTERFACE, INTERFACE]}),), "the instance has 2"),
+    ("no interface", {}, (plain(facts={"NetworkInterfaces": []}),), "the instance has none"),
     ("doomed data", {"old_instance": "terminate"}, (instance(block_devices=DOOMED),), DATA),
     (
         "termination protection",
@@ -737,10 +737,10 @@ def test_all_reasons_are_named_at_once() -> None:
     with pytest.raises(UnsafePlan) as caught:
         plan(
             spec(old_instance="terminate"),
-            instance(block_devices=DOOMED, facts={"SourceDestCheck": False}),
+            instance(block_devices=DOOMED, facts={"RootDeviceType": "instance-store"}),
             TERMINATION_PROTECTION.fact(OLD, True),
         )
-    for words in (DATA, "termination protection", "SourceDestCheck"):
+    for words in (DATA, "termination protection", "RootDeviceType"):
         assert words in str(caught.value)
 
 

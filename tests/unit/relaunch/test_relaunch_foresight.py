@@ -182,14 +182,14 @@ def test_tags_of_the_instance_itself_are_not_blamed_on_overrides() -> None:
 
 def test_instance_that_cannot_be_relaunched_is_not_stopped_for_it(sandbox: Sandbox) -> None:
     web = machine(sandbox)
-    subnet = web.ec2.describe_instances()["Reservations"][0]["Instances"][0]["SubnetId"]
-    interface = web.ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
-    web.ec2.attach_network_interface(NetworkInterfaceId=interface, InstanceId=web.instance_id, DeviceIndex=1)
+    (interface,) = web.ec2.describe_instances()["Reservations"][0]["Instances"][0]["NetworkInterfaces"]
+    more = {"NetworkInterfaceId": interface["NetworkInterfaceId"], "SecondaryPrivateIpAddressCount": 1}
+    web.ec2.assign_private_ip_addresses(**more)
     given = {"instance_ids": [web.instance_id], "state": "stopped", "remember": True}
     before = sandbox.log()[-1]["sequence"]
     for check in (True, False):
         ended = run(sandbox, module=instance_power, check=check, for_relaunch=True, **given)
-        assert "cannot be relaunched: NetworkInterfaces: the instance has 2" in ended.failed
+        assert "cannot be relaunched: NetworkInterfaces.PrivateIpAddresses" in ended.failed
     assert changing_calls(sandbox, before) == []
     assert not run(sandbox, module=instance_power, **given).failed
 

@@ -285,7 +285,9 @@ def test_old_botocore_takes_a_snapshot_and_passes_over_earlier_ones() -> None:
     assert "CreateSnapshot" not in actions(made(spec(on_failure="keep"), pet(), takes=False))
 
 
-TWO = {"NetworkInterfaces": [INTERFACE, {**INTERFACE, "Attachment": {"DeviceIndex": 1}}]}
+_SECOND = {**INTERFACE, "NetworkInterfaceId": "eni-00000000000000002", "Attachment": {"DeviceIndex": 1}}
+TWO = {"NetworkInterfaces": [INTERFACE, _SECOND]}
+TWO_FAST = {"NetworkInterfaces": [INTERFACE, {**_SECOND, "InterfaceType": "efa"}]}
 SECONDARY = {
     "NetworkInterfaces": [
         {
@@ -304,9 +306,10 @@ SECONDARY = {
     [
         ({}, {}, "replace_instance", "a successor can take over everything"),
         ({}, {"old_instance": "terminate"}, "replace_instance", "a successor can take over everything"),
-        (TWO, {}, "replace_root_volume", "the instance has 2, and the module takes over only one"),
+        (TWO, {}, "replace_instance", "a successor can take over everything"),
+        (TWO_FAST, {}, "replace_root_volume", "network_interfaces: eni-00000000000000002 is of type efa"),
         (SECONDARY, {}, "replace_root_volume", "secondary addresses"),
-        ({"SourceDestCheck": False}, {}, "replace_root_volume", "SourceDestCheck"),
+        ({"SourceDestCheck": False}, {}, "replace_instance", "a successor can take over everything"),
         ({}, {"data_volumes": None}, "replace_instance", "a successor can take over everything"),
         (
             {},
@@ -334,7 +337,12 @@ def test_auto_takes_the_first_strategy_without_an_obstacle(
 def test_auto_refuses_with_every_obstacle() -> None:
     with pytest.raises(UnsafePlan) as caught:
         made(spec(strategy="auto", old_instance="keep", overrides={"key_name": "x"}), pet(facts=TWO, state="stopped"))
-    for text in ("the instance has 2", "overrides.key_name", "old_instance: keep does not fit", "is stopped, and EC2"):
+    for text in (
+        "network_interfaces: i-",
+        "overrides.key_name",
+        "old_instance: keep does not fit",
+        "is stopped, and EC2",
+    ):
         assert text in str(caught.value)
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.inventory.finding import IDS
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._report import page, page_data
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.changes import changes
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.costs import OTHERS, UNTAGGED, costs
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining import (
+    SAVES,
     Place,
     all_findings,
     checked,
@@ -86,6 +88,21 @@ def test_equally_risky_volumes_are_counted_and_the_largest_is_the_answer() -> No
     found = figures([Place("a", document(rows, [], []))])["at_risk"]
     assert (found["volume_id"], found["gib"], found["equals"]) == (rows[1]["id"], 30, 2)
     assert "no recovery point; the largest of 3 such volumes" in markdown([Place("a", document(rows, [], []))], "x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "said"),
+    [("volume-unattached", "- name: x", 1), ("volume-unattached", "", 0), ("volume-unencrypted", "- name: x", 0)],
+)
+def test_saving_that_lacks_a_price_says_so_and_others_stay_empty(kind: str, task: str, said: int) -> None:
+    free = document([volume(1, cost=None)], [], [finding(kind, "low", volume(1)["id"], task=task)], region="xx-north-1")
+    places = [Place("a", free)]
+    assert page_data.page_data(places)["findings"]["rows"][0][11] == said
+    assert markdown(places, "x").count("| no price for xx-north-1 |") == said
+
+
+def test_findings_that_save_are_known() -> None:
+    assert set(IDS) >= SAVES
 
 
 def test_bar_without_a_price_names_the_region() -> None:

@@ -36,8 +36,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import MODIFICATION
 
-from fake_calls import FIRST_ID, Calls
+from fake_calls import FIRST_ID
+from fake_network import Network
 from fake_records import START, becomes, modified
+from fake_root_tasks import RootTasks
 
 
 @dataclass
@@ -62,7 +64,7 @@ class Fault:
         return self.occurrence in ("every", self.seen)
 
 
-class FakeEc2(Calls):
+class FakeEc2(Network, RootTasks):
     """`ports.Gateway` in memory. One region, one account."""
 
     def __init__(
@@ -191,6 +193,8 @@ class FakeEc2(Calls):
         return None
 
     def _fail(self, resource_id: str, fault: Fault) -> None:
+        if self._fail_task(resource_id, fault.code):
+            return
         record = self._records[resource_id]
         when = record.ends[0][0] if record.ends else self._time
         if isinstance(record.resource, Fact):

@@ -34,6 +34,8 @@ ALLOCATION, ADDRESS_TEXT = "eipalloc-00000000000000001", "203.0.113.7"
 MOVE_ALL = {"data_volumes": "move", "elastic_ip": "move", "target_groups": "move"}
 MOVES = "ec2ops:moves"
 RECORD = f"{ALLOCATION} targets {DATA}=/dev/sdf"
+NOTED = f"{RECORD} at=10.0.0.8"
+"""With the address of the successor, which becomes a target."""
 HOLD = Hold(NOW - timedelta(minutes=4), NOW + timedelta(minutes=40)).value
 GROUP, BY_ADDRESS = (
     "arn:aws:elasticloadbalancing:x:1:targetgroup/web/1",
@@ -77,7 +79,7 @@ def held_old(**fields: Any) -> Instance:
     return old(**values)
 
 
-def new(record: str = RECORD, state: str = "running", trial: str | None = "unproven", **fields: Any) -> Instance:
+def new(record: str = NOTED, state: str = "running", trial: str | None = "unproven", **fields: Any) -> Instance:
     """The successor of an interrupted run."""
     made = successor(
         trial=trial, private_ip_address=NEW_ADDRESS, block_devices=(BlockDevice("/dev/xvda", "vol-9", True),)

@@ -231,8 +231,8 @@ def test_launch_has_no_data_volumes_and_no_root_that_stays() -> None:
 
 
 REFUSED: list[tuple[tuple[Resource, ...], dict[str, Any], str]] = [
-    ((), {"instance_id": USERS}, "instance_id: set one of instance_id and launch"),
-    ((), {"launch": None}, "instance_id: set one of instance_id and launch"),
+    ((), {"instance_id": USERS}, "instance_id: the task needs exactly one of instance_id and launch"),
+    ((), {"launch": None}, "instance_id: the task needs exactly one of instance_id and launch"),
     ((), {"name": 5}, "name: 5 is not text"),
     ((), {"version": "(new image web/1)"}, "version: '(new image web/1)' looks like a planned id"),
     ((), {"source_image_id": "web"}, "source_image_id: 'web' is not an id of EC2"),

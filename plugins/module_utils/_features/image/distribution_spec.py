@@ -160,7 +160,9 @@ def _arns(given: Iterable[str] | None, option: str, kind: str) -> tuple[str, ...
     for arn in arns:
         found = _ARN.fullmatch(arn)
         if found is None or not found[1].startswith(kind):
-            raise SpecError(f"{option}: {arn!r} is not an ARN of the form arn:aws:organizations::…:{kind}…")
+            raise SpecError(
+                f"{option}: {arn!r} is not an ARN of this kind. Write it as arn:aws:organizations::…:{kind}…"
+            )
     return arns
 
 

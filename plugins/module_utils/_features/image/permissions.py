@@ -277,7 +277,9 @@ def require_shareable(state: State, holding: Holding, names: Iterable[str], opti
         return
     reason = _managed_key(state, holding)
     copy = holding.copy
-    remedy = f"Set {copy.option}.kms_key_id" if copy is not None else "Encrypt the volumes of the source with a key"
+    remedy = (
+        f"Set {copy.option}.kms_key_id to a key" if copy is not None else "Encrypt the volumes of the source with a key"
+    )
     what = f"{holding.image.image_id} in {holding.where}"
     if reason:
         raise SpecError(

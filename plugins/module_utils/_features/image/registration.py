@@ -102,11 +102,10 @@ def _require_overrides(spec: ImageSpec, known: set[str], root: str) -> None:
     for override in spec.overrides:
         if override.device_name not in known:
             raise SpecError(
-                f"block_devices: {override.device_name} is not a device of the image, which has "
-                f"{', '.join(sorted(known))}"
+                f"block_devices: the image has no device {override.device_name}. Use {', '.join(sorted(known))}"
             )
         if override.omitted and override.device_name == root:
-            raise SpecError(f"block_devices: {root}: omitted: an image needs its root device.")
+            raise SpecError(f"block_devices: an image needs its root device {root}. Remove omitted.")
 
 
 def _root(override: DeviceOverride, root: Captured, device: ImageDevice | None) -> tuple[dict[str, Any], Volume]:

@@ -271,7 +271,9 @@ def _require_given(spec: ImageSpec) -> None:
     if spec.devices != "root":
         raise SpecError(f"devices: {spec.devices} needs source_instance_id, since a {kind} is one device. Use root")
     if spec.method == "image":
-        raise SpecError("method: image (CreateImage) needs source_instance_id. Set it, or use method: snapshot")
+        raise SpecError(
+            "method: image (CreateImage) needs source_instance_id. Use method: snapshot, or name an instance"
+        )
     # No current instance type fits RegisterImage's defaults (i386, paravirtual).
     missing = [option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware]
     if missing and not spec.base_image_id:

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..._domain.accounts import Accounts
 from ..._domain.approval import plan_hash
+from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
 from ..._kernel.errors import Incomplete, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.places import Place
@@ -215,7 +216,7 @@ class _Verdict:
 
     def _hold(self, image: Image) -> Held | None:
         if self.line.cannot_be_claimed(image):
-            return Held("depends", "it has no room for the tag that claims it")
+            return Held("depends", f"it has no room for the tag {tag_names.ADOPTED_BY}")
         for held in self.guards.stops(image, "keep"):
             return held
         unread = self.guards.unread(image) if self.spec.action is Action.DEREGISTER else ""

@@ -130,7 +130,9 @@ class Predecessors:
             return f"nothing proves that {news[0].instance_id} serves in its place"
         if not self._serving(news[0], {old.instance_id}):
             return f"its successor {news[0].instance_id} is {news[0].state}"
-        if old.elastic_ip or old.operator or old.spot_request_id or "aws:autoscaling:groupName" in old.tags:
+        if len(old.interfaces) > 1:
+            return "it has several network interfaces, whose addresses would end with it"
+        if old.has_elastic_ip or old.operator or old.spot_request_id or "aws:autoscaling:groupName" in old.tags:
             return "it has an Elastic IP, or belongs to an Auto Scaling group, a Spot request or an AWS service"
         return self._stopped_too_late(old)
 
@@ -191,7 +193,7 @@ class Predecessors:
                 if held is None or held.state == "pending":
                     names.append(capture.resource if capture is not None else str(held and held.snapshot_id))
             awaited += names
-            ends.append(self._termination(old, names))
+            ends.append(self._termination(old, names, deleted))
         waits = (Wait(tuple(awaited), "completed"),) if awaited else ()
         gone = tuple(change.resource for change in ends)
         return Stage(tuple(captures), waits), Stage(tuple(ends), (Wait(gone, "terminated"),) if gone else ())
@@ -202,24 +204,7 @@ class Predecessors:
         return [volume for volume in map(self._state.volume, names) if volume is not None]
 
     def _final(self, old: Instance, volume: Volume, deleted: Collection[str]) -> Snapshot | None:
-        """Return a snapshot of the volume from the time since the stop, in which nothing could write to it.
-
-        A run takes a final snapshot only once EC2 shows the instance as stopped.
-        """
-        stopped, attached = last_transition(old), attached_since(old, volume.volume_id)
-        if stopped is None or attached is None:
-            return None
-        ends = {True: max(stopped, attached), False: max(stopped + _SHUTDOWN, attached)}
-        found = [
-            item
-            for item in self._state.all(Snapshot)
-            if is_taken_of(item, volume.volume_id)
-            and not is_planned(item.snapshot_id)
-            and item.snapshot_id not in deleted
-            and item.state in ("completed", "pending")
-            and item.start_time is not None
-            and item.start_time >= ends[purpose_of(item, volume.volume_id) is Purpose.FINAL]
-        ]
+        found = finals(self._state.all(Snapshot), old, volume.volume_id, deleted)
         return min(found, key=lambda item: (item.state, item.start_time, item.snapshot_id), default=None)
 
     def _capture(self, old: Instance, volume: Volume) -> Change:
@@ -236,13 +221,15 @@ class Predecessors:
             older=[item for item in self._state.all(Snapshot) if is_taken_of(item, volume.volume_id)],
         )
 
-    def _termination(self, old: Instance, snapshots: Sequence[str]) -> Change:
+    def _termination(self, old: Instance, snapshots: Sequence[str], deleted: Collection[str]) -> Change:
         one = next(one for one in self.decided if one.old is old)
         reason = f"retire: {one.new.instance_id} has replaced it"
         stay = [device.volume_id for device in old.block_devices if not device.delete_on_termination]
         if stay:
             reason += f"; keep {listed(stay)} (DeleteOnTermination is false)"
         (query,) = by_id("DescribeInstances", "instance-id", [old.instance_id, one.serving])
+        doomed = [volume.volume_id for volume in self._doomed(old)]
+        captured = by_id("DescribeSnapshots", "volume-id", doomed, OwnerIds=("self",))
         return Change(
             "TerminateInstances",
             old.instance_id,
@@ -253,7 +240,7 @@ class Predecessors:
             {"state": "terminated"},
             disruptive=True,
             after_steps=tuple(snapshots),
-            provided=Precondition(query, _still_replaced(old, one.serving)),
+            provided=Precondition(query, _still_replaced(old, one.serving, doomed, deleted), also=captured),
         )
 
     def result(self) -> list[dict[str, Any]]:
@@ -281,9 +268,32 @@ def _questions_about(old: Instance) -> Iterator[Query]:
     yield from by_id("DescribeSnapshots", "volume-id", volumes, OwnerIds=("self",))
 
 
-def _still_replaced(old: Instance, serving: str) -> Callable[[Sequence[Resource], str], str]:
-    """Return the objection to the termination of an instance that has changed since the plan, or whose successor no
-    longer runs.
+def finals(snapshots: Iterable[Snapshot], old: Instance, volume_id: str, deleted: Collection[str]) -> list[Snapshot]:
+    """Return the snapshots of the volume from the time since the stop of *old*, in which nothing could write to it.
+
+    A run takes a final snapshot only once EC2 shows the instance as stopped. *deleted*: see `Predecessors.stages`.
+    """
+    stopped, attached = last_transition(old), attached_since(old, volume_id)
+    if stopped is None or attached is None:
+        return []
+    ends = {True: max(stopped, attached), False: max(stopped + _SHUTDOWN, attached)}
+    return [
+        item
+        for item in snapshots
+        if is_taken_of(item, volume_id)
+        and not is_planned(item.snapshot_id)
+        and item.snapshot_id not in deleted
+        and item.state in ("completed", "pending")
+        and item.start_time is not None
+        and item.start_time >= ends[purpose_of(item, volume_id) is Purpose.FINAL]
+    ]
+
+
+def _still_replaced(
+    old: Instance, serving: str, doomed: Sequence[str], deleted: Collection[str]
+) -> Callable[[Sequence[Resource], str], str]:
+    """Return the objection to the termination of an instance that has changed since the plan, whose successor no longer
+    runs, or whose volumes (*doomed*) have no completed final snapshot any more.
     """
     stopped, volumes = last_transition(old), {device.volume_id for device in old.block_devices}
 
@@ -293,10 +303,17 @@ def _still_replaced(old: Instance, serving: str) -> Callable[[Sequence[Resource]
         if now is None or not now.alive:
             return ""
         same = now.state == "stopped" and last_transition(now) == stopped and tag_names.RESTORE_STATE not in now.tags
-        if not same or now.elastic_ip or {device.volume_id for device in now.block_devices} != volumes:
+        if not same or now.has_elastic_ip or {device.volume_id for device in now.block_devices} != volumes:
             return f"the task does not terminate {instance_id}, which was started or changed during the run"
         if new is None or new.state != "running":
             return f"the task does not terminate {instance_id}, since {serving} no longer runs in its place"
+        shown = [one for one in answer if isinstance(one, Snapshot) and one.state == "completed"]
+        bare = [volume_id for volume_id in doomed if not finals(shown, old, volume_id, deleted)]
+        if bare:
+            return (
+                f"the task does not terminate {instance_id}, since EC2 shows no completed final snapshot of "
+                f"{listed(bare)}"
+            )
         return ""
 
     return objection

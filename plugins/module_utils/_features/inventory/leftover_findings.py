@@ -23,7 +23,7 @@ from ..._kernel.times import format_moment
 from . import remedies
 from .finding import Amount, Finding
 from .reading import is_answered
-from .stock import Inventory, amount_of, name_of
+from .stock import Inventory, name_of, volume_finding
 
 
 def instance_leftovers(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
@@ -117,23 +117,6 @@ def volume_leftovers(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     yield from _replaced(inventory, volume)
 
 
-def _made(
-    inventory: Inventory, volume: Volume, finding: str, reason: str, *, saving: Cost | None = None, task: str = ""
-) -> Finding:
-    return Finding(
-        finding,
-        "volume",
-        volume.volume_id,
-        reason,
-        name=name_of(volume.tags),
-        cost=inventory.volume_cost(volume),
-        saving=saving,
-        amount=amount_of(volume),
-        task=task,
-        tags=volume.tags,
-    )
-
-
 def _drill(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     declared = volume.tags.get(tag_names.SPEC, "")
     source = declared.removeprefix(tag_names.RESTORES[1]).partition("/")[0]
@@ -146,7 +129,7 @@ def _drill(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     options = {"source_volume_ids": [source], "drill": True}
     task = remedies.tasks((f"Repeat the drill of {source}", remedies.RESTORE, options), region=inventory.state.region)
     saving = inventory.volume_cost(volume)
-    yield _made(inventory, volume, "leftover-drill", reason, saving=saving, task=task)
+    yield volume_finding(inventory, volume, "leftover-drill", reason, saving=saving, task=task)
 
 
 def _swap(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
@@ -155,7 +138,7 @@ def _swap(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
         return
     spec = visible(volume.tags.get(tag_names.SPEC, ""))
     reason = f"An unfinished swap has left {volume.volume_id}. Run the task with the declaration {spec} again."
-    yield _made(inventory, volume, "leftover-swap", reason)
+    yield volume_finding(inventory, volume, "leftover-swap", reason)
 
 
 def _replaced(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
@@ -168,4 +151,4 @@ def _replaced(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     reason = f"{copy.volume_id} has replaced {volume.volume_id}, which is attached to no instance."
     task = remedies.deletion(volume.volume_id, inventory.state.region)
     saving = inventory.saving_after_snapshot(volume)
-    yield _made(inventory, volume, "leftover-replaced-volume", reason, saving=saving, task=task)
+    yield volume_finding(inventory, volume, "leftover-replaced-volume", reason, saving=saving, task=task)

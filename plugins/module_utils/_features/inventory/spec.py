@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..._domain.retention import Keep, parse_keep
+from ..._domain.zones import is_region
 from ..._kernel.errors import SpecError
 from ..._kernel.prices import Prices, prices_for
 from ..._kernel.tags import require_selector_text
@@ -24,7 +25,6 @@ from ..._kernel.times import Every, parse_every, parse_span
 from .finding import IDS
 
 SUBJECTS = ("volumes", "snapshots", "images")
-_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d+")
 _ACCOUNT = re.compile(r"\d{12}")
 _SPANS = ("rpo_max", "grace", "old_after", "stopped_after", "unused_after")
 _IGNORE_KEYS = frozenset({"reason", "resource", "finding", "tags"})
@@ -170,7 +170,7 @@ def _rules(entries: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, PolicyRu
 
 def _regions(regions: Iterable[str], own: str) -> Iterable[str]:
     for name in dict.fromkeys(regions):
-        if not _REGION.fullmatch(str(name)):
+        if not is_region(str(name)):
             raise SpecError(f"copy_regions: {name!r} is not the name of a region. Use a name such as eu-west-1.")
         if name != own:
             yield str(name)

@@ -26,7 +26,7 @@ from ..._kernel.resources import Image, Instance, Snapshot, Volume
 from ..._kernel.state import State
 from ..._kernel.storage_facts import LOCK, SnapshotLock
 from ..._kernel.times import parse_moment
-from .finding import Amount
+from .finding import Amount, Finding
 from .spec import InventorySpec
 from .stored import notes, stored_sizes
 
@@ -302,6 +302,32 @@ def amount_of(volume: Volume) -> Amount:
     provisioned = volume.volume_type in ("gp3", "io1", "io2")
     return Amount(
         volume.size, volume.iops if provisioned else None, volume.throughput if volume.volume_type == "gp3" else None
+    )
+
+
+def volume_finding(
+    inventory: Inventory,
+    volume: Volume,
+    finding: str,
+    reason: str,
+    *,
+    saving: Cost | None = None,
+    task: str = "",
+    also: Iterable[str] = (),
+) -> Finding:
+    """Return a finding about the volume, with its cost, size and tags."""
+    return Finding(
+        finding,
+        "volume",
+        volume.volume_id,
+        reason,
+        name=name_of(volume.tags),
+        also=tuple(also),
+        cost=inventory.volume_cost(volume),
+        saving=saving,
+        amount=amount_of(volume),
+        task=task,
+        tags=volume.tags,
     )
 
 

@@ -9,7 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from ..._domain.volume_types import VOLUME_TYPES, kept_performance, provisioned_throughput
 from ..._kernel import tags as tag_names
@@ -23,7 +23,7 @@ from .leftover_findings import volume_leftovers
 from .reading import is_answered
 from .recovery import VolumeRecovery
 from .spec import seconds
-from .stock import Inventory, amount_of, is_managed_by_aws, name_of
+from .stock import Inventory, is_managed_by_aws, volume_finding
 
 _GP3_IOPS, _GP3_MIBPS = VOLUME_TYPES["gp3"].iops or (0, 0), VOLUME_TYPES["gp3"].throughput or (0, 0)
 
@@ -37,7 +37,7 @@ def volume_findings(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     yield from _type(inventory, volume)
     yield from _unused(inventory, volume)
     if not volume.encrypted:
-        yield _made(
+        yield volume_finding(
             inventory,
             volume,
             "volume-unencrypted",
@@ -50,37 +50,12 @@ def _shown(volume: Volume) -> str:
     return f"{volume.volume_id} ({volume.size} GiB {volume.volume_type})"
 
 
-def _made(
-    inventory: Inventory,
-    volume: Volume,
-    finding: str,
-    reason: str,
-    *,
-    saving: Cost | None = None,
-    task: str = "",
-    also: Iterable[str] = (),
-) -> Finding:
-    return Finding(
-        finding,
-        "volume",
-        volume.volume_id,
-        reason,
-        name=name_of(volume.tags),
-        also=tuple(also),
-        cost=inventory.volume_cost(volume),
-        saving=saving,
-        amount=amount_of(volume),
-        task=task,
-        tags=volume.tags,
-    )
-
-
 def _unattached(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     if volume.state == "available":
         reason = f"{_shown(volume)} is attached to no instance."
         task = remedies.deletion(volume.volume_id, inventory.state.region)
         saving = inventory.saving_after_snapshot(volume)
-        yield _made(inventory, volume, "volume-unattached", reason, saving=saving, task=task)
+        yield volume_finding(inventory, volume, "volume-unattached", reason, saving=saving, task=task)
 
 
 def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
@@ -104,7 +79,7 @@ def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     )
     saving = inventory.saving_after_snapshot(volume) if ends else None
     also = [instance.instance_id for instance in holders]
-    yield _made(inventory, volume, "volume-of-stopped-instance", reason, saving=saving, task=task, also=also)
+    yield volume_finding(inventory, volume, "volume-of-stopped-instance", reason, saving=saving, task=task, also=also)
 
 
 # --- types -----------------------------------------------------------------------------------------------------------
@@ -124,7 +99,7 @@ def _provisioned(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
         if volume.multi_attach_enabled:
             task = ""  # EBS does not change the type of an io1 volume with Multi-Attach.
         reason = f"{_shown(volume)} is of type io1. io2 fails less often, with the same size and IOPS."
-        yield _made(inventory, volume, "volume-io1", reason, task=task)
+        yield volume_finding(inventory, volume, "volume-io1", reason, task=task)
     iops = max(volume.iops or 0, _GP3_IOPS[0])
     rules = VOLUME_TYPES["gp3"]
     most = max(volume.size * rules.iops_per_gib, rules.free_iops)
@@ -145,11 +120,11 @@ def _as_gp3(inventory: Inventory, volume: Volume, finding: str, iops: int, mibps
         reason = (
             f"{_shown(volume)} may cost more than {text}. The report has no price for {inventory.state.region}.{less}"
         )
-        yield _made(inventory, volume, finding, reason, task=task)
+        yield volume_finding(inventory, volume, finding, reason, task=task)
     elif other.most < cost.most:
         saved = Cost(cost.most - other.most, cost.most - other.most)
         reason = f"{_shown(volume)} costs {cost.most:.2f} USD a month, and {text} costs {other.most:.2f} USD.{less}"
-        yield _made(inventory, volume, finding, reason, saving=saved, task=task)
+        yield volume_finding(inventory, volume, finding, reason, saving=saved, task=task)
 
 
 def _unused(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
@@ -178,7 +153,7 @@ def _unused(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     )
     if volume.volume_type == "io1" and volume.multi_attach_enabled:
         task = ""  # EBS does not modify an io1 volume with Multi-Attach.
-    yield _made(inventory, volume, "volume-performance-unused", reason, saving=saving, task=task)
+    yield volume_finding(inventory, volume, "volume-performance-unused", reason, saving=saving, task=task)
 
 
 def _encryption(inventory: Inventory, volume: Volume) -> str:
@@ -210,7 +185,7 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
     task = _backup(inventory, recovery)
     if recovery.newest is None:
         reason = f"{_shown(volume)} has no snapshot from which it can be restored."
-        yield _made(inventory, volume, "volume-without-recovery-point", reason, task=task)
+        yield volume_finding(inventory, volume, "volume-without-recovery-point", reason, task=task)
     elif recovery.is_late and recovery.age is not None and recovery.target is not None:
         age, target = age_text(seconds(recovery.age)), age_text(seconds(recovery.target))
         told = (
@@ -219,10 +194,12 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
             else f"{recovery.target_from} takes one every {target}"
         )
         reason = f"The newest recovery point of {_shown(volume)} is {age} old, and {told}."
-        yield _made(inventory, volume, "volume-recovery-point-late", reason, task=task, also=[recovery.newest.id])
+        yield volume_finding(
+            inventory, volume, "volume-recovery-point-late", reason, task=task, also=[recovery.newest.id]
+        )
     elif not recovery.policies and not any(is_managed_by_aws(point.snapshot.tags) for point in recovery.points):
         reason = f"No policy takes snapshots of {_shown(volume)}."
-        yield _made(inventory, volume, "volume-without-policy", reason, task=task)
+        yield volume_finding(inventory, volume, "volume-without-policy", reason, task=task)
     yield from _copies(inventory, recovery)
 
 
@@ -255,4 +232,6 @@ def _copies(inventory: Inventory, recovery: VolumeRecovery) -> Iterator[Finding]
             continue
         told = f"is {age_text(seconds(age))} old" if copy is not None else "does not exist"
         reason = f"The newest copy of {recovery.volume.volume_id} in {region} {told}."
-        yield _made(inventory, recovery.volume, "copy-late", reason, also=[copy.id] if copy is not None else [])
+        yield volume_finding(
+            inventory, recovery.volume, "copy-late", reason, also=[copy.id] if copy is not None else []
+        )

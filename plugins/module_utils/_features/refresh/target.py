@@ -68,7 +68,7 @@ def target_of(spec: RefreshSpec, group: ScalingGroup, state: State) -> Target:
     template = template_of(group)
     if spec.template_id is not None and spec.template_id != template.template_id:
         raise UnsafePlan(
-            f"{group.name} uses the launch template {template.name or template.template_id}, and the version is of "
+            f"{group.name} uses the launch template {template.name or template.template_id}, and launch_template_id is "
             f"{spec.template_id}. Remove the group from the list, or give it that launch template."
         )
     known = known_versions(state, template.template_id)

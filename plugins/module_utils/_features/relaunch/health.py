@@ -90,6 +90,11 @@ def planned_address(old: Instance, *, public: bool = False) -> str:
     return planned("address", f"{'public, ' if public else ''}in place of {old.instance_id}")
 
 
+def planned_interface(old: Instance) -> str:
+    """Return the planned id of the primary network interface of the successor."""
+    return planned("interface", f"in place of {old.instance_id}")
+
+
 def probe_waits(health: Health, address: str, clock: str = LAUNCHED) -> tuple[Wait, ...]:
     """Return the waits for the probes of *address* to succeed."""
     timeout = float(health.timeout)

@@ -31,7 +31,7 @@ from ..._kernel.plan import Change
 from ..._kernel.resources import Image, Instance, view
 from ..._kernel.state import Query, State
 from ..._kernel.tags import replaced_ids, replaces_value, specification
-from .health import planned_address
+from .health import planned_address, planned_interface
 from .moved_devices import omitted_devices
 from .options import BURSTABLE, OUR_TAGS, RelaunchSpec
 
@@ -99,11 +99,13 @@ def _omit_devices(parameters: dict[str, Any], moves: Moves, image: Image) -> Non
 
 
 def _planned_addresses(spec: RelaunchSpec, old: Instance, moves: Moves) -> dict[str, str]:
-    """Return the planned ids of the successor's addresses that later steps use."""
+    """Return the planned ids of the successor's addresses and interface that later steps use."""
     probes, public = bool(spec.health.probes), spec.health.public
     planned = {"private_ip_address": planned_address(old)} if moves.targets or (probes and not public) else {}
     if probes and public and not moves.allocation_id:
         planned["public_ip_address"] = planned_address(old, public=True)
+    if moves.allocation_id and moves.interfaces:
+        planned["primary_interface_id"] = planned_interface(old)
     return planned
 
 
@@ -240,10 +242,10 @@ def _user_data(encoded: str | None) -> str | bytes:
 def _interface(
     spec: RelaunchSpec, state: State, old: Instance, carried: Mapping[str, Any], other_type: bool
 ) -> dict[str, Any]:
-    """Return the parameters of the one network interface, with the predecessor's subnet and groups,
+    """Return the parameters of the primary network interface, with the predecessor's subnet and groups,
     and new addresses.
     """
-    facts = next(iter(old.facts["NetworkInterfaces"]))
+    facts = old.interfaces[0]
     interface: dict[str, Any] = {**carried, "DeviceIndex": 0, "DeleteOnTermination": True}
     groups = spec.overrides.security_group_ids
     interface["Groups"] = (

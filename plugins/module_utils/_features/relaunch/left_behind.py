@@ -23,6 +23,7 @@ from ..._kernel.plan import Change
 from ..._kernel.proofs import is_taken_of
 from ..._kernel.resources import BlockDevice, Image, Instance
 from ..._kernel.state import Query, State, by_id
+from .interface_moves import described_interfaces
 from .launch import add_processors, public_address
 from .options import RelaunchSpec
 
@@ -82,6 +83,8 @@ def _attachments(spec: RelaunchSpec, state: State, old: Instance, image: Image) 
     volumes = [] if copied is None else [item for item in data_volumes(old) if item.device_name not in copied]
     if volumes:
         found.append(("data_volumes", f"data volumes {_named(volumes)}"))
+    if len(old.interfaces) > 1:
+        found.append(("network_interfaces", f"network interfaces {described_interfaces(old)}"))
     if old.elastic_ip:
         found.append(("elastic_ip", _elastic_address(old)))
     found += [("target_groups", text) for text in balanced_by(state, old)]

@@ -9,6 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from ..._domain.attachments import disk
@@ -19,11 +20,19 @@ from ..._domain.power_cycle import stop_queries, stop_troubles, unanswered_about
 from ..._kernel.facts import type_facts
 from ..._kernel.instance_proofs import is_off
 from ..._kernel.resources import Image, Instance, Volume
-from ..._kernel.service_facts import ADDRESS, Address, address_queries
+from ..._kernel.service_facts import ADDRESS, Address, address_queries, interface_queries
 from ..._kernel.state import Query, State, by_id
+from .interface_moves import (
+    interface_troubles,
+    lost_address_trouble,
+    lost_interfaces,
+    movable_interfaces,
+    secondary_interfaces,
+    without_interfaces,
+)
 from .left_behind import data_volumes
 from .options import RelaunchSpec
-from .target_moves import has_registrations
+from .target_moves import has_registrations, owner_query
 
 
 def move_queries(spec: RelaunchSpec, state: State, old: Instance, new: Instance | None = None) -> Iterator[Query]:
@@ -33,18 +42,30 @@ def move_queries(spec: RelaunchSpec, state: State, old: Instance, new: Instance 
         yield from by_id("DescribeVolumes", "attachment.instance-id", [old.instance_id])
         yield from by_id("DescribeVolumes", "volume-id", record.volume_ids)
         yield from stop_queries([old], lose_instance_store=spec.lose_instance_store)
+    if "network_interfaces" in spec.moved or record.interfaces:
+        ids = {*(one.interface_id for one in movable_interfaces(old)), *record.interface_ids}
+        yield from interface_queries(interfaces=ids)
+        if ids:
+            yield from stop_queries([old], lose_instance_store=spec.lose_instance_store)
     if "elastic_ip" in spec.moved or record.allocation_id:
         yield from address_queries(instances=[old.instance_id], allocations=[record.allocation_id])
     if "target_groups" in spec.moved or record.targets:
         yield from balancer_queries(state, old)
         if new is not None:
             yield from balancer_queries(state, new)
+            if not new.alive:
+                yield from owner_query(old, record)
 
 
 def address_of(state: State, instance: Instance) -> list[Address]:
-    """Return the Elastic IP addresses of the instance."""
+    """Return the Elastic IP addresses of the instance. An address of a secondary interface goes with the interface."""
+    others = {one.get("NetworkInterfaceId") for one in secondary_interfaces(instance)}
     return sorted(
-        (item for item in ADDRESS.all(state).values() if item.instance_id == instance.instance_id),
+        (
+            item
+            for item in ADDRESS.all(state).values()
+            if item.instance_id == instance.instance_id and item.interface_id not in others
+        ),
         key=lambda item: item.allocation_id,
     )
 
@@ -57,8 +78,10 @@ def wanted_moves(spec: RelaunchSpec, state: State, old: Instance) -> Moves:
             MovedVolume(item.volume_id, item.device_name, item.delete_on_termination) for item in data_volumes(old)
         )
     addresses = address_of(state, old) if "elastic_ip" in spec.moved else []
-    targets = "target_groups" in spec.moved and has_registrations(state, old)
-    return Moves(volumes, addresses[0].allocation_id if addresses else "", targets)
+    interfaces = movable_interfaces(old) if "network_interfaces" in spec.moved else ()
+    moves = Moves(volumes, addresses[0].allocation_id if addresses else "", False, interfaces)
+    targets = "target_groups" in spec.moved and has_registrations(state, without_interfaces(old, moves))
+    return dataclasses.replace(moves, targets=targets)
 
 
 def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterator[str]:
@@ -66,6 +89,11 @@ def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image)
     moves = wanted_moves(spec, state, old)
     if moves.volumes:
         yield from _volume_troubles(spec, state, old, image, moves)
+    if moves.interfaces:
+        kind = spec.overrides.instance_type or old.instance_type
+        yield from interface_troubles(state, old, kind, moves)
+    if moves.attached:
+        yield from _stop_troubles(spec, state, old, moves)
     if "elastic_ip" in spec.moved and old.elastic_ip and len(address_of(state, old)) != 1:
         names = ", ".join(item.public_ip for item in address_of(state, old)) or "none"
         yield (
@@ -76,11 +104,6 @@ def move_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image)
 
 def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image, moves: Moves) -> Iterator[str]:
     option = "data_volumes"
-    if len(moves_tags(moves)) > MOST_TAGS:
-        yield (
-            f"{option}: {old.instance_id} has {len(moves.volumes)} data volumes, too many for the record. Set "
-            "data_volumes: keep"
-        )
     ids = [item.volume_id for item in moves.volumes]
     for item in moves.volumes:
         trouble = _attachment_trouble(state.volume(item.volume_id), item, old, ids.count(item.volume_id))
@@ -95,6 +118,19 @@ def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Ima
             f"{option}: EC2 does not show the devices of {image.image_id} yet, and the successor must not get copies "
             "of the volumes. Run the task again when the image is available"
         )
+    yield from _limit_trouble(spec, state, moves)
+
+
+def _stop_troubles(spec: RelaunchSpec, state: State, old: Instance, moves: Moves) -> Iterator[str]:
+    """Yield the obstacles to a move that stops both instances."""
+    option = "data_volumes" if moves.volumes else "network_interfaces"
+    if len(moves_tags(moves)) > MOST_TAGS:
+        parts = f"{len(moves.volumes)} data volumes"
+        parts += f" and {len(moves.interfaces)} secondary network interfaces" if moves.interfaces else ""
+        yield f"{option}: {old.instance_id} has {parts}, too many for the record. Set {option}: keep"
+    trouble = lost_address_trouble(old)
+    if trouble:
+        yield f"{option}: {trouble}"
     silent = unanswered_about(state, old)
     yield from (f"{option}: {error}" for error in silent)
     if is_off(old) and standing_hold(old) is None:
@@ -105,7 +141,6 @@ def _volume_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Ima
     if not silent and old.state in ("pending", "running"):
         troubles = stop_troubles(state, old, lose_instance_store=spec.lose_instance_store)
         yield from (f"{option}: {old.instance_id} {text}" for text in troubles)
-    yield from _limit_trouble(spec, state, moves)
 
 
 def _attachment_trouble(volume: Volume | None, item: MovedVolume, old: Instance, times: int) -> str:
@@ -134,6 +169,21 @@ def _limit_trouble(spec: RelaunchSpec, state: State, moves: Moves) -> Iterator[s
         )
 
 
+def _unrecorded(state: State, old: Instance, record: Moves, wanted: Moves) -> Iterator[tuple[str, str]]:
+    """Yield the parts that the task moves and that the record lacks: the option, and the parts for messages."""
+    volumes = sorted(item.device_name for item in wanted.volumes if item.volume_id not in record.volume_ids)
+    if volumes:
+        yield "data_volumes", ", ".join(volumes)
+    interfaces = sorted(wanted.interface_ids - record.interface_ids)
+    if interfaces:
+        yield "network_interfaces", ", ".join(interfaces)
+    address = next((item for item in address_of(state, old) if item.allocation_id == wanted.allocation_id), None)
+    if address is not None and not record.allocation_id:
+        yield "elastic_ip", address.public_ip
+    if wanted.targets and not record.targets:
+        yield "target_groups", f"the registrations of {old.instance_id}"
+
+
 def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instance) -> Iterator[str]:
     """Yield the differences between the task and the moves with which *new* was launched, and lost volumes.
 
@@ -142,22 +192,14 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
     record, wanted = recorded_moves(new), wanted_moves(spec, state, old)
     way_out = f"terminate {new.instance_id} before anything has moved"
     remedy = f"Or {way_out}"
-    later = sorted(item.device_name for item in wanted.volumes if item.volume_id not in record.volume_ids)
-    if later:
-        yield (
-            f"data_volumes: {new.instance_id} was launched without {', '.join(later)}. Set data_volumes: keep. {remedy}"
-        )
-    address = next((item for item in address_of(state, old) if item.allocation_id == wanted.allocation_id), None)
-    if address is not None and not record.allocation_id:
-        yield (
-            f"elastic_ip: {new.instance_id} was launched without {address.public_ip}. Set elastic_ip: keep. {remedy}"
-        )
-    if wanted.targets and not record.targets:
-        yield (
-            f"target_groups: {new.instance_id} was launched without the registrations of {old.instance_id}. Set "
-            f"target_groups: keep. {remedy}"
-        )
-    pairs = (("data_volumes", record.volumes), ("elastic_ip", record.allocation_id), ("target_groups", record.targets))
+    for option, parts in _unrecorded(state, old, record, wanted):
+        yield f"{option}: {new.instance_id} was launched without {parts}. Set {option}: keep. {remedy}"
+    pairs = (
+        ("data_volumes", record.volumes),
+        ("network_interfaces", record.interfaces),
+        ("elastic_ip", record.allocation_id),
+        ("target_groups", record.targets),
+    )
     for option, part in pairs:
         if part and option not in spec.moved:
             yield f"{option}: {new.instance_id} was launched with {option}: move. Set the same option. {remedy}"
@@ -169,6 +211,11 @@ def record_troubles(spec: RelaunchSpec, state: State, old: Instance, new: Instan
                 f"data_volumes: {item.volume_id} ({item.device_name}), which moves to {new.instance_id}, {where}. To "
                 f"begin anew, {way_out}"
             )
+    for interface_id in lost_interfaces(state, record, old, new):
+        yield (
+            f"network_interfaces: {interface_id}, which moves to {new.instance_id}, is gone, or belongs to neither "
+            f"instance. To begin anew, {way_out}"
+        )
     yield from _address_trouble(state, record, old, new)
 
 

@@ -4,11 +4,11 @@
 
 """The steps of a relaunch that moves parts of the predecessor, and their rollback.
 
-The order: launch and first boot; both instances stop, the volumes change hands, the successor starts; probes; Elastic
-IP; load balancers; status checks of the second boot. Only then is the successor marked as serving. A failure until then
-returns every part, in the order volumes, start, address, load balancers, termination: the predecessor never starts
-without its volumes, and no address leaves with a terminated successor. After the mark, the predecessor is deregistered
-and retires.
+The order: launch and first boot; both instances stop, volumes and interfaces change hands, the successor starts;
+probes; Elastic IP; load balancers; status checks of the second boot. Only then is the successor marked as serving. A
+failure until then returns every part, in the order volumes and interfaces, start, address, load balancers, termination:
+the predecessor never starts without them, and no address leaves with a terminated successor. After the mark, the
+predecessor is deregistered and retires.
 
 Each stage is planned from the places where EC2 shows the parts, so a plan after an interruption continues.
 
@@ -18,9 +18,10 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 
 from ..._domain.hold import forget, held, wants_start
 from ..._domain.moves import Moves
@@ -33,12 +34,29 @@ from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait
 from ..._kernel.resources import BlockDevice, Instance
 from ..._kernel.service_facts import Address
 from ..._kernel.state import State
-from .health import LAUNCHED, MOVED, planned_address, probe_waits
+from .health import LAUNCHED, MOVED, planned_address, planned_interface, probe_waits
+from .interface_moves import (
+    carrying_interfaces,
+    flags_back,
+    following_interfaces,
+    pending_interfaces,
+    returning_interfaces,
+    without_interfaces,
+)
 from .moved_parts import own_address
 from .options import RelaunchSpec
 from .retirement import health_wait, terminations
-from .target_moves import deregistering, registering, withdrawing
-from .volume_moves import carrying, following, halting, pending_volumes, returning
+from .target_moves import deregistering, registering, withdrawing, withdrawing_dead
+from .volume_moves import (
+    carrying,
+    deletion_flags,
+    following,
+    halting,
+    lacking_flags,
+    leaving,
+    pending_volumes,
+    returning,
+)
 
 _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
 FAILURES = ANY_FAILURE | {"superseded"}
@@ -54,7 +72,10 @@ def _urgent(stages: Iterable[Stage]) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True)
 class Moving:
-    """A replacement that moves parts. *new*: the successor, planned or not. *ended*: a rollback may terminate it."""
+    """A replacement that moves parts. *new*: the successor, planned or not. *ended*: a rollback may terminate it.
+
+    *only_back*: the plan is a rollback, without steps forward.
+    """
 
     spec: RelaunchSpec
     state: State
@@ -63,6 +84,7 @@ class Moving:
     moves: Moves
     now: datetime
     ended: bool = True
+    only_back: bool = False
 
     # --- places ---
 
@@ -89,16 +111,24 @@ class Moving:
 
     @property
     def _pending(self) -> bool:
-        """Whether a volume has not arrived, or the successor has not started with the volumes."""
-        if not self.moves.volumes:
-            return False
-        return bool(pending_volumes(self.state, self.moves.volumes, self.new)) or is_off(self.new)
+        """Whether a volume or an interface has not arrived, or the successor has not started with them."""
+        return self.moves.attached and (self._underway or is_off(self.new))
+
+    @property
+    def _underway(self) -> bool:
+        volumes = pending_volumes(self.state, self.moves.volumes, self.new)
+        return bool(volumes or pending_interfaces(self.state, self.moves.interfaces, self.new))
+
+    @property
+    def _balanced(self) -> tuple[Instance, Instance]:
+        """Both instances without the interfaces that move, since a target at their addresses follows by itself."""
+        return without_interfaces(self.old, self.moves), without_interfaces(self.new, self.moves)
 
     @property
     def old_after(self) -> Instance:
         """The predecessor once all parts have moved."""
         old = self.old
-        if self.moves.volumes:
+        if self.moves.attached:
             gone = self.moves.volume_ids
             devices: tuple[BlockDevice, ...] = tuple(one for one in old.block_devices if one.volume_id not in gone)
             stopped = held(old, self.now, self.spec.hold_time) if not wants_start(old) else old
@@ -122,28 +152,30 @@ class Moving:
             *(check if late else ()),
             *self._registered(),
         )
-        outage = (*self._halts(), *self._undone_by(stages, self.back()))
-        return (*(_urgent(outage) if self._pending else outage), *self._undone_by(self._proven(), self.back()))
-
-    def _undone_by(self, stages: Iterable[Stage], back: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        return tuple(dataclasses.replace(stage, on_failure=back, rollback_on=FAILURES) for stage in stages)
+        outage = (*self._halts(), *undone_by(stages, self.back()))
+        return (*(_urgent(outage) if self._pending else outage), *undone_by(self._proven(), self.back()))
 
     def _halts(self) -> tuple[Stage, ...]:
-        if not pending_volumes(self.state, self.moves.volumes, self.new):
+        if not self._underway:
             return ()
         stages = halting(self.state, self.old, self.new, self.now, self.spec.hold_time)
-        # No volume has moved yet, unless an interrupted run has begun the move.
+        # No part has moved yet, unless an interrupted run has begun the move.
         at_old = {device.volume_id for device in self.old.block_devices}
-        return self._undone_by(stages, self.back(disks=not self.moves.volume_ids <= at_old))
+        at_old |= {str(one.get("NetworkInterfaceId")) for one in self.old.interfaces}
+        return undone_by(stages, self.back(disks=not self.moves.part_ids <= at_old))
 
     def _carried(self) -> tuple[Stage, ...]:
         if not self._pending:
             return ()
-        pending = pending_volumes(self.state, self.moves.volumes, self.new)
-        stages = carrying(self.state, pending, self.old, self.new) if pending else ()
+        volumes = pending_volumes(self.state, self.moves.volumes, self.new)
+        interfaces = pending_interfaces(self.state, self.moves.interfaces, self.new)
+        stages = side_by_side(
+            carrying(self.state, volumes, self.old, self.new) if volumes else (),
+            carrying_interfaces(self.state, interfaces, self.old, self.new) if interfaces else (),
+        )
         public = planned_address(self.old, public=True)
         after = {"state": "running", **({"public_ip_address": public} if public == self._probed_address else {})}
-        reason = "start the successor with the data volumes"
+        reason = f"start the successor with the {_named(self.moves)}"
         start = Change(
             "StartInstances", self.new.instance_id, self.state.region, {}, reason, {"state": "stopped"}, after
         )
@@ -164,9 +196,16 @@ class Moving:
         address = self._address
         if address is None or address.instance_id == self.new.instance_id:
             return ()
-        parameters = {"InstanceId": self.new.instance_id, "AllowReassociation": True}
+        parameters = self._holder(self.new, several=bool(self.moves.interfaces))
         reason = f"move {address.public_ip} from {self.old.instance_id} to {self.new.instance_id}"
         return (Stage((self._associate(parameters, reason, self.old.instance_id, self.new.instance_id),)),)
+
+    def _holder(self, instance: Instance, *, several: bool) -> dict[str, object]:
+        """Return the owner in an AssociateAddress. EC2 takes no instance with several interfaces."""
+        if not several:
+            return {"InstanceId": instance.instance_id, "AllowReassociation": True}
+        interface = instance.primary_interface_id or planned_interface(self.old)
+        return {"NetworkInterfaceId": interface, "AllowReassociation": True}
 
     def _associate(self, parameters: dict[str, object], reason: str, before: str, after: str) -> Change:
         return Change(
@@ -183,21 +222,27 @@ class Moving:
         if not self.moves.targets:
             return ()
         timeout = float(self.spec.health_timeout)
-        return registering(self.state, self.old, self.new, self._private_address, timeout, self._clock)
+        old, new = self._balanced
+        return registering(self.state, old, new, self._private_address, timeout, self._clock)
 
     # --- back ---
 
     def back(self, *, disks: bool = True) -> tuple[Stage, ...]:
-        """Return the rollback from any of the steps. With *disks*, a volume may have left the predecessor."""
+        """Return the rollback from any of the steps. With *disks*, a volume or an interface may have left the
+        predecessor.
+        """
         new, state = self.new, self.state
         reason = f"mark as rejected: {self.old.instance_id} stays in service"
         stages = [Stage((trial_record(new.instance_id, new.tags, REJECTED, state.region, reason),))]
         if new.tags.get(tag_names.TRIAL) == REJECTED or not new.alive:
             stages = []
-        if disks and self.moves.volumes:
-            stages += returning(state, self.moves.volumes, self.old, new)
+        stages += self._returned() if disks else self._flagged()
         stages += self._revived()
-        stages += withdrawing(state, self.old, new, self._private_address) if self.moves.targets and new.alive else ()
+        if self.moves.targets and new.alive:
+            old, successor = self._balanced
+            stages += withdrawing(state, old, successor, self._private_address)
+        elif self.moves.targets:
+            stages += withdrawing_dead(state, new)
         if self.spec.on_failure == "rollback" and self.ended and new.alive:
             why = f"terminate the rejected successor of {self.old.instance_id}"
             stages += terminations(state, self.old, [dataclasses.replace(new, state="running")], why)
@@ -206,9 +251,32 @@ class Moving:
             stages.append(Stage((dataclasses.replace(forget(off, state.region, ""), reason="end the hold"),)))
         return tuple(stages)
 
+    def _returned(self) -> tuple[Stage, ...]:
+        """Return the stages after which the volumes and interfaces are at the predecessor as before."""
+        if not self.moves.attached:
+            return ()
+        volumes, interfaces = self.moves.volumes, self.moves.interfaces
+        return (
+            leaving(self.state, self.old, self.new),
+            *side_by_side(
+                returning(self.state, volumes, self.old, self.new) if volumes else (),
+                returning_interfaces(self.state, interfaces, self.old, self.new, attaches=not self.only_back)
+                if interfaces
+                else (),
+            ),
+        )
+
+    def _flagged(self) -> tuple[Stage, ...]:
+        """Return the stage that restores delete-on-termination after an interrupted rollback, or none."""
+        found = flags_back(self.state, self.moves.interfaces, self.old)
+        lacking = lacking_flags(self.moves.volumes, self.old)
+        flags = deletion_flags(self.state, lacking, self.old.instance_id)
+        found += [flags] if flags is not None else []
+        return (Stage(tuple(found)),) if found else ()
+
     def _revived_one(self) -> Instance | None:
         """Return the predecessor as the move or an earlier hold leaves it, or None if it runs all the time."""
-        if self.moves.volumes and not is_off(self.old):
+        if self.moves.attached and not is_off(self.old):
             return held(self.old, self.now, self.spec.hold_time)
         return self.old if wants_start(self.old) else None
 
@@ -227,7 +295,7 @@ class Moving:
             stages.append(Stage((start,), running_waits([off]), patience=NO_CAPACITY | _STILL_STOPPING))
         if self._address is not None:
             reason = f"return {self._address.public_ip} to {self.old.instance_id}"
-            parameters: dict[str, object] = {"InstanceId": self.old.instance_id, "AllowReassociation": True}
+            parameters = self._holder(self.old, several=len(self.old.interfaces) > 1 or bool(self.moves.interfaces))
             stages.append(Stage((self._associate(parameters, reason, self.new.instance_id, self.old.instance_id),)))
         return stages
 
@@ -237,13 +305,15 @@ class Moving:
         """Return the stages of the *retirement* and those that finish the move. *marks*: the first one is the mark."""
         head, rest = (retirement[:1], retirement[1:]) if marks else ((), retirement)
         drains = not is_off(self.old_after) and self.old.alive
-        leaving = deregistering(self.state, self.old, drains=drains) if self.moves.targets else ()
-        follow = following(self.state, self.moves.volumes, self.old, self.new)
+        unbound = deregistering(self.state, self._balanced[0], drains=drains) if self.moves.targets else ()
+        changes = following(self.state, self.moves.volumes, self.old, self.new)
+        changes += following_interfaces(self.state, self.moves.interfaces, self.new)
+        follow = (Stage(tuple(changes)),) if changes else ()
         tags = dict(self.new.tags)
         for change in (change for stage in retirement for change in stage.changes):
             if change.resource == self.new.instance_id and change.operation.retags:
                 tags = dict((change.after or {})["tags"])
-        return (*self._undone_by(head, self.back()), *leaving, *rest, *follow, *self._forgotten(tags))
+        return (*undone_by(head, self.back()), *unbound, *rest, *follow, *self._forgotten(tags))
 
     def _forgotten(self, present: dict[str, str]) -> tuple[Stage, ...]:
         """Return the last stage: it removes the record of the moves from the tags *present*."""
@@ -261,3 +331,23 @@ class Moving:
             {"tags": tags},
         )
         return (Stage((change,)),)
+
+
+def _named(moves: Moves) -> str:
+    kinds = (("data volumes", moves.volumes), ("network interfaces", moves.interfaces))
+    return " and ".join(name for name, parts in kinds if parts)
+
+
+def undone_by(stages: Iterable[Stage], back: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Return the stages with this rollback after every failure."""
+    return tuple(dataclasses.replace(stage, on_failure=back, rollback_on=FAILURES) for stage in stages)
+
+
+def side_by_side(first: Sequence[Stage], second: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return stages that each have the steps of both sequences. The longer sequence goes on alone."""
+    return tuple(
+        dataclasses.replace(
+            one, changes=one.changes + two.changes, waits=one.waits + two.waits, patience=one.patience | two.patience
+        )
+        for one, two in zip_longest(first, second, fillvalue=Stage())
+    )

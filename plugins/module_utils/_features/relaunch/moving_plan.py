@@ -9,28 +9,33 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ..._domain.hold import standing_hold
-from ..._domain.moves import attached_to, is_movable, recorded_moves
+from ..._domain.moves import Moves, attached_to, has_interface, is_movable, is_without_parts, moves_tags, recorded_moves
 from ..._domain.replacement import born, predecessor
+from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan
 from ..._kernel.instance_proofs import LONGEST_TRIAL, attached_since, is_off
-from ..._kernel.plan import Plan, Stage, Wait
+from ..._kernel.plan import Plan, Stage, Wait, tagging
 from ..._kernel.resources import Image, Instance
-from ..._kernel.service_facts import ADDRESS
+from ..._kernel.service_facts import ADDRESS, INTERFACE
 from ..._kernel.state import State
 from .health import LAUNCHED, planned_address, probe_waits
+from .interface_moves import flags_back, lost_interfaces, without_interfaces
 from .launch import launch_change
 from .left_behind import left_behind, warnings_of, weaker_than_image
 from .moved_parts import own_address, record_troubles, wanted_moves
-from .moving import FAILURES, Moving
+from .moving import FAILURES, Moving, undone_by
 from .obstacles import refuse
 from .options import RelaunchSpec
 from .retirement import health_wait, lost_addresses, retirement_stages, rollback_stages
-from .target_moves import has_taken_over
+from .source_check import source_check
+from .target_moves import forgotten_targets, has_taken_over, is_target_by_address, with_former_address
 from .user_data import repeated_scripts
+from .volume_moves import lacking_flags
 
 ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
 
@@ -40,16 +45,17 @@ def launch_plan(spec: RelaunchSpec, state: State, current: Instance, image: Imag
     moves = wanted_moves(spec, state, current)
     launch = launch_change(spec, state, current, image, moves)
     tags = (launch.after or {})["tags"]
-    new = Instance(launch.resource, "running", launch_time=None, tags=tags)
+    noted, new = _noted(state, current, Instance(launch.resource, "running", launch_time=None, tags=tags), moves)
     moving = Moving(spec, state, current, new, moves, now)
     after = moving.old_after
-    retirement = retirement_stages(spec, state, after, launch.resource, tags)
+    retirement = retirement_stages(spec, state, after, launch.resource, new.tags)
     back = rollback_stages(spec, state, current, launch.resource, tags)
     stages = [Stage(waits=(Wait((image.image_id,), "available"),))] if image.state == "pending" else []
     health, rollback_on = health_wait(spec, launch.resource), ROLLBACK_ON if back else frozenset[str]()
     stages.append(Stage((launch,), (health,), on_failure=back, rollback_on=rollback_on))
+    stages += source_check(current, new, state.region, back)
     if moves:
-        stages += moving.forward()
+        stages += [*undone_by(noted, moving.back(disks=False)), *moving.forward()]
         retirement = moving.finish(retirement, marks=True)
     else:
         stages += probing(spec, current, new, back)
@@ -82,10 +88,12 @@ def continued_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instanc
     """
     refuse(record_troubles(spec, state, old, new))
     moves = recorded_moves(new)
+    noted, new = _noted(state, old, new, moves)
     moving = Moving(spec, state, old, new, moves, now, ended=may_be_ended(state, old, new, now))
     # Its first boot is not proven yet, unless a run has stopped it for the volumes.
     proof = [Stage(waits=(health_wait(spec, new.instance_id),), on_failure=moving.back(), rollback_on=FAILURES)]
-    stages = [*([] if is_off(new) else proof), *moving.forward()]
+    check = source_check(old, new, state.region, moving.back())
+    stages = [*([] if is_off(new) else proof), *check, *undone_by(noted, moving.back()), *moving.forward()]
     if spec.stage == "launch":
         return Plan(tuple(stages))
     after = moving.old_after
@@ -94,12 +102,30 @@ def continued_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instanc
     return Plan(tuple(stages), (*left_behind(spec, state, old), *lost_addresses(retirement, after)))
 
 
+def _noted(state: State, old: Instance, new: Instance, moves: Moves) -> tuple[tuple[Stage, ...], Instance]:
+    """Return the stage that notes the private address of *new* in the record of the moves, and *new* with that record.
+
+    A target by address needs it. If the successor ends, only the record shows which target was its own.
+    """
+    if not moves.targets or not is_target_by_address(state, without_interfaces(old, moves)):
+        return (), new
+    address = new.private_ip_address or planned_address(old)
+    wanted = moves_tags(dataclasses.replace(moves, address=address))
+    if not set(wanted) <= set(tag_names.MOVES):
+        return (), new
+    reason = "note the private address that becomes a target"
+    change, _left_out = tagging(new.instance_id, state.region, new.tags, wanted, reason)
+    if change is None:
+        return (), new
+    return (Stage((change,)),), dataclasses.replace(new, tags=(change.after or {})["tags"])
+
+
 def has_begun(old: Instance, new: Instance) -> bool:
-    """Return whether the hold of *old* and the state of *new* are those of a move of data volumes.
+    """Return whether the hold of *old* and the state of *new* are those of a move of volumes or interfaces.
 
     The move stops both instances, and the hold of the predecessor is younger than the launch.
     """
-    return bool(recorded_moves(new).volumes) and (not is_off(old) or standing_hold(old) is not None)
+    return recorded_moves(new).attached and (not is_off(old) or standing_hold(old) is not None)
 
 
 def may_be_ended(state: State, old: Instance, new: Instance, now: datetime) -> bool:
@@ -131,7 +157,7 @@ def is_away(state: State, old: Instance, new: Instance) -> bool:
     of a load balancer of *old*.
     """
     record = recorded_moves(new)
-    if _is_without_volumes(state, old, new):
+    if is_without_parts(state, old, new) or _lacks_flags(state, old, record):
         return True
     if record.targets and has_taken_over(state, old, new):
         return True
@@ -139,13 +165,12 @@ def is_away(state: State, old: Instance, new: Instance) -> bool:
     return address is not None and address.instance_id != old.instance_id
 
 
-def _is_without_volumes(state: State, old: Instance, new: Instance) -> bool:
-    """Return whether a volume in the record of *new* has left *old*, and nothing else has it."""
-    volumes = [state.volume(item.volume_id) for item in recorded_moves(new).volumes]
-    return any(
-        volume is not None and is_movable(volume, old, new) and not attached_to(volume, old.instance_id)
-        for volume in volumes
-    )
+def _lacks_flags(state: State, old: Instance, record: Moves) -> bool:
+    """Return whether a part is back at *old* without its delete-on-termination: the rollback was interrupted.
+
+    A rollback sets it before the start of *old*, so at a running one somebody else has changed it.
+    """
+    return is_off(old) and bool(lacking_flags(record.volumes, old) or flags_back(state, record.interfaces, old))
 
 
 def dead_successors(state: State, old: Instance) -> list[Instance]:
@@ -162,7 +187,9 @@ def has_left_parts(state: State, old: Instance, new: Instance) -> bool:
     address = own_address(state, recorded_moves(new), old, new)
     if address is not None and address.instance_id != old.instance_id:
         return True
-    return is_off(old) and _is_without_volumes(state, old, new)
+    if recorded_moves(new).targets and forgotten_targets(state, with_former_address(state, old, new)):
+        return True
+    return is_off(old) and is_without_parts(state, old, new)
 
 
 def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
@@ -171,17 +198,17 @@ def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, 
     """
     record = recorded_moves(new)
     lost = [item for item in record.volumes if not is_movable(state.volume(item.volume_id), old, new)]
-    if lost:
-        names = ", ".join(f"{item.volume_id} ({item.device_name})" for item in lost)
+    gone = lost_interfaces(state, record, old, new)
+    if lost or gone:
+        names = ", ".join([*(f"{item.volume_id} ({item.device_name})" for item in lost), *gone])
         raise UnsafePlan(
             f"instance_id: {new.instance_id} has the record of {names}, which moved from {old.instance_id}. EC2 shows "
             f"them at neither instance, so the task has changed nothing. Attach them to {old.instance_id}, and run the "
             "task again"
         )
-    ended = may_be_ended(state, old, new, now)
-    moving = Moving(spec, state, old, new, record, now, ended=ended)
-    moved_disks = any(not _is_at(state, item.volume_id, old) for item in record.volumes)
-    stages = moving.back(disks=moved_disks)
+    ended, new = may_be_ended(state, old, new, now), with_former_address(state, old, new)
+    moving = Moving(spec, state, old, new, record, now, ended=ended, only_back=True)
+    stages = moving.back(disks=_has_left(state, record, old))
     if spec.stage == "rollback":
         return Plan(stages)
     verb = "was rejected" if new.alive else f"is {new.state}, and never served"
@@ -192,6 +219,14 @@ def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, 
     )
     warnings = () if ended or not new.alive else (_kept(new, old),)
     return Plan(stages, warnings, refused=refused)
+
+
+def _has_left(state: State, record: Moves, old: Instance) -> bool:
+    """Return whether a volume or an interface of the record is not at *old*."""
+    shown = [INTERFACE.of(state, item.interface_id) for item in record.interfaces]
+    return any(not _is_at(state, item.volume_id, old) for item in record.volumes) or any(
+        not has_interface(item, old.instance_id) for item in shown
+    )
 
 
 def _is_at(state: State, volume_id: str, instance: Instance) -> bool:

@@ -23,7 +23,7 @@ from .health import Health, parse_health
 # Types that earn CPU credits: t2 and later (t1 does not).
 BURSTABLE = re.compile(r"t[2-9]\d*[a-z]*\.")
 # The options that decide about the attachments that a successor does not get by itself.
-ATTACHMENTS = ("data_volumes", "elastic_ip", "target_groups")
+ATTACHMENTS = ("data_volumes", "network_interfaces", "elastic_ip", "target_groups")
 METADATA_OPTIONS: Mapping[str, str] = {
     "http_tokens": "HttpTokens",
     "http_endpoint": "HttpEndpoint",
@@ -71,7 +71,7 @@ class RelaunchSpec:
     lose_writes: bool
     follow_successor: bool
     unsaid: frozenset[str]
-    """The options among data_volumes, elastic_ip and target_groups that the task does not set."""
+    """The options among `ATTACHMENTS` that the task does not set."""
     moved: frozenset[str]
     """The options among them that are ``move``."""
     stage: str
@@ -97,11 +97,12 @@ class RelaunchSpec:
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
     """Return the module's options as a spec. Raises SpecError for mistakes that can be found without a call to EC2."""
     _check_strategy(params)
-    if params["data_volumes"] == "move" and params["old_instance"] == "keep":
-        raise SpecError(
-            "old_instance: keep excludes data_volumes: move, which stops the predecessor and takes its data volumes. "
-            "Use old_instance: stop or terminate, or data_volumes: keep"
-        )
+    for option, parts in (("data_volumes", "data volumes"), ("network_interfaces", "network interfaces")):
+        if params.get(option) == "move" and params["old_instance"] == "keep":
+            raise SpecError(
+                f"old_instance: keep excludes {option}: move, which stops the predecessor and takes its {parts}. Use "
+                f"old_instance: stop or terminate, or {option}: keep"
+            )
     health = parse_health(params.get("health") or {})
     return RelaunchSpec(
         instance_id=require_id("instance", params["instance_id"], "instance_id"),
@@ -115,11 +116,11 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
         # These stages are about a successor, so they follow it even if the task of the launch did not follow
         # successors.
         follow_successor=params["follow_successor"] or params.get("stage") in ("finish", "rollback"),
-        unsaid=frozenset(name for name in ATTACHMENTS if params[name] is None),
+        unsaid=frozenset(name for name in ATTACHMENTS if params.get(name) is None),
         strategy=params.get("strategy") or REPLACE_INSTANCE,
         old_root_volume=params.get("old_root_volume") or "keep",
         unfit_for_root=_unfit_for_root(params),
-        moved=frozenset(name for name in ATTACHMENTS if params[name] == "move"),
+        moved=frozenset(name for name in ATTACHMENTS if params.get(name) == "move"),
         stage=params.get("stage") or "all",
         hold_time=timedelta(seconds=health.timeout + (params.get("wait_timeout") or 1800)),
     )
@@ -169,8 +170,7 @@ def _overrides(params: Mapping[str, Any]) -> Overrides:
     user_data, content = params.get("user_data") or "keep", params.get("user_data_content")
     if (user_data == "replace") != (content is not None):
         raise SpecError(
-            "overrides.user_data_content: needs user_data: replace, and user_data: replace needs it. Set both or "
-            "neither"
+            "overrides.user_data: replace needs user_data_content, and no other value takes it. Set both or neither"
         )
     groups = params.get("security_group_ids")
     if groups is not None and not groups:

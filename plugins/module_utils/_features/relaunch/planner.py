@@ -122,6 +122,7 @@ from .retirement import (
 )
 from .root_facts import is_current
 from .root_volume import plan_root_volume
+from .source_check import source_check
 from .strategies import OBSTACLES_TO_A_SUCCESSOR, chosen, successor_queries, with_choice
 
 # --- existing instances ----------------------------------------------------------------------------------------------
@@ -273,7 +274,7 @@ def _proof_plan(
     """
     if _is_left(spec, old, new, now):
         return Plan(warnings=(unretired(spec, old, new),))
-    refuse(_late_troubles(spec, state, old, recorded_moves(new).volume_ids))
+    refuse(_late_troubles(spec, state, old, recorded_moves(new).part_ids))
     if recorded_moves(new):
         return continued_plan(spec, state, old, new, now)
     ended = ended and can_be_ended(spec, old, new, now)
@@ -284,7 +285,10 @@ def _proof_plan(
         waits=(health_wait(spec, new.instance_id),), on_failure=back, rollback_on=ROLLBACK_ON if back else frozenset()
     )
     retirement = retirement_stages(spec, state, old, new.instance_id, new.tags, ended=ended)
-    probes = probing(spec, old, new, back, planned=False)
+    probes = (
+        *source_check(old, new, state.region, back),
+        *probing(spec, old, new, back, planned=False),
+    )
     warnings = (*left_behind(spec, state, old), *lost_addresses(retirement, old), *younger_hold(old, new))
     return Plan((proof, *probes, *(() if spec.stage == "launch" else retirement)), warnings)
 

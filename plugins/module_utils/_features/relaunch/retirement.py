@@ -24,6 +24,7 @@ from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Instance
 from ..._kernel.state import State
 from .health import LAUNCHED
+from .interface_moves import doomed_interfaces
 from .launch import known_rivals
 from .left_behind import data_volumes
 from .options import RelaunchSpec
@@ -46,7 +47,8 @@ def retirement_troubles(
 ) -> list[str]:
     """Return the obstacles to the stop or termination of the predecessor. All are known before the launch.
 
-    *leaving*: the ids of the data volumes that this plan moves to the successor before it retires the predecessor.
+    *leaving*: the ids of the data volumes and interfaces that this plan moves to the successor before it retires the
+    predecessor.
     """
     if old.state in _RETIRED[spec.old_instance]:
         return []
@@ -81,6 +83,12 @@ def _termination_troubles(state: State, old: Instance, leaving: Collection[str])
         found.append(
             f"old_instance: terminate would also delete the data volumes {listed(doomed)} of {old.instance_id}. "
             "Set their DeleteOnTermination to false to keep them, or use old_instance: stop"
+        )
+    doomed = doomed_interfaces(old, leaving)
+    if doomed:
+        found.append(
+            f"old_instance: terminate would also delete the network interfaces {listed(doomed)} of {old.instance_id}, "
+            "with their addresses. Set their DeleteOnTermination to false to keep them, or use old_instance: stop"
         )
     if TERMINATION_PROTECTION.of(state, old.instance_id):
         found.append(

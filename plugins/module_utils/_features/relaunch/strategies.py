@@ -41,17 +41,15 @@ from ..._kernel.storage_facts import TAKES_ROOT_VOLUME, root_tasks
 from .left_behind import data_volumes, origin_queries, unsaid_troubles
 from .moved_parts import move_queries, move_troubles, wanted_moves
 from .obstacles import architecture_troubles, hardware_troubles, usable_image, write_troubles
-from .options import AUTO, BURSTABLE, REPLACE_INSTANCE, REPLACE_ROOT_VOLUME, RelaunchSpec
+from .options import ATTACHMENTS, AUTO, BURSTABLE, REPLACE_INSTANCE, REPLACE_ROOT_VOLUME, RelaunchSpec
 from .retirement import retirement_troubles
 from .root_facts import is_current, last_replacement, root_queries, root_snapshot
 
 Obstacles: TypeAlias = Callable[[RelaunchSpec, State, Instance, Image], Iterable[str]]
 """Returns a sentence for each obstacle of one kind."""
 
-MOVED_BY_AUTO: frozenset[str] = frozenset({"data_volumes", "elastic_ip", "target_groups"})
-"""The options among data_volumes, elastic_ip and target_groups that a task with ``auto`` need not set, since
-`replace_instance` moves such attachments.
-"""
+MOVED_BY_AUTO: frozenset[str] = frozenset(ATTACHMENTS)
+"""The options that a task with ``auto`` need not set, since `replace_instance` moves such attachments."""
 
 
 # --- replace_instance ------------------------------------------------------------------------------------------------
@@ -66,7 +64,7 @@ def _lost_writes(spec: RelaunchSpec, _state: State, old: Instance, image: Image)
 
 
 def _unretirable(spec: RelaunchSpec, state: State, old: Instance, _image: Image) -> Iterable[str]:
-    return retirement_troubles(spec, state, old, wanted_moves(spec, state, old).volume_ids)
+    return retirement_troubles(spec, state, old, wanted_moves(spec, state, old).part_ids)
 
 
 OBSTACLES_TO_A_SUCCESSOR: tuple[Obstacles, ...] = (
@@ -238,16 +236,22 @@ def _launched_moves(state: State, current: Instance) -> Moves:
     return recorded_moves(unproven[0] if unproven else current)
 
 
+_STOPPING = frozenset({"data_volumes", "network_interfaces"})
+"""The options whose move stops the predecessor."""
+
+
 def _moving(spec: RelaunchSpec, record: Moves | None = None) -> RelaunchSpec:
     """Return the spec with ``move`` for each attachment that the task does not decide about.
 
-    A predecessor that is kept also keeps its data volumes. *record*: the moves of the successor that an earlier run has
-    launched. No other part can move to it, since the launch left out the image's copies of these parts only.
+    A predecessor that is kept also keeps its volumes and interfaces. *record*: the moves of the successor that an
+    earlier run has launched. No other part can move to it, since the launch left out the image's copies of these parts
+    only.
     """
-    named = spec.unsaid & MOVED_BY_AUTO - ({"data_volumes"} if spec.old_instance == "keep" else set())
+    named = spec.unsaid & MOVED_BY_AUTO - (_STOPPING if spec.old_instance == "keep" else frozenset())
     if record is not None:
         pairs = (
             ("data_volumes", record.volumes),
+            ("network_interfaces", record.interfaces),
             ("elastic_ip", record.allocation_id),
             ("target_groups", record.targets),
         )

@@ -9,14 +9,16 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..._domain.load_balancers import Registration, classic_balancers, registrations
+from ..._domain.moves import Moves, recorded_moves
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Instance
-from ..._kernel.service_facts import member_name, target_name
-from ..._kernel.state import State
+from ..._kernel.service_facts import INTERFACE, member_name, target_name
+from ..._kernel.state import Query, State
 
 
 def _id_of(registration: Registration, instance_id: str, address: str) -> str:
@@ -89,6 +91,51 @@ def withdrawing(state: State, old: Instance, new: Instance, address: str) -> tup
         _classic(state, "DeregisterInstancesFromLoadBalancer", name, new.instance_id)
         for name in classic_balancers(state, old.instance_id)
     ]
+    return (Stage(tuple(changes)),) if changes else ()
+
+
+def is_target_by_address(state: State, instance: Instance) -> bool:
+    """Return whether a target group sends requests to a private address of the instance."""
+    return any(item.group.target_type == "ip" for item in registrations(state, instance))
+
+
+def owner_query(old: Instance, record: Moves) -> tuple[Query, ...]:
+    """Return the query for the interface that has the recorded address of a successor now, in the VPC of *old*."""
+    vpc = old.facts.get("VpcId")
+    if not record.address or not vpc:
+        return ()
+    return (
+        Query(
+            "DescribeNetworkInterfaces", (("addresses.private-ip-address", (record.address,)), ("vpc-id", (str(vpc),)))
+        ),
+    )
+
+
+def with_former_address(state: State, old: Instance, new: Instance) -> Instance:
+    """Return a successor that has ended with the private address of its record, or as it is.
+
+    The tag only points to the address. If an interface has it now, its targets belong to somebody else.
+    """
+    address, vpc = recorded_moves(new).address, old.facts.get("VpcId")
+    taken = any(address in item.addresses for item in INTERFACE.all(state).values())
+    if new.alive or not address or not vpc or taken:
+        return new
+    return dataclasses.replace(new, private_ip_address=address, facts={**new.facts, "VpcId": vpc})
+
+
+def forgotten_targets(state: State, new: Instance) -> list[Registration]:
+    """Return the targets at the former address of a successor that has ended, see `with_former_address`.
+
+    Elastic Load Balancing itself deregisters a terminated instance that is a target by its id.
+    """
+    if new.alive or new.private_ip_address is None:
+        return []
+    return [item for item in registrations(state, new) if item.group.target_type == "ip"]
+
+
+def withdrawing_dead(state: State, new: Instance) -> tuple[Stage, ...]:
+    """Return the stage that deregisters the former address of a successor that has ended."""
+    changes = [_change(state, "DeregisterTargets", item, "", new.instance_id) for item in forgotten_targets(state, new)]
     return (Stage(tuple(changes)),) if changes else ()
 
 

@@ -42,13 +42,13 @@ def _is_at(volume: Volume | None, instance_id: str) -> bool:
 
 def halting(state: State, old: Instance, new: Instance, now: datetime, hold_time: timedelta) -> tuple[Stage, ...]:
     """Return the stages that stop both instances. The predecessor gets a hold, so that a later run can start it."""
-    reason = f"stop the {{state}} instance: its data volumes move to {new.instance_id}"
+    reason = f"stop the {{state}} instance: its volumes or interfaces move to {new.instance_id}"
     is_on = old.state in ("pending", "running", "stopping")
     stages = list(held_stop([old], state.region, now, hold_time, reason=reason)) if is_on else []
     if new.state == "stopped":
         return tuple(stages)
     last = stages.pop() if stages else Stage()
-    stop = _stop(state, new, "stop the {state} instance before it gets the data volumes")
+    stop = _stop(state, new, "stop the {state} instance before it gets volumes or interfaces of its predecessor")
     changes = (stop,) if new.state in ("pending", "running") else ()
     wait = Wait((new.instance_id,), "stopped")
     patience = last.patience | _STILL_STARTING
@@ -79,29 +79,39 @@ def _shows(state: State, item: MovedVolume, instance: Instance) -> bool:
 
 
 def returning(state: State, volumes: Sequence[MovedVolume], old: Instance, new: Instance) -> tuple[Stage, ...]:
-    """Return the rollback of the move, from any of its steps: *new* stops, and the volumes are at *old* as before.
+    """Return the rollback of the move, from any of its steps: the volumes are at *old* as before. *new* is off.
 
     EC2 answers that a volume is not attached to *new*, or is attached to *old* already. The waits show which is true.
-    A terminated *new* cannot stop, and EC2 detaches its volumes.
+    """
+    reason = f"return to {old.instance_id}"
+    detaches = tuple(_detach(state, item, new.instance_id, reason) for item in volumes) if new.alive else ()
+    gone = tuple(Wait((item.volume_id,), "detached", about=new.instance_id) for item in volumes)
+    settled = Wait(tuple(item.volume_id for item in volumes), "settled")
+    stages = (Stage(detaches, (*gone, settled)), _attaching(state, volumes, old, "return {device}"))
+    flags = deletion_flags(state, volumes, old.instance_id)
+    return (*stages, Stage((flags,))) if flags is not None else stages
+
+
+def leaving(state: State, old: Instance, new: Instance) -> Stage:
+    """Return the stage that stops the successor, so that the parts can return. A terminated one cannot stop, and EC2
+    detaches its volumes and interfaces.
     """
     gone_already = Query(
         "DescribeInstances",
         (("instance-id", (new.instance_id,)), ("instance-state-name", ("shutting-down", "terminated"))),
     )
     stop = dataclasses.replace(
-        _stop(state, new, f"stop the successor: the data volumes return to {old.instance_id}"), unless=(gone_already,)
+        _stop(state, new, f"stop the successor: its volumes or interfaces return to {old.instance_id}"),
+        unless=(gone_already,),
     )
-    reason = f"return to {old.instance_id}"
-    detaches = tuple(_detach(state, item, new.instance_id, reason) for item in volumes) if new.alive else ()
-    gone = tuple(Wait((item.volume_id,), "detached", about=new.instance_id) for item in volumes)
-    settled = Wait(tuple(item.volume_id for item in volumes), "settled")
-    stages = [
-        Stage((stop,) if new.alive else (), (Wait((new.instance_id,), "off"),), patience=_STILL_STARTING),
-        Stage(detaches, (*gone, settled)),
-        _attaching(state, volumes, old, "return {device}"),
-    ]
-    flags = deletion_flags(state, volumes, old.instance_id)
-    return (*stages, Stage((flags,))) if flags is not None else tuple(stages)
+    waits = (Wait((new.instance_id,), "off"),)
+    return Stage((stop,) if new.alive else (), waits, patience=_STILL_STARTING)
+
+
+def lacking_flags(volumes: Iterable[MovedVolume], old: Instance) -> list[MovedVolume]:
+    """Return the volumes that are back at *old* without the delete-on-termination that they had there."""
+    flags = {device.volume_id: device.delete_on_termination for device in old.block_devices}
+    return [item for item in volumes if item.delete_on_termination and flags.get(item.volume_id) is False]
 
 
 def _attaching(state: State, volumes: Sequence[MovedVolume], instance: Instance, reason: str) -> Stage:
@@ -148,8 +158,8 @@ def deletion_flags(state: State, volumes: Iterable[MovedVolume], instance_id: st
     return Change("ModifyInstanceAttribute", instance_id, state.region, parameters, reason, {}, {})
 
 
-def following(state: State, volumes: Iterable[MovedVolume], old: Instance, new: Instance) -> tuple[Stage, ...]:
-    """Return the stages after the move: the name of a declaration and delete-on-termination follow to *new*."""
+def following(state: State, volumes: Iterable[MovedVolume], old: Instance, new: Instance) -> list[Change]:
+    """Return the changes after the move: the name of a declaration and delete-on-termination follow to *new*."""
     volumes = tuple(volumes)
     changes = []
     for item in volumes:
@@ -164,4 +174,4 @@ def following(state: State, volumes: Iterable[MovedVolume], old: Instance, new: 
     set_already = {device.volume_id for device in new.block_devices if device.delete_on_termination}
     flags = deletion_flags(state, [item for item in volumes if item.volume_id not in set_already], new.instance_id)
     changes += [flags] if flags is not None else []
-    return (Stage(tuple(changes)),) if changes else ()
+    return changes

@@ -64,7 +64,7 @@ def plan_absent(spec: WorkbenchSpec, state: State, bench: Bench) -> Plan:
         _deletions(spec, state, bench),
     ]
     left = bench.phase is Phase.CAPTURED and bool(lost)
-    note = f"the snapshot of {spec.label} stays. Remove it with ami_bake (state: absent)."
+    note = f"the task keeps the snapshot of {spec.label}. Remove it with ami_bake (state: absent)."
     return Plan(tuple(stage for stage in stages if stage.changes or stage.waits), (note,) if left else ())
 
 

@@ -91,7 +91,9 @@ def _instance(spec: WorkbenchSpec, state: State, bench: Bench) -> Instance:
     if image is None or image.state != "available":
         raise SpecError(f"launch.image_id: {spec.launch.image_id} is not an available image in {state.region}.")
     if image.root_device_type != "ebs":
-        raise SpecError(f"launch.image_id: {image.image_id} has no EBS root, so its instance cannot be stopped.")
+        raise SpecError(
+            f"launch.image_id: {image.image_id} has no EBS root, so EC2 cannot stop its instance. Name another image."
+        )
     return launched_instance(spec, spec.launch, image)
 
 
@@ -105,7 +107,10 @@ def _named(spec: WorkbenchSpec, state: State) -> Instance:
         raise SpecError(f"instance_id: {spec.instance_id} is {instance.state}. Start it with instance_power.")
     site = unsupported_site(instance.availability_zone, instance.facts)
     if site:
-        raise SpecError(f"instance_id: {spec.instance_id} is in {site}, where this collection attaches no volume.")
+        raise SpecError(
+            f"instance_id: {spec.instance_id} is in {site}, where this collection attaches no volume. Name another "
+            "instance."
+        )
     if not is_planned(instance.instance_id):
         state.require(*attachment_queries(instance))
     return instance
@@ -136,10 +141,15 @@ def _device(spec: WorkbenchSpec, state: State, instance: Instance, link: VolumeA
     taken = {*taken_disks(state, instance), disk(instance.root_device_name)}
     device = free_device(instance, taken, spec.device_name)
     if device is None or (spec.device_name is not None and device != spec.device_name):
-        raise SpecError(f"device_name: {instance.instance_id} takes no volume at {spec.device_name or 'any name'}.")
+        raise SpecError(
+            f"device_name: {instance.instance_id} takes no volume at {spec.device_name or 'any name'}. Name another."
+        )
     limit = attachment_limit(state, instance)
     if limit is not None and limit.excess(1):
-        raise SpecError(f"instance_id: {instance.instance_id} takes no further volume: its type takes {limit.text}.")
+        raise SpecError(
+            f"instance_id: {instance.instance_id} takes no further volume, since its type takes {limit.text}. "
+            "Detach another volume first."
+        )
     return device
 
 

@@ -104,7 +104,7 @@ def parse(params: Mapping[str, Any], _region: str) -> WorkbenchSpec:
         require_id("instance", instance_id, "instance_id")
     launch = _launch(params.get("launch"), source)
     if params["state"] == "present" and (instance_id is None) == (launch is None):
-        raise SpecError("instance_id: set one of instance_id and launch, and not both.")
+        raise SpecError("instance_id: the task needs exactly one of instance_id and launch. Set one of them.")
     return WorkbenchSpec(
         name=name,
         version=version,
