@@ -336,7 +336,8 @@ def search_hint(error: Exception, profile: str) -> str:
         )
     if _asked_for_a_code(error):
         return (
-            f"{source} needs the code, and a task cannot enter one. Get credentials with the code before, and use them."
+            f"{source} needs the code, and a task cannot enter one. First get credentials with the code, and give them "
+            "to the task."
         )
     if isinstance(
         error, botocore.UnauthorizedSSOTokenError | botocore.SSOTokenLoadError | botocore.TokenRetrievalError

@@ -125,7 +125,7 @@ class Accounts:
             key = (copy.region, account)
             if key in seen:
                 raise SpecError(
-                    f"copies[{number}]: {copy.where} is the same place as {seen[key]}: {copy.region} of the account "
-                    f"{account}. Name another region, or a profile of another account."
+                    f"copies[{number}]: {copy.where} is the same place as {seen[key]}, in {copy.region} of the "
+                    f"account {account}. Name another region, or a profile of another account."
                 )
             seen[key] = f"copies[{number}] ({copy.where})"

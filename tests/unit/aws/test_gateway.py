@@ -638,6 +638,8 @@ def paced(operation: str, count: int, clock: Clock, pacer: Pacer) -> float:
         ("RunInstances", 5, 2),
         ("CopyImage", 100, 1),
         ("CreateTags", 100, 10),
+        ("ListChangedBlocks", 50, 50),
+        ("GetMetricData", 8, 4),
     ],
 )
 def test_calls_beyond_the_burst_are_sent_at_the_rate(operation: str, burst: int, per_second: float) -> None:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.inventory import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Snapshot
@@ -21,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.usage_facts
 from test_use import open_state
 
 from inventory_world import HOUR, NOW, POLICY, copy_of, image, plain, report, snap, snapshot, spec_of, vol, volume
+from watching import Clock
 
 GIB, BLOCK = 1 << 30, 512 * 1024
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
@@ -236,3 +239,33 @@ def test_expired_page_token_goes_on_after_the_last_block() -> None:
     assert codec.resumed_request(query, first, None, "ValidationException") is None
     assert codec.resumed_request(query, second, {"ChangedBlocks": []}, "ValidationException") is None
     assert codec.resumed_request(query, second, page, "AccessDeniedException") is None
+
+
+class Blocks:
+    """The EBS direct APIs, which list no block. ``begun``: the seconds at which the calls begin."""
+
+    meta = SimpleNamespace(endpoint_url="https://ebs.us-east-1.amazonaws.com")
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.begun: list[float] = []
+
+    def list_changed_blocks(self, **_request: Any) -> dict[str, Any]:
+        self.begun.append(self.clock.time)
+        return {"ChangedBlocks": [], "BlockSize": BLOCK}
+
+
+def test_calls_keep_to_the_rate_of_the_api() -> None:
+    clock = Clock()
+    client = Blocks(clock)
+    made = Ec2Gateway(
+        lambda _service, _region: client,  # type: ignore[arg-type, return-value]
+        "us-east-1",
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+    )
+    for number in range(200):
+        made.ask([changed_blocks_query(snap(number), snap(number + 1))])
+    # 50 calls a second. The first second begins with a full bucket.
+    assert all(sum(start <= one < start + 1 for one in client.begun) <= 100 for start in client.begun)
+    assert clock.time == pytest.approx((200 - 30) / 50, rel=0.05)

@@ -173,6 +173,21 @@ def test_version_is_developed_on_an_instance_that_the_user_names(line: Line) -> 
     assert line.web.state == "running"
 
 
+def test_mounted_volume_is_named_and_the_next_run_carries_on(line: Line) -> None:
+    given = {"instance_id": line.web.instance_id, "launch": None}
+    volume_id = line.workbench(**given).result["volume_id"]
+    line.sandbox.add_mark(volume_id, DEVELOPED)
+    line.sandbox.add_fault("DetachVolume", kind="end", occurrence=1)
+    failed = line.workbench("detached", wait_timeout=60, **given)
+    assert f"{volume_id} should become detached from {line.web.instance_id}" in failed.failed
+    assert "Unmount it there" in failed.failed
+    # The user unmounts it.
+    line.sandbox.clear_faults()
+    line.sandbox.move_clock(86400)
+    assert [one.failed for one in line.develop(**given)] == [""] * 4
+    line.assert_developed()
+
+
 @pytest.mark.parametrize("nth", range(1, 10))
 def test_killed_run_is_finished_by_the_next(line: Line, nth: int) -> None:
     """The process ends right after EC2 has carried out its nth call."""
