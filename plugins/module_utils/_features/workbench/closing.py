@@ -79,7 +79,7 @@ def _require_own(spec: WorkbenchSpec, state: State, bench: Bench) -> None:
 
 
 def _require_captured(spec: WorkbenchSpec, state: State, bench: Bench) -> None:
-    """Raise UnsafePlan if a volume was attached after its snapshot. A detachment would remove the only trace of that."""
+    """Raise UnsafePlan if a volume was attached after its snapshot. A detachment would remove the only trace of it."""
     for volume in bench.volumes:
         link = link_of(volume)
         if link is not None and bench.captured is not None and is_attached_later(state, bench, volume.volume_id):
