@@ -29,6 +29,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.usage_facts
     VolumeUse,
 )
 
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining import SAVES
 from inventory_world import (
     DAY,
     HOUR,
@@ -347,6 +348,11 @@ def test_finding_appears_where_it_should_and_not_in_its_near_miss(
 
 def test_every_finding_has_a_case() -> None:
     assert {case[0] for case in CASES} == set(IDS)
+
+
+def test_report_knows_the_findings_that_save_money() -> None:
+    made = [one for case in CASES for one in report(*case[2], **case[4])["findings"]]
+    assert {one["id"] for one in made if one["saving"]} <= SAVES
 
 
 def test_volume_in_order_has_no_finding() -> None:
