@@ -28,8 +28,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.usage_facts
     MINUTE_USE,
     VolumeUse,
 )
-
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining import SAVES
+
 from inventory_world import (
     DAY,
     HOUR,
