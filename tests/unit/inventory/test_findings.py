@@ -96,8 +96,8 @@ def drilled(number: int, of_number: int, made_of: int, **fields: Any) -> list[Re
 def benched(*, token: str = "2", root: int = 0xE001, captured: int | None = None, **fields: Any) -> list[Resource]:
     """The workbench of web/2: instance 3 with volume 4, made from snapshot *root*.
 
-    *token*: the version in the ClientToken of the launch, empty without the instance. *captured*: the volume of which the image web/2 has a
-    snapshot.
+    *token*: the version in the ClientToken of the launch, empty without the instance.
+    *captured*: the volume of which the image web/2 has a snapshot.
     """
     tags = {"ec2ops:image": "web", "ec2ops:version": "2"}
     own = {**tags, "ec2ops:workbench": ami(8)}
