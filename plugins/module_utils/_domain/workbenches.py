@@ -13,6 +13,7 @@ from .._kernel.ids import GENERATIONS, client_token
 from .._kernel.proofs import is_taken_of
 from .._kernel.resources import Image, Instance, Volume
 from .._kernel.state import State
+from .attachments import disk
 from .image_versions import root_snapshot_id
 
 
@@ -30,9 +31,11 @@ def is_launched(instance: Instance, name: str, version: str) -> bool:
 def is_made_from_root(volume: Volume, source: Image) -> bool:
     """Return whether the volume was made from the root snapshot of the source image, for no instance's root.
 
-    Every root volume of an instance of that image is made from the same snapshot.
+    Every root volume of an instance of that image is made from the same snapshot. An instance may show its root as
+    /dev/sda1, and another one as /dev/xvda.
     """
-    is_root = any(link.device_name == source.root_device_name for link in volume.attachments)
+    root = disk(source.root_device_name or "")
+    is_root = any(disk(link.device_name) == root for link in volume.attachments)
     return not is_root and bool(volume.snapshot_id) and volume.snapshot_id == root_snapshot_id(source)
 
 

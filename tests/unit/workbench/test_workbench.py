@@ -305,6 +305,7 @@ FORGED = [
     replace(own(), instance_id=OTHER, facts={"ClientToken": "of-the-user"}),
     volume(snapshot_id=DATA),
     volume(OTHER, attachments=(VolumeAttachment(OTHER, "/dev/xvda"),)),
+    volume(OTHER, attachments=(VolumeAttachment(OTHER, "/dev/sda1"),)),
     volume(tags=TAGS),
 ]
 
