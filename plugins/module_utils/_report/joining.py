@@ -170,6 +170,7 @@ SAVES = frozenset(
         "volume-of-stopped-instance",
         "volume-gp2",
         "volume-iops-within-gp3",
+        "volume-performance-unused",
         "snapshot-orphaned",
         "snapshot-old",
         "image-unused",

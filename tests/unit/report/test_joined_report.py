@@ -92,7 +92,12 @@ def test_equally_risky_volumes_are_counted_and_the_largest_is_the_answer() -> No
 
 @pytest.mark.parametrize(
     ("kind", "task", "said"),
-    [("volume-unattached", "- name: x", 1), ("volume-unattached", "", 0), ("volume-unencrypted", "- name: x", 0)],
+    [
+        ("volume-unattached", "- name: x", 1),
+        ("volume-performance-unused", "- name: x", 1),
+        ("volume-unattached", "", 0),
+        ("volume-unencrypted", "- name: x", 0),
+    ],
 )
 def test_saving_that_lacks_a_price_says_so_and_others_stay_empty(kind: str, task: str, said: int) -> None:
     free = document([volume(1, cost=None)], [], [finding(kind, "low", volume(1)["id"], task=task)], region="xx-north-1")
