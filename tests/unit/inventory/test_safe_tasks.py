@@ -206,7 +206,9 @@ def test_rejected_successor_is_terminated_only_while_its_predecessor_runs() -> N
 
 def test_last_image_of_an_earlier_stop_is_not_that_of_the_next_one() -> None:
     def baked(days: int) -> Any:
-        return options(the("volume-of-stopped-instance", instance(2, 2, stopped=days * DAY), volume(2, on=2)))["version"]
+        return options(the("volume-of-stopped-instance", instance(2, 2, stopped=days * DAY), volume(2, on=2)))[
+            "version"
+        ]
 
     assert baked(31) == f"{NOW - 31 * DAY:%Y-%m-%d-%H%M%S}"
     assert baked(31) != baked(32)
