@@ -125,7 +125,7 @@ def _as_gp3(inventory: Inventory, volume: Volume, finding: str, iops: int, mibps
     task = remedies.modification(volume.volume_id, inventory.state.region, "gp3", iops, mibps)
     if cost is None or other is None:
         reason = (
-            f"{_shown(volume)} may cost more than {text}. The report has no price for {inventory.state.region}.{less}"
+            f"{_shown(volume)} may cost more than {text}. The report lacks a price in {inventory.state.region}.{less}"
         )
         yield volume_finding(inventory, volume, finding, reason, task=task)
     elif other.most < cost.most:
