@@ -29,7 +29,8 @@ CHAPTERS = {
     "Start": [f"collection/docsite/{name}" for name in ("getting_started", "nightly_rotation", "choosing")],
     "Tasks": [
         *("pages/volumes", "pages/retention", "pages/copies", "pages/restore", "collection/docsite/drills"),
-        *("pages/images", "pages/relaunch", "pages/power", "pages/playbooks", "pages/awx"),
+        *("pages/image_life", "pages/images", "pages/develop_image", "pages/relaunch", "pages/power"),
+        *("pages/playbooks", "pages/awx"),
     ],
     "Rules": [
         *("pages/promises", "collection/docsite/faults", "pages/results", "pages/permissions", "pages/trust"),

@@ -193,6 +193,7 @@ SAVES = frozenset(
         "leftover-swap",
         "leftover-replaced-volume",
         "leftover-drill",
+        "leftover-workbench",
         "leftover-replacement",
         "leftover-rejected",
     }

@@ -10,7 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.workbenches import (
+    launch_identity as workbench_identity,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.inventory.finding import IDS
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import capture_description, client_token
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.instance_proofs import launch_identity
@@ -28,6 +32,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.usage_facts
     MINUTE_USE,
     VolumeUse,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining import SAVES
 
 from inventory_world import (
     DAY,
@@ -86,6 +91,28 @@ def drilled(number: int, of_number: int, made_of: int, **fields: Any) -> list[Re
     source = snapshot(0xD000 + number, made_of, age=50 * DAY, tags={"ec2ops:final": "x"})
     tags = {"ec2ops:spec": f"restore-drill/{vol(of_number)}/0a1b2c3d", "ec2ops:volume": vol(of_number)}
     return [volume(number, tags=tags, snapshot_id=source.snapshot_id, **{"age": 2 * DAY, **fields}), source]
+
+
+def benched(*, token: str = "2", root: int = 0xE001, captured: int | None = None, **fields: Any) -> list[Resource]:
+    """The workbench of web/2: instance 3 with volume 4, made from snapshot *root*.
+
+    *token*: the version in the ClientToken of the launch, empty without the instance.
+    *captured*: the volume of which the image web/2 has a snapshot.
+    """
+    tags = {"ec2ops:image": "web", "ec2ops:version": "2"}
+    own = {**tags, "ec2ops:workbench": ami(8)}
+    facts = {"ClientToken": client_token(workbench_identity("web", token), 1)}
+    launched = instance(3, 4, tags=own, facts=facts, **{"launch_time": NOW - 2 * DAY, **fields})
+    source = image(8, 0xE001, state="available", root_device_name="/dev/sda", age=DAY)
+    made = image(9, 0xE002, state="available", root_device_name="/dev/sda", age=DAY, tags=tags)
+    named = dataclasses.replace(made, name="web-2")
+    return [
+        *([launched] if token else []),
+        volume(4, on=3 if token else None, age=2 * DAY, tags=own, snapshot_id=snap(root)),
+        snapshot(0xE001, 7, age=40 * DAY),
+        source,
+        *([] if captured is None else [snapshot(0xE002, captured), named]),
+    ]
 
 
 BASE = [instance(1, 1), volume(1, on=1), *backed_up([1])]
@@ -322,6 +349,11 @@ CASES: list[tuple[str, str, list[Resource], list[Resource], dict[str, Any]]] = [
     ),
     ("leftover-drill", vol(2), [*BASE, *drilled(2, 1, 1)], [*BASE, *drilled(2, 1, 1, age=HOUR)], {}),
     ("leftover-drill", vol(2), [*BASE, *drilled(2, 1, 1)], [*BASE, *drilled(2, 1, 7)], {}),
+    # The token is that of another version.
+    ("leftover-workbench", inst(3), benched(captured=4), benched(captured=4, token="3"), {}),
+    ("leftover-workbench", inst(3), benched(), benched(launch_time=NOW - HOUR), {}),
+    # The volume was made from another snapshot than the root of the source image.
+    ("leftover-workbench", vol(4), benched(token="", captured=4), benched(token="", captured=4, root=7), {}),
     ("leftover-replaced-volume", vol(2), swapped(2, 3, 2), swapped(2, 3, 2, of_old=False), {}),
     (
         "lock-outlasts-policy",
@@ -349,6 +381,11 @@ def test_every_finding_has_a_case() -> None:
     assert {case[0] for case in CASES} == set(IDS)
 
 
+def test_report_knows_the_findings_that_save_money() -> None:
+    made = [one for case in CASES for one in report(*case[2], **case[4])["findings"]]
+    assert {one["id"] for one in made if one["saving"]} <= SAVES
+
+
 def test_volume_in_order_has_no_finding() -> None:
     assert found(report(*BASE)) == set()
 
@@ -356,6 +393,35 @@ def test_volume_in_order_has_no_finding() -> None:
 def test_a_leftover_has_no_second_finding() -> None:
     assert found(report(*BASE, *drilled(2, 1, 1))) == {("leftover-drill", vol(2))}
     assert found(report(*BASE, volume(2, tags={"ec2ops:replaced-by": vol(1)}))) == {("volume-unattached", vol(2))}
+
+
+@pytest.mark.parametrize("token", ["2", ""], ids=["instance", "volume"])
+@pytest.mark.parametrize(("captured", "is_safe"), [(4, True), (5, False), (None, False)])
+def test_workbench_has_a_task_only_if_the_image_has_its_changes(
+    token: str, captured: int | None, is_safe: bool
+) -> None:
+    (one,) = (
+        one for one in report(*benched(token=token, captured=captured))["findings"] if one["id"] == "leftover-workbench"
+    )
+    assert one["cost"]["most"] == 8.0
+    if is_safe:
+        assert yaml.safe_load(one["task"]) == [
+            {
+                "name": "Remove the workbench of web/2",
+                "ec2ops.storage.image_workbench": {
+                    "name": "web",
+                    "version": "2",
+                    "source_image_id": ami(8),
+                    "state": "absent",
+                    "region": "us-east-1",
+                },
+            }
+        ]
+        assert one["saving"] == one["cost"]
+    else:
+        assert one["task"] == ""
+        assert one["saving"] is None
+        assert f"No image of web/2 has the content of {vol(4)}." in one["reason"]
 
 
 def test_snapshot_whose_lock_is_in_force_is_not_waste() -> None:

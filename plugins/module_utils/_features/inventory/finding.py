@@ -42,6 +42,7 @@ IDS: Mapping[str, str] = {
     "leftover-replacement": "medium",
     "leftover-rejected": "medium",
     "leftover-drill": "medium",
+    "leftover-workbench": "medium",
     "leftover-replaced-volume": "low",
     "lock-outlasts-policy": "low",
 }

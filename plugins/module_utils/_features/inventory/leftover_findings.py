@@ -20,15 +20,16 @@ from ..._kernel.prices import Cost, total
 from ..._kernel.proofs import is_made_from, replacement_misfit, source_of
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.times import format_moment
-from . import remedies
+from . import remedies, workbench_findings
 from .finding import Amount, Finding
 from .reading import is_answered
 from .stock import Inventory, name_of, volume_finding
 
 
 def instance_leftovers(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
-    """Yield the holds whose time is over, and the replacements that no run has finished."""
+    """Yield the holds whose time is over, and the workbenches and replacements that no run has finished."""
     yield from _hold(inventory, instance)
+    yield from _workbench(inventory, instance)
     found = replacement_of(inventory.state, instance)
     if found is None or not inventory.is_settled(born(instance) or instance.launch_time):
         return
@@ -66,6 +67,23 @@ def _hold(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
     yield _of_instance(inventory, instance, "leftover-hold", reason, task=task)
 
 
+def _workbench(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
+    """Yield the finding about a workbench, with the saving of its root and of the volume that its task deletes."""
+    bench = workbench_findings.launched_bench(instance)
+    if bench is None or not inventory.is_settled(born(instance) or instance.launch_time):
+        return
+    task = bench.task(inventory)
+    saving = None
+    if task:
+        gone = _ending(instance)
+        removed = (
+            one for one in _volumes(inventory, instance) if one.volume_id in gone or bench.has_made(inventory, one)
+        )
+        saving = total(map(inventory.volume_cost, removed))
+    reason = f"A run launched {instance.instance_id} as the workbench of {bench.label}. {bench.advice(inventory)}"
+    yield _of_instance(inventory, instance, "leftover-workbench", reason, saving=saving, task=task)
+
+
 def _of_instance(
     inventory: Inventory,
     instance: Instance,
@@ -98,16 +116,23 @@ def _volumes(inventory: Inventory, instance: Instance) -> list[Volume]:
 
 def _ending_with(inventory: Inventory, instance: Instance) -> Cost | None:
     """Return the cost of the volumes that EC2 deletes with the instance."""
-    deleted = {device.volume_id for device in instance.block_devices if device.delete_on_termination}
+    deleted = _ending(instance)
     ending = [volume for volume in _volumes(inventory, instance) if volume.volume_id in deleted]
     return total(inventory.volume_cost(volume) for volume in ending)
+
+
+def _ending(instance: Instance) -> set[str]:
+    """Return the ids of the volumes that EC2 deletes with the instance."""
+    return {device.volume_id for device in instance.block_devices if device.delete_on_termination}
 
 
 # --- volumes ---------------------------------------------------------------------------------------------------------
 
 
 def volume_leftovers(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
-    """Yield the findings about proven leftovers: a drill's volume, a swap's copy, or a replaced volume."""
+    """Yield the findings about proven leftovers: a drill's volume, a swap's copy, a replaced volume, or a workbench's
+    volume.
+    """
     if volume.state != "available" or not inventory.is_settled(volume.create_time):
         return
     if not is_answered(inventory.state, "snapshots"):
@@ -115,6 +140,7 @@ def volume_leftovers(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     yield from _drill(inventory, volume)
     yield from _swap(inventory, volume)
     yield from _replaced(inventory, volume)
+    yield from workbench_findings.of_volume(inventory, volume)
 
 
 def _drill(inventory: Inventory, volume: Volume) -> Iterator[Finding]:

@@ -78,6 +78,7 @@ BAKE = "ec2ops.storage.ami_bake"
 ROTATE = "ec2ops.storage.snapshot_rotate"
 RESTORE = "ec2ops.storage.snapshot_restore"
 SPEC = "ec2ops.storage.ebs_volume_spec"
+WORKBENCH = "ec2ops.storage.image_workbench"
 
 
 _LONG = 14_400
@@ -137,6 +138,12 @@ def unpublished_image(image_id: str, region: str, shared: tuple[str, ...] | None
 
 def _private(resource: str, shared: tuple[str, ...] | None) -> str:
     return f"Make {resource} private" + (" and share it with no account" if shared is None else "")
+
+
+def workbench_removal(name: str, version: str, source_image_id: str, region: str) -> str:
+    """Return the task that removes the workbench of a version. It refuses to delete what no image has."""
+    options = {"name": name, "version": version, "source_image_id": source_image_id, "state": "absent"}
+    return tasks((f"Remove the workbench of {name}/{version}", WORKBENCH, options), region=region)
 
 
 def modification(

@@ -29,8 +29,9 @@ before the retirement       serves or held; serving    old is retired           
 after the retirement        stopped or gone; serving   nothing                     new is replaced
 =========================== ========================== =========================== ================== ================
 
-A successor that ends with moved parts, in any of these phases, first gives them back (`_left_parts`). EC2 shows it for
-about an hour.
+While parts are away from old, `power` refuses to start it, and the same image again finishes the move or returns the
+parts (`moving_plan.continued_plan`). A successor that ends with moved parts, in any of these phases, first gives them
+back (`_left_parts`). EC2 shows it for about an hour.
 
 An unproven successor does not stand for its predecessor: `succession.living` returns the predecessor. If somebody has
 started the predecessor after the launch, or put a hold on it, either instance may have new data, so the plan is

@@ -17,6 +17,7 @@ while the task is under way     a task with the image             repeat the cal
 once the task has succeeded     root from the image, no mark      wait until the instance is healthy, mark the root
 once the root is marked         root from the image, marked       nothing
 after a failed task             root as before, a failed task     begin another task
+during the rollback             a task without the image          refused until EC2 has finished the task
 after a failed exchange         no root volume                    refused, with the remedy
 after a rollback                root as before                    begin another task
 =============================== ================================= ==================================================

@@ -121,7 +121,7 @@ class Keeping:
         group = [one.candidate for one in counted if one.group == a_set.group]
         return is_outlived(a_set.candidate, group, keep, self.now)
 
-    def _decided(self, extra: Sequence[SnapshotSet]) -> Mapping[str, tuple[str, ...]]:
+    def _kept_by_rules(self, extra: Sequence[SnapshotSet]) -> Mapping[str, tuple[str, ...]]:
         """Return, by set, the rules that keep it. *extra* also counts as completed."""
         if self.keep is None:
             return {}
@@ -134,7 +134,7 @@ class Keeping:
 
         All unfinished snapshots count as completed.
         """
-        decided = dict(self._decided(self.scene.extra))
+        decided = dict(self._kept_by_rules(self.scene.extra))
         decided.update({key: ("current slot",) for key in self.scene.current if decided.get(key) == ()})
         return decided
 
@@ -271,7 +271,7 @@ class Keeping:
         Without a wait, this run never sees the completion of the replacement.
         """
         waiting = {a_set.group: a_set for a_set in self.scene.extra}
-        as_is = self._decided([])
+        as_is = self._kept_by_rules([])
         dependent = [a_set for a_set in self.unkept if as_is.get(a_set.key)]
         broken = {a_set.key for a_set in self._broken([])}
         dependent += [a_set for a_set in self._broken(self.scene.extra) if a_set.key not in broken]

@@ -19,10 +19,11 @@ from enum import Enum
 from typing import TypeVar
 
 from ..._domain.image_versions import is_named_for, names_version, root_snapshot_id, source_hash
+from ..._domain.workbenches import has_content, is_launched, is_made_from_root
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
-from ..._kernel.ids import GENERATIONS, client_token, is_planned
-from ..._kernel.proofs import is_copy, is_taken_of
+from ..._kernel.ids import is_planned
+from ..._kernel.proofs import is_copy
 from ..._kernel.resources import Image, Instance, Snapshot, Volume, VolumeAttachment
 from ..._kernel.state import State
 from .spec import WorkbenchSpec
@@ -103,8 +104,7 @@ def _age(resource: Instance | Volume) -> tuple[bool, str, str]:
 
 def _is_launched(spec: WorkbenchSpec, instance: Instance) -> bool:
     """Return whether the instance is alive, and EC2 shows a ClientToken of this workbench for its launch."""
-    tokens = {client_token(spec.launch_identity, number) for number in range(GENERATIONS)}
-    return instance.alive and (is_planned(instance.instance_id) or instance.facts.get("ClientToken") in tokens)
+    return instance.alive and (is_planned(instance.instance_id) or is_launched(instance, spec.name, spec.version))
 
 
 def _volumes(spec: WorkbenchSpec, state: State) -> list[Volume]:
@@ -114,17 +114,11 @@ def _volumes(spec: WorkbenchSpec, state: State) -> list[Volume]:
 
 
 def _is_made_here(spec: WorkbenchSpec, state: State, volume: Volume) -> bool:
-    """Return whether the volume was made from the root snapshot of the source image, for no instance's root.
-
-    Every root volume of an instance of that image is made from the same snapshot.
-    """
+    """Return whether the volume was made from the root snapshot of the source image, for no instance's root."""
     if is_planned(volume.volume_id):
         return True
     source = state.image(spec.source_image_id)
-    if source is None or tag_names.WORKBENCH not in volume.tags:
-        return False
-    is_root = any(link.device_name == source.root_device_name for link in volume.attachments)
-    return not is_root and bool(volume.snapshot_id) and volume.snapshot_id == root_snapshot_id(source)
+    return source is not None and tag_names.WORKBENCH in volume.tags and is_made_from_root(volume, source)
 
 
 def _is_version(spec: WorkbenchSpec, state: State, image: Image) -> bool:
@@ -160,10 +154,7 @@ def developed_volume(spec: WorkbenchSpec, state: State, image: Image) -> str | N
 
 def is_in_image(state: State, bench: Bench, volume_id: str) -> bool:
     """Return whether the available image of the version has a snapshot of this volume."""
-    if bench.image is None or bench.image.state != "available":
-        return False
-    captured = state.snapshot(root_snapshot_id(bench.image))
-    return captured is not None and is_taken_of(captured, volume_id)
+    return bench.image is not None and has_content(state, bench.image, volume_id)
 
 
 def link_of(volume: Volume) -> VolumeAttachment | None:

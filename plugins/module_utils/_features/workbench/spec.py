@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..._domain.workbenches import launch_identity
 from ..._domain.zones import is_zone, unsupported_site
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
@@ -69,7 +70,7 @@ class WorkbenchSpec:
     @property
     def launch_identity(self) -> tuple[str, ...]:
         """Return the identity from which `ids.client_token` makes the ClientToken of the instance."""
-        return ("image-workbench", self.name, self.version)
+        return launch_identity(self.name, self.version)
 
     @property
     def planned_instance(self) -> str:
