@@ -13,6 +13,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -134,14 +135,15 @@ def is_movable(volume: Volume | None, old: Instance, new: Instance) -> bool:
     """Return whether a run may attach the volume in a record to *old* or *new*.
 
     EC2 shows no former attachments, so the tag alone names the volume. A run takes it only if it is in the zone of the
-    two instances and is attached to nothing else. It must also be older than the launch.
+    two instances and is attached to nothing else. It must also be older than the launch. No launch records a root.
     """
     if volume is None or not volume.alive or volume.availability_zone not in ("", old.availability_zone):
         return False
     birth = born(new)
     if birth is not None and volume.create_time is not None and volume.create_time > birth:
         return False
-    return all(link.instance_id in (old.instance_id, new.instance_id) for link in volume.attachments)
+    roots = {one.instance_id: one.root_device_name for one in (old, new)}
+    return all(link.instance_id in roots and link.device_name != roots[link.instance_id] for link in volume.attachments)
 
 
 def has_interface(shown: Interface | None, instance_id: str) -> bool:
@@ -153,10 +155,33 @@ def can_have_interface(shown: Interface | None, old: Instance, new: Instance) ->
     """Return whether a run may attach the interface in a record to *old* or *new*.
 
     The tag alone names it, as for a volume, so it must be in the zone of the two and must be attached to nothing else.
+    No launch records a primary interface.
     """
     if shown is None or shown.is_managed or shown.availability_zone not in ("", old.availability_zone):
         return False
+    if shown.instance_id and shown.device_index == 0:
+        return False
     return shown.instance_id in ("", old.instance_id, new.instance_id)
+
+
+def arrived(state: State, moves: Moves, new: Instance) -> Moves:
+    """Return the moves with the volumes and interfaces that EC2 shows at *new*, at the devices in the record.
+
+    After the end of a move, somebody may have attached another volume at such a device.
+    """
+
+    def has(item: MovedVolume) -> bool:
+        volume = state.volume(item.volume_id)
+        links = volume.attachments if volume is not None else ()
+        return any((link.instance_id, link.device_name) == (new.instance_id, item.device_name) for link in links)
+
+    return dataclasses.replace(
+        moves,
+        volumes=tuple(item for item in moves.volumes if has(item)),
+        interfaces=tuple(
+            item for item in moves.interfaces if has_interface(INTERFACE.of(state, item.interface_id), new.instance_id)
+        ),
+    )
 
 
 # --- a predecessor without its parts ---------------------------------------------------------------------------------

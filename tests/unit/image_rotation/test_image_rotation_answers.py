@@ -218,6 +218,11 @@ def test_snapshot_from_after_the_stop_takes_the_place_of_a_final_one(
         (stopped(elastic_ip=True), successor(), "was started or changed during the run"),
         (stopped(block_devices=()), successor(), "was started or changed during the run"),
         (stopped(tags={"ec2ops:restore-state": "running"}), successor(), "was started or changed during the run"),
+        (
+            machine(OLD, state="stopped", facts={**stopped().facts, "NetworkInterfaces": [{}, {}]}),
+            successor(),
+            "was started or changed during the run",
+        ),
         (stopped(), successor(state="stopped"), f"since {NEW} no longer runs in its place"),
         (stopped(), None, f"since {NEW} no longer runs in its place"),
     ],
@@ -231,6 +236,19 @@ def test_predecessor_is_looked_at_again_with_its_successor(
     objection = end.provided.objection([*found, taken(timedelta(minutes=2), FINAL)], OLD)
     assert objection.endswith(text)
     assert bool(objection) == bool(text)
+
+
+def test_volume_that_termination_deletes_since_the_plan_needs_a_final_snapshot() -> None:
+    def old(*, doomed: bool) -> Instance:
+        data = BlockDevice("/dev/sdf", "vol-0000000d", delete_on_termination=doomed)
+        return stopped(block_devices=(*stopped().block_devices, data))
+
+    plan = retired(Volume("vol-0000000d"), old=old(doomed=False))
+    (end,) = [change for change in plan.changes if change.action == "TerminateInstances"]
+    final = taken(timedelta(minutes=2), FINAL)
+    assert end.provided.objection([old(doomed=False), successor(), final], OLD) == ""
+    objection = end.provided.objection([old(doomed=True), successor(), final], OLD)
+    assert objection.endswith("EC2 shows no completed final snapshot of vol-0000000d")
 
 
 @pytest.mark.parametrize(

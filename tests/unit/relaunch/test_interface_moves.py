@@ -240,13 +240,20 @@ def test_unset_option_is_refused_by_name_and_keep_leaves_the_interface() -> None
     [
         (None, "is gone, or belongs to neither instance"),
         (extra("i-00000000000000009"), "is gone, or belongs to neither instance"),
+        (extra(OLD, device_index=0), "is gone, or belongs to neither instance"),
     ],
-    ids=["gone", "elsewhere"],
+    ids=["gone", "elsewhere", "primary"],
 )
 def test_interface_of_somebody_else_stops_a_continued_move(fact: Resource | None, text: str) -> None:
     resources = [one for one in moved() if getattr(one, "name", "") != "interface"]
     with pytest.raises(UnsafePlan, match=text):
         plan(spec(**MOVE), *resources, *([fact] if fact is not None else []))
+
+
+def test_interface_that_left_the_successor_after_the_move_gets_no_flag() -> None:
+    for owner in ("", "i-00000000000000009"):
+        done = plan(spec(**MOVE), *moved(owner, trial="serving", state="running")[1:])
+        assert [change.action for change in done.changes] == ["DeleteTags"]
 
 
 # --- the source/destination check ------------------------------------------------------------------------------------

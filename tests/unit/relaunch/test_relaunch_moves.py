@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import ANY_FAILURE
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import BlockDevice, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
+    BlockDevice,
+    Resource,
+    Volume,
+    VolumeAttachment,
+)
 
 from moves_world import (
     BY_ADDRESS,
@@ -294,6 +300,24 @@ def test_forged_record_of_a_foreign_volume_moves_nothing() -> None:
     there = [held_old(), new(), volume("i-0000000000000000f"), address(NEW), *balancers(OLD)]
     with pytest.raises(UnsafePlan, match="belongs to neither instance"):
         plan(spec(**MOVE_ALL), *there)
+
+
+def test_forged_record_of_a_root_volume_moves_nothing() -> None:
+    root = Volume(ROOT, availability_zone="eu-central-1a", attachments=(VolumeAttachment(OLD, "/dev/xvda"),))
+    there = [old(), new(f"{RECORD} {ROOT}=/dev/sdg"), root, volume(OLD), address(), *balancers(OLD)]
+    with pytest.raises(UnsafePlan, match=ROOT):
+        plan(spec(**MOVE_ALL), *there)
+
+
+@pytest.mark.parametrize("links", [(), ("i-0000000000000000f",)], ids=["detached", "elsewhere"])
+def test_volume_that_somebody_attached_after_the_move_is_not_deleted_with_the_instance(links: tuple[str, ...]) -> None:
+    successor = new(f"{DATA}=/dev/sdf=delete", trial="serving")
+    theirs = BlockDevice("/dev/sdf", "vol-0000000000000000d")
+    successor = dataclasses.replace(successor, block_devices=(*successor.block_devices, theirs))
+    made = plan(spec(data_volumes="move"), held_old(tags={"Name": "web"}), successor, volume(*links))
+    assert steps(made.stages) == ["DeleteTags new"]
+    there = plan(spec(data_volumes="move"), held_old(tags={"Name": "web"}), successor, volume(NEW))
+    assert steps(there.stages) == ["ModifyInstanceAttribute new", "DeleteTags new"]
 
 
 def test_address_of_a_third_instance_is_not_taken() -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -218,6 +218,29 @@ def test_volume_with_content_in_no_image_is_kept() -> None:
     assert actions(known(volume(), capture(), made()), state="absent") == ["DeleteVolume"]
 
 
+@pytest.mark.parametrize("holder", [OWN, USERS])
+@pytest.mark.parametrize("image", [(), (made(),)])
+def test_volume_attached_after_its_snapshot_is_kept(holder: str, image: tuple[Resource, ...]) -> None:
+    named = NAMED if holder == USERS else {}
+    bearer = own() if holder == OWN else users()
+
+    def world(attached: datetime) -> State:
+        shown = [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeId": VOLUME, "AttachTime": attached}}]
+        instance = replace(bearer, facts={**bearer.facts, "BlockDeviceMappings": shown})
+        return known(instance, volume(holder), capture(start_time=NOW), *image)
+
+    later = world(NOW + timedelta(minutes=1))
+    for request in ("detached", "absent"):
+        message = refusal(later, state=request, **named)
+        assert message.startswith(f"{VOLUME} of the workbench of web/2 was attached to {holder} after its snapshot")
+    assert "DeleteVolume" in actions(later, state="absent", discard=True, **named)
+    # The attachment of the development is older than the snapshot.
+    before = world(NOW - timedelta(minutes=1))
+    assert "DetachVolume" in actions(before, state="detached", **named)
+    if image:
+        assert "DeleteVolume" in actions(before, state="absent", **named)
+
+
 def test_launch_has_no_data_volumes_and_no_root_that_stays() -> None:
     (launch, creation, attachment) = plan(known()).changes
     assert launch.parameters["BlockDeviceMappings"] == [
@@ -254,6 +277,11 @@ REFUSED: list[tuple[tuple[Resource, ...], dict[str, Any], str]] = [
     ((users(),), {**NAMED, "device_name": "/dev/xvda"}, f"device_name: {USERS} takes no volume at /dev/xvda"),
     ((volume(availability_zone="eu-central-1b"),), {}, f"availability_zone: {VOLUME} of the workbench of web/2 is in"),
     ((users(), volume(USERS)), {}, f"{VOLUME} of the workbench of web/2 is attached to {USERS}."),
+    (
+        (own(), users(), volume(OWN)),
+        NAMED,
+        f"{VOLUME} of the workbench of web/2 is attached to {OWN}, which the workbench launched. Use launch again",
+    ),
     ((users(), volume(USERS)), {"state": "detached"}, f"{VOLUME} of the workbench of web/2 is attached to {USERS}."),
     ((users(), volume(USERS)), {"state": "absent", "discard": True}, f"{VOLUME} of the workbench of web/2 is attached"),
 ]

@@ -303,12 +303,15 @@ def _still_replaced(
         if now is None or not now.alive:
             return ""
         same = now.state == "stopped" and last_transition(now) == stopped and tag_names.RESTORE_STATE not in now.tags
-        if not same or now.has_elastic_ip or {device.volume_id for device in now.block_devices} != volumes:
+        devices = {device.volume_id for device in now.block_devices}
+        if not same or now.has_elastic_ip or devices != volumes or len(now.interfaces) > 1:
             return f"the task does not terminate {instance_id}, which was started or changed during the run"
         if new is None or new.state != "running":
             return f"the task does not terminate {instance_id}, since {serving} no longer runs in its place"
         shown = [one for one in answer if isinstance(one, Snapshot) and one.state == "completed"]
-        bare = [volume_id for volume_id in doomed if not finals(shown, old, volume_id, deleted)]
+        # Somebody may have set DeleteOnTermination of another volume since the plan.
+        ends = {*doomed, *(device.volume_id for device in now.block_devices if device.delete_on_termination)}
+        bare = [volume_id for volume_id in sorted(ends) if not finals(shown, old, volume_id, deleted)]
         if bare:
             return (
                 f"the task does not terminate {instance_id}, since EC2 shows no completed final snapshot of "

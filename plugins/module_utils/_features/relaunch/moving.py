@@ -24,7 +24,7 @@ from datetime import datetime
 from itertools import zip_longest
 
 from ..._domain.hold import forget, held, wants_start
-from ..._domain.moves import Moves
+from ..._domain.moves import Moves, arrived
 from ..._domain.power_cycle import NO_CAPACITY, running_waits
 from ..._domain.replacement import REJECTED, trial_record
 from ..._kernel import tags as tag_names
@@ -306,8 +306,9 @@ class Moving:
         head, rest = (retirement[:1], retirement[1:]) if marks else ((), retirement)
         drains = not is_off(self.old_after) and self.old.alive
         unbound = deregistering(self.state, self._balanced[0], drains=drains) if self.moves.targets else ()
-        changes = following(self.state, self.moves.volumes, self.old, self.new)
-        changes += following_interfaces(self.state, self.moves.interfaces, self.new)
+        moves = self.moves if marks else arrived(self.state, self.moves, self.new)
+        changes = following(self.state, moves.volumes, self.old, self.new)
+        changes += following_interfaces(self.state, moves.interfaces, self.new)
         follow = (Stage(tuple(changes)),) if changes else ()
         tags = dict(self.new.tags)
         for change in (change for stage in retirement for change in stage.changes):

@@ -23,7 +23,8 @@ from ..._domain.workbenches import has_content, is_launched, is_made_from_root
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
-from ..._kernel.proofs import is_copy
+from ..._kernel.instance_proofs import attached_since
+from ..._kernel.proofs import is_copy, is_taken_of
 from ..._kernel.resources import Image, Instance, Snapshot, Volume, VolumeAttachment
 from ..._kernel.state import State
 from .spec import WorkbenchSpec
@@ -53,7 +54,8 @@ class Bench:
 
     ``launched``: the living instances that this workbench launched, the earliest first. ``volumes``: its volumes, the
     one that counts first. ``source_volume_id``: the developed volume, which the capture or the image shows, or else the
-    volume that counts. ``strangers``: ids of resources with the tags, which no fact proves.
+    volume that counts. ``strangers``: ids of resources with the tags, which no fact proves. ``captured``: the root
+    snapshot of the image, or else the capture.
     """
 
     phase: Phase
@@ -62,6 +64,7 @@ class Bench:
     image: Image | None
     source_volume_id: str | None
     strangers: tuple[str, ...]
+    captured: Snapshot | None = None
 
     @property
     def volume(self) -> Volume | None:
@@ -87,7 +90,8 @@ def read(spec: WorkbenchSpec, state: State) -> Bench:
     else:
         source = first.volume_id if first is not None else None
         phase = Phase.ABSENT if first is None else Phase.OPEN if link_of(first) is not None else Phase.DETACHED
-    return Bench(phase, launched, volumes, image, source, tuple(_strangers(spec, state, launched, volumes)))
+    captured = state.snapshot(root_snapshot_id(image)) if image is not None else capture
+    return Bench(phase, launched, volumes, image, source, tuple(_strangers(spec, state, launched, volumes)), captured)
 
 
 def _tagged(spec: WorkbenchSpec, state: State, cls: type[T]) -> list[T]:
@@ -154,7 +158,22 @@ def developed_volume(spec: WorkbenchSpec, state: State, image: Image) -> str | N
 
 def is_in_image(state: State, bench: Bench, volume_id: str) -> bool:
     """Return whether the available image of the version has a snapshot of this volume."""
-    return bench.image is not None and has_content(state, bench.image, volume_id)
+    if bench.image is None or is_attached_later(state, bench, volume_id):
+        return False
+    return has_content(state, bench.image, volume_id)
+
+
+def is_attached_later(state: State, bench: Bench, volume_id: str) -> bool:
+    """Return whether EC2 shows an attachment of the volume that began after the snapshot of it, so it may have later
+    writes. EC2 shows AttachTime and StartTime in seconds.
+    """
+    volume, captured = state.volume(volume_id), bench.captured
+    if volume is None or captured is None or captured.start_time is None or not is_taken_of(captured, volume_id):
+        return False
+    link = link_of(volume)
+    holder = state.instance(link.instance_id) if link is not None else None
+    since = attached_since(holder, volume_id) if holder is not None else None
+    return since is not None and since > captured.start_time
 
 
 def link_of(volume: Volume) -> VolumeAttachment | None:

@@ -16,7 +16,7 @@ from ..._kernel.errors import UnsafePlan
 from ..._kernel.plan import Change, Plan, Stage, Wait
 from ..._kernel.resources import Volume
 from ..._kernel.state import State
-from .bench import Bench, Phase, is_in_image, link_of
+from .bench import Bench, Phase, is_attached_later, is_in_image, link_of
 from .changes import deletion, stop, termination
 from .opening import require_own
 from .spec import WorkbenchSpec
@@ -26,9 +26,10 @@ def plan_detached(spec: WorkbenchSpec, state: State, bench: Bench) -> Plan:
     """Return the plan that detaches the volumes, and terminates the instances that the workbench launched.
 
     A launched instance is stopped first, so its system unmounts the volume. Raises UnsafePlan for a volume that is
-    attached elsewhere.
+    attached elsewhere, or that may have writes after its snapshot.
     """
     _require_own(spec, state, bench)
+    _require_captured(spec, state, bench)
     holders = {link.instance_id for volume in bench.volumes if (link := link_of(volume)) is not None}
     holding = [item for item in bench.launched if item.instance_id in holders]
     begun = [Wait((item.instance_id,), "running") for item in holding if item.state == "pending"]
@@ -50,6 +51,8 @@ def plan_absent(spec: WorkbenchSpec, state: State, bench: Bench) -> Plan:
     Raises UnsafePlan for a volume whose content is in no image, unless the task discards it.
     """
     _require_own(spec, state, bench)
+    if not spec.discard:
+        _require_captured(spec, state, bench)
     lost = [volume.volume_id for volume in bench.volumes if not is_in_image(state, bench, volume.volume_id)]
     if lost and not spec.discard:
         raise UnsafePlan(
@@ -73,6 +76,19 @@ def _require_own(spec: WorkbenchSpec, state: State, bench: Bench) -> None:
         link = link_of(volume)
         if link is not None:
             require_own(spec, state, bench, volume, link, spec.instance_id)
+
+
+def _require_captured(spec: WorkbenchSpec, state: State, bench: Bench) -> None:
+    """Raise UnsafePlan if a volume was attached after its snapshot. A detachment would remove the only trace of it."""
+    for volume in bench.volumes:
+        link = link_of(volume)
+        if link is not None and bench.captured is not None and is_attached_later(state, bench, volume.volume_id):
+            raise UnsafePlan(
+                f"{volume.volume_id} of the workbench of {spec.label} was attached to {link.instance_id} after its "
+                f"snapshot {bench.captured.snapshot_id}, so the version has none of its later changes. Make another "
+                "version from the volume with ami_bake (source_volume_id), or discard it with state: absent and "
+                "discard: true."
+            )
 
 
 def _attaching(bench: Bench) -> Iterator[Wait]:

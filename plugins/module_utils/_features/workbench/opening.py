@@ -46,6 +46,7 @@ def plan_open(spec: WorkbenchSpec, state: State, bench: Bench) -> Plan:
         state.require(ENCRYPTION_QUERY)
     elif link is not None:
         require_own(spec, state, bench, volume, link, instance.instance_id)
+        _require_here(spec, bench, volume, link, instance)
     device = _device(spec, state, instance, link)
     stages = [*_settled(instance, volume, link), *_released(state, instance, volume, link)]
     stages += [Stage(changes) for changes in (_power(spec, state, instance),) if changes]
@@ -131,6 +132,18 @@ def require_own(
         raise UnsafePlan(
             f"{volume.volume_id} of the workbench of {spec.label} is attached to {link.instance_id}. Name that "
             "instance in instance_id, or detach the volume there."
+        )
+
+
+def _require_here(
+    spec: WorkbenchSpec, bench: Bench, volume: Volume, link: VolumeAttachment, instance: Instance
+) -> None:
+    """Raise UnsafePlan if a launched workbench has the volume, and the task names another instance."""
+    if link.instance_id != instance.instance_id and bench.is_launched(link.instance_id) and not link.leaving:
+        raise UnsafePlan(
+            f"{volume.volume_id} of the workbench of {spec.label} is attached to {link.instance_id}, which the "
+            f"workbench launched. Use launch again, or detach the volume with state: detached before the task names "
+            f"{instance.instance_id}."
         )
 
 
