@@ -241,6 +241,8 @@ def _text(sizes: Mapping[str, int], kinds: set[str], least: float, most: float) 
 
 
 def _own(_ledger: _Ledger, change: Change) -> Iterator[_Effect]:
+    if change.after is not None and not (change.after.get("size") and change.after.get("volume_type")):
+        raise _Unknown
     yield change.resource, change.after
 
 
@@ -266,7 +268,9 @@ def _moved_tier(ledger: _Ledger, change: Change) -> Iterator[_Effect]:
 
 def _parts_of_image(_ledger: _Ledger, change: Change) -> Iterator[_Effect]:
     for part in (change.after or {}).get("snapshots") or ():
-        yield str(part["snapshot_id"]), {"volume_size": part.get("volume_size") or 0}
+        if not part.get("volume_size"):
+            raise _Unknown
+        yield str(part["snapshot_id"]), {"volume_size": part["volume_size"]}
 
 
 def _deregistered(ledger: _Ledger, change: Change) -> Iterator[_Effect]:

@@ -22,6 +22,9 @@ from .joining import DOCUMENT, SCHEMA, Document, Place, by_currency, risk, sever
 MOST = 50
 """The findings and volumes of each list. The counts have all."""
 
+_READ_MORE = ("permissions", "metrics", "changed_blocks", "price_api")
+"""The options that read more. Without one of them, its findings would count as solved, or the costs as changed."""
+
 _Key = tuple[str, str, str]
 """The account and the region of a place, and the options and missing parts that decide about its findings."""
 
@@ -81,7 +84,8 @@ def _by_place(places: Iterable[Place]) -> dict[_Key, Document]:
 def _view(document: Document) -> str:
     options = document["options"]
     parts = sorted(part["part"] for part in document["partial"])
-    return json.dumps([sorted(options["subjects"]), options["filters"], parts], sort_keys=True)
+    read = [bool(options.get(name)) for name in _READ_MORE]
+    return json.dumps([sorted(options["subjects"]), options["filters"], read, parts], sort_keys=True)
 
 
 def _named(keys: Iterable[_Key]) -> list[dict[str, str]]:

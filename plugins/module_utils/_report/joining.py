@@ -129,8 +129,8 @@ def figures(places: Sequence[Place]) -> dict[str, Any]:
         "images": {key: total("images", key) for key in ("count", "unused")},
         "instances": {key: total("instances", key) for key in ("count", "stopped")},
         "cost": by_currency((place.currency, summary["cost"]) for place, summary in summaries),
-        "saving": by_currency((place.currency, summary["saving"]) for place, summary in summaries),
-        "unpriced_regions": sorted({str((p.document or {})["region"]) for p, s in summaries if s["cost"] is None}),
+        "saving": by_currency((place.currency, _saving_of(place)) for place in known),
+        "unpriced_regions": sorted({place.region for place, summary in summaries if _is_unpriced(summary)}),
         "findings": {severity: total("findings", severity) for severity in SEVERITIES},
         "findings_by_id": dict(sorted(sum((Counter(s["findings_by_id"]) for _p, s in summaries), Counter()).items())),
         "ignored": sum(summary["ignored"] for _place, summary in summaries),
@@ -138,6 +138,22 @@ def figures(places: Sequence[Place]) -> dict[str, Any]:
         "at_risk": _at_risk(known),
         "largest_saving": _largest_saving(known),
     }
+
+
+def _is_unpriced(summary: Mapping[str, Any]) -> bool:
+    """Return whether there are resources, and no price for any of them. An empty region needs no price."""
+    return summary["cost"] is None and bool(summary["volumes"]["count"] + summary["snapshots"]["count"])
+
+
+def _saving_of(place: Place) -> Cost | None:
+    """Return the saving at the place: 0 if its costs are known and no task saves anything. None is unknown."""
+    summary = (place.document or {})["summary"]
+    saving: Cost | None = summary["saving"]
+    if saving is not None or summary["cost"] is None or place.document is None or "findings" not in place.document:
+        return saving
+    if any(row["id"] in SAVES and row["task"] and row["cost"] is None for row in place.rows("findings")):
+        return None
+    return {"least": 0.0, "most": 0.0, "exact": True, "basis": "price"}
 
 
 def by_currency(costs: Iterable[tuple[str, Cost | None]]) -> list[dict[str, Any]]:

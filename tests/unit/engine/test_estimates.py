@@ -201,6 +201,20 @@ def test_snapshots_images_and_launches_count_within_their_bounds(changes: list[C
     assert bounds(*changes) == expected
 
 
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        change("CreateVolume", NEW, None, {**GP3, "size": None}),
+        change("CreateVolume", NEW, None, {**GP3, "volume_type": None}),
+        change("CreateImage", IMAGE, None, {"snapshots": [{"snapshot_id": NEW_SNAP, "volume_size": 0}]}),
+        change("CopyImage", IMAGE, None, {"snapshots": [{"snapshot_id": NEW_SNAP}]}),
+    ],
+    ids=["size", "type", "image", "copy"],
+)
+def test_unknown_size_or_type_has_no_estimate(unknown: Change) -> None:
+    assert told(change("CreateVolume", "(new volume)", None, GP3), unknown) is None
+
+
 def test_text_names_snapshots_and_both_bounds() -> None:
     taken = change("CreateSnapshot", NEW_SNAP, None, {"volume_size": 100})
     assert told(taken)[2] == "+100 GiB of snapshots at most: +0.00 to +5.00 USD a month"

@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.inventory.reading import first_queries
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import capture_description
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import LOCK, SnapshotLock
 
 from inventory_world import (
@@ -72,6 +75,19 @@ def test_image_and_lock_keep_a_snapshot_longer() -> None:
     found = forecast(report(state=state_of(*things, locked), policies=[RULES]))
     assert found[snap(3)] == (["image ami-00000000000000001"], None, None)
     assert found[snap(2)] == (["daily 2026-11-29", "lock"], "2026-12-04T00:00:00Z", None)
+
+
+@pytest.mark.parametrize("operation", ["DescribeImages", "DescribeLockedSnapshots"])
+def test_without_an_answer_about_images_or_locks_the_deletion_is_unknown(operation: str) -> None:
+    state = state_of(*world())
+    refused = {
+        query: CallError(operation, "UnauthorizedOperation", "You are not authorized.")
+        for query in first_queries(spec_of())
+        if query.operation == operation
+    }
+    document = report(state=State(state.region, state.resources, now=NOW, unanswered=refused), policies=[RULES])
+    assert forecast(document) == {}
+    assert len(document["recovery"]["volumes"][0]["points"]) == 4
 
 
 def test_set_is_kept_and_deleted_as_one() -> None:

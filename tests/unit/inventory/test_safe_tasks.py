@@ -204,6 +204,16 @@ def test_rejected_successor_is_terminated_only_while_its_predecessor_runs() -> N
     assert f"{inst(2)} does not run" in one["reason"]
 
 
+def test_last_image_of_an_earlier_stop_is_not_that_of_the_next_one() -> None:
+    def baked(days: int) -> Any:
+        return options(the("volume-of-stopped-instance", instance(2, 2, stopped=days * DAY), volume(2, on=2)))[
+            "version"
+        ]
+
+    assert baked(31) == f"{NOW - 31 * DAY:%Y-%m-%d-%H%M%S}"
+    assert baked(31) != baked(32)
+
+
 def test_volume_that_outlives_its_stopped_instance_saves_nothing() -> None:
     def saving(**fields: Any) -> Any:
         device = BlockDevice("/dev/sdf", vol(2), **fields)

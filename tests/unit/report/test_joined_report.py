@@ -65,6 +65,19 @@ def test_currencies_are_not_added_up() -> None:
     assert [(each["currency"], each["least"]) for each in found["cost"]] == [("EUR", 67.6), ("USD", 67.6)]
 
 
+def test_place_without_waste_saves_nothing_and_an_empty_one_needs_no_price() -> None:
+    tidy, empty = document([volume(1)], [], []), document([], [], [], region="eu-west-1")
+    found = figures([Place("a", tidy), Place("b", empty)])
+    assert found["saving"] == [{"currency": "USD", "least": 0.0, "most": 0.0, "exact": True}]
+    assert found["unpriced_regions"] == []
+    assert "| savings found a month | 0.00 USD |" in markdown([Place("a", tidy)], "x")
+
+
+def test_saving_of_which_the_price_is_missing_stays_unknown() -> None:
+    lost = finding("volume-iops-within-gp3", "medium", volume(2)["id"], cost=None, saving=None, task="- name: x")
+    assert figures([Place("a", document([volume(1), volume(2, cost=None)], [], [lost]))])["saving"] == []
+
+
 def test_region_without_a_price_is_named_and_adds_nothing() -> None:
     row = volume(1, 50, cost=None)
     free = document([row], [], [], region="xx-north-1")
@@ -92,7 +105,12 @@ def test_equally_risky_volumes_are_counted_and_the_largest_is_the_answer() -> No
 
 @pytest.mark.parametrize(
     ("kind", "task", "said"),
-    [("volume-unattached", "- name: x", 1), ("volume-unattached", "", 0), ("volume-unencrypted", "- name: x", 0)],
+    [
+        ("volume-unattached", "- name: x", 1),
+        ("volume-performance-unused", "- name: x", 1),
+        ("volume-unattached", "", 0),
+        ("volume-unencrypted", "- name: x", 0),
+    ],
 )
 def test_saving_that_lacks_a_price_says_so_and_others_stay_empty(kind: str, task: str, said: int) -> None:
     free = document([volume(1, cost=None)], [], [finding(kind, "low", volume(1)["id"], task=task)], region="xx-north-1")

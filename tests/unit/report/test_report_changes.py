@@ -42,6 +42,19 @@ def test_new_and_solved_findings_are_told_apart_by_place_id_and_resource() -> No
     assert (found["since"], found["compared"], found["not_compared"]) == (old["generated"], 1, [])
 
 
+@pytest.mark.parametrize("option", ["permissions", "metrics", "changed_blocks", "price_api"])
+def test_option_that_reads_more_in_one_report_only_solves_nothing(option: str) -> None:
+    old, new = small(), small()
+    old["options"][option] = True
+    new["findings"] = new["findings"][1:]
+    found = between(old, new)
+    assert (found["compared"], found["findings"]) == (0, {"new": 0, "solved": 0})
+    assert found["not_compared"] == [{"account": ACCOUNT, "region": old["region"]}]
+    # Earlier reports without the option have not read it.
+    old["options"][option] = False
+    assert between(old, new)["findings"] == {"new": 0, "solved": 1}
+
+
 def test_same_report_has_no_changes() -> None:
     found = between(small(), small())
     assert (found["findings"], found["worse_volumes"]) == ({"new": 0, "solved": 0}, 0)

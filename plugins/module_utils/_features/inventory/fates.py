@@ -22,6 +22,7 @@ from ..._domain.snapshot_sets import Slots, SnapshotSet, snapshot_sets_of
 from ..._kernel.proofs import is_copy
 from ..._kernel.resources import Snapshot
 from ..._kernel.times import format_moment
+from .reading import is_answered
 from .stock import Inventory
 
 
@@ -29,7 +30,10 @@ def fates(inventory: Inventory) -> dict[str, Fate]:
     """Return the fate of each snapshot of a policy with known rules, by its id.
 
     A snapshot that takes part in no rule is missing: a copy, one that is not completed, and a second one of a slot.
+    All are missing if EC2 does not answer about images or locks, since these might keep any of them.
     """
+    if not is_answered(inventory.state, "images", "locks"):
+        return {}
     found: dict[str, Fate] = {}
     taken: dict[str, list[Snapshot]] = defaultdict(list)
     for point in inventory.points:

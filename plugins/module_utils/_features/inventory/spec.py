@@ -98,6 +98,7 @@ class InventorySpec:
                 for name, every in self.every.items()
             ],
             "copy_regions": list(self.copy_regions),
+            "permissions": self.permissions,
             "metrics": self.metrics,
             "changed_blocks": self.changed_blocks,
             "price_api": self.price_api,

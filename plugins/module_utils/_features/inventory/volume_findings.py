@@ -66,7 +66,14 @@ def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
         return
     first = holders[0].instance_id
     reason = f"{first} has been stopped for {age_text(seconds(min(spans)))}, and {_shown(volume)} is attached to it."
-    image = {"name": f"last-of-{first}", "version": "1", "source_instance_id": first, "devices": "all"}
+    # An existing version is never made again. So the image of an earlier stop must not count as that of this one.
+    stop = inventory.now - (inventory.stopped_for(holders[0]) or min(spans))
+    image = {
+        "name": f"last-of-{first}",
+        "version": f"{stop:%Y-%m-%d-%H%M%S}",
+        "source_instance_id": first,
+        "devices": "all",
+    }
     task = remedies.tasks(
         (f"Keep an image of {first}", remedies.BAKE, image),
         (f"Terminate {first}", remedies.INSTANCE, {"instance_ids": [first], "state": "absent"}),
@@ -118,7 +125,7 @@ def _as_gp3(inventory: Inventory, volume: Volume, finding: str, iops: int, mibps
     task = remedies.modification(volume.volume_id, inventory.state.region, "gp3", iops, mibps)
     if cost is None or other is None:
         reason = (
-            f"{_shown(volume)} may cost more than {text}. The report has no price for {inventory.state.region}.{less}"
+            f"{_shown(volume)} may cost more than {text}. The report lacks a price in {inventory.state.region}.{less}"
         )
         yield volume_finding(inventory, volume, finding, reason, task=task)
     elif other.most < cost.most:
