@@ -77,6 +77,12 @@ def without(state: State, *operations: str) -> State:
     return State(state.region, state.resources, now=NOW, unanswered=errors)
 
 
+def test_region_with_prices_is_not_told_to_have_none() -> None:
+    one = the("volume-iops-within-gp3", instance(2, 2), volume(2, on=2, volume_type="io2", iops=40_000))
+    assert one["saving"] is None
+    assert "The report lacks a price in us-east-1." in one["reason"]
+
+
 # --- the last copy ---------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +138,15 @@ def test_snapshot_and_image_of_an_aws_service_are_not_waste(tags: dict[str, str]
 # --- images ----------------------------------------------------------------------------------------------------------
 
 OLD_IMAGE = image(2, 2, 3)
+
+
+def test_all_tasks_together_leave_a_snapshot_of_a_deleted_volume() -> None:
+    older = snapshot(4, 8, age=300 * DAY)
+    tasks = {one["resource"]: one for one in report(*parts(), older, OLD_IMAGE)["findings"] if one["task"]}
+    assert snap(4) in tasks
+    # Snapshot 2 is newer and of the same volume, so the task for the image leaves it.
+    assert options(tasks[OLD_IMAGE.image_id])["delete_snapshot"] is False
+    assert tasks[OLD_IMAGE.image_id]["saving"] is None
 
 
 def parts(**fields: Any) -> list[Resource]:

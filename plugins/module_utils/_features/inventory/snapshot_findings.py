@@ -159,7 +159,8 @@ def image_findings(inventory: Inventory, image: Image) -> Iterator[Finding]:
 def _frees_its_snapshots(inventory: Inventory, image: Image) -> bool:
     """Return whether nothing but this image needs its snapshots.
 
-    EC2 shows the snapshots of CreateImage as snapshots of the volumes, so they may be the newest recovery points.
+    EC2 shows the snapshots of CreateImage as snapshots of the volumes, so they may be the newest recovery points. If a
+    volume is gone, its older snapshots have tasks that delete them, since this one is newer. So it stays.
     """
     if not is_answered(inventory.state, "volumes", "snapshots", "locks"):
         return False
@@ -168,9 +169,14 @@ def _frees_its_snapshots(inventory: Inventory, image: Image) -> bool:
         point is not None
         and not inventory.is_held(point)
         and len(inventory.images_of.get(point.id, ())) == 1
-        and not (point.source in inventory.volumes and inventory.is_last(point))
+        and not (inventory.is_last(point) and _is_needed(inventory, point.source))
         for point in points
     )
+
+
+def _is_needed(inventory: Inventory, source: str) -> bool:
+    """Return whether the newest snapshot of the volume must stay: the volume is there, or it has other snapshots."""
+    return source in inventory.volumes or len(inventory.of_volume.get(source, ())) > 1
 
 
 def _named(image: Image) -> str:

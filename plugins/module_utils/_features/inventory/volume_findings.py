@@ -124,9 +124,8 @@ def _as_gp3(inventory: Inventory, volume: Volume, finding: str, iops: int, mibps
     less = f" {volume.volume_id} may deliver {faster} MiB/s." if faster > mibps else ""
     task = remedies.modification(volume.volume_id, inventory.state.region, "gp3", iops, mibps)
     if cost is None or other is None:
-        reason = (
-            f"{_shown(volume)} may cost more than {text}. The report lacks a price in {inventory.state.region}.{less}"
-        )
+        lack = "lacks a price in" if inventory.prices.values else "has no price for"
+        reason = f"{_shown(volume)} may cost more than {text}. The report {lack} {inventory.state.region}.{less}"
         yield volume_finding(inventory, volume, finding, reason, task=task)
     elif other.most < cost.most:
         saved = Cost(cost.most - other.most, cost.most - other.most)
