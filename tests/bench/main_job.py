@@ -49,10 +49,12 @@ class BakeAndRelaunch:
     }
 
     FASTER = 5.0
-    # Two of them look for a rival that replaces the same instance, one for Classic Load Balancers, and one asks with
-    # DryRun whether the launch is allowed. Without them a service can end up with two successors, lose a serving
-    # member without a word, or stop for a launch that EC2 refuses.
-    MOST_CALLS = 44
+    # Six of them prevent a fault. Two look for a rival that replaces the same instance, one for Classic Load Balancers,
+    # one asks with DryRun whether the launch is allowed, one looks for a successor that has the data volumes before the
+    # source starts again, and one for an image of this name that has lost its tags. Without them a service can end up
+    # with two successors, lose a serving member without a word, stop for a launch that EC2 refuses, start without its
+    # data, or fail at RegisterImage after the capture.
+    MOST_CALLS = 46
     MOST_CALLS_AGAIN = 8
     LONGEST_OFF = STOP + LATENCY + START + 4.0
     # A region for each, so that none sees the other's resources.
