@@ -415,14 +415,21 @@ def test_policies_are_those_of_the_table() -> None:
         assert len(sids) == len(set(sids)) and all(re.fullmatch("[A-Za-z0-9]+", sid) for sid in sids)
 
 
+def shared_tasks(text: str) -> str:
+    """Return the files of playbooks/tasks that *text*, or one of these files, names: with its suffix, or in quotes."""
+    left = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "playbooks" / "tasks").glob("*.yml")}
+    found = ""
+    while named := [stem for stem in left if re.search(rf"\b{stem}\.yml\b|'{stem}'", text + found)]:
+        found += "".join(left.pop(stem) for stem in named)
+    return found
+
+
 def test_roles_and_playbooks_name_the_modules_that_they_run() -> None:
     for kind, folder in (("roles", ROOT / "roles"), ("playbooks", ROOT / "playbooks")):
         for name, modules in iam.table()[kind].items():
             paths = [folder / f"{name}.yml"] if kind == "playbooks" else [*(folder / name).rglob("*.yml")]
-            texts = [path.read_text(encoding="utf-8") for path in paths]
-            included = re.findall(r"(?:include|import)_tasks: (?:\S*/)?tasks/(\S+)", "".join(texts))
-            texts += [(folder / "tasks" / path).read_text(encoding="utf-8") for path in included if kind == "playbooks"]
-            text = "".join(texts)
+            text = "".join(path.read_text(encoding="utf-8") for path in paths)
+            text += shared_tasks(text) if kind == "playbooks" else ""
             roles = re.findall(r"(?:name|role): ec2ops\.storage\.(\w+)", text)
             used = {module for role in roles for module in iam.table()["roles"].get(role, ())}
             called = re.findall(r"^\s*(?:- )?(?:action: )?ec2ops\.storage\.(\w+)(?=:|$)", text, re.MULTILINE)

@@ -62,6 +62,7 @@ _BESIDE: Mapping[str, tuple[str, str]] = {
     "CreateTags": ("resource", "tagged"),
     "DeleteTags": ("resource", "untagged"),
     "ModifyInstanceAttribute": ("instance", "modified"),
+    "ModifyNetworkInterfaceAttribute": ("network interface", "modified"),
     **dict.fromkeys(
         (
             "ModifyImageAttribute",
