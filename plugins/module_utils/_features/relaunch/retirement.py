@@ -17,10 +17,11 @@ from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, 
 from ..._domain.power_cycle import NO_CAPACITY, instance_store_trouble, running_waits
 from ..._domain.replacement import REJECTED, SERVING, trial_record
 from ..._domain.rivals import outdated_rivals, unrivalled
+from ..._domain.terminations import deletes_only_its_own
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.facts import PROTECTIONS, STOP_PROTECTION, TERMINATION_PROTECTION
-from ..._kernel.plan import Change, Stage, Wait
+from ..._kernel.plan import Change, Precondition, Stage, Wait
 from ..._kernel.resources import Instance
 from ..._kernel.state import State
 from .health import LAUNCHED
@@ -166,8 +167,20 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
     root = next((item for item in old.block_devices if item.device_name == old.root_device_name), None)
     if goal == "terminated" and root is not None and not root.delete_on_termination:
         reason += f"; keep the root volume {root.volume_id} (DeleteOnTermination is false)"
-    change = Change(action, old.instance_id, state.region, {}, reason, before, after, disruptive=True)
+    provided = _alone(old) if goal == "terminated" else None
+    change = Change(
+        action, old.instance_id, state.region, {}, reason, before, after, disruptive=True, provided=provided
+    )
     return (*stages, Stage((change,), (wait,)))
+
+
+def _alone(old: Instance) -> Precondition:
+    """Return the precondition that the termination still deletes no other part. The wait for health may be long."""
+    remedy = (
+        "The successor serves. Detach these parts or set their DeleteOnTermination to false, and run the task again. "
+        "Or use old_instance: stop"
+    )
+    return deletes_only_its_own(old, "old_instance", remedy)
 
 
 def lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ...]:

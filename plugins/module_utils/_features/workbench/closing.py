@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..._domain.volume_changes import detachment
+from ..._domain.workbenches import link_of
 from ..._kernel.errors import UnsafePlan
 from ..._kernel.plan import Change, Plan, Stage, Wait
 from ..._kernel.resources import Volume
 from ..._kernel.state import State
-from .bench import Bench, Phase, is_attached_later, is_in_image, link_of
+from .bench import Bench, Phase, is_attached_later, is_in_image
 from .changes import deletion, stop, termination
 from .opening import require_own
 from .spec import WorkbenchSpec
