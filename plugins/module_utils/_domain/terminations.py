@@ -13,21 +13,17 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from .._kernel.errors import listed
-from .._kernel.instance_proofs import attached_since, launched_at
-from .._kernel.plan import Precondition
+from .._kernel.instance_proofs import LAUNCHING, attached_since, launched_at
+from .._kernel.plan import Objection, Precondition
 from .._kernel.resources import Instance, Resource
-from .._kernel.state import by_id
-
-# Within this time of its launch an instance gets the volumes and interfaces that it is launched with.
-_LAUNCHING = timedelta(minutes=1)
+from .._kernel.state import Query
 
 
 def doomed_parts(instance: Instance) -> dict[str, str]:
-    """Return the volumes and network interfaces that EC2 deletes with the instance: their descriptions, by their ids."""
+    """Return the parts that EC2 deletes with the instance, volumes and interfaces, as ids with descriptions."""
     found = {
         device.volume_id: f"{device.volume_id} ({device.device_name})"
         for device in instance.block_devices
@@ -70,26 +66,15 @@ def deletes_only_its_own(planned: Instance, option: str, remedy: str) -> Precond
     return _look(planned.instance_id, objection)
 
 
-def deletes_only(planned: Instance, option: str, remedy: str) -> Precondition:
-    """Return the precondition that EC2 deletes no part with the instance that the plan has not seen as such."""
-    known = frozenset(doomed_parts(planned))
-
-    def objection(answer: Sequence[Resource], instance_id: str) -> str:
-        now = _living(answer, instance_id)
-        return "" if now is None else _objection(now, known, option, remedy)
-
-    return _look(planned.instance_id, objection)
-
-
-def deletes_only_launched(instance_id: str, option: str, remedy: str) -> Precondition:
+def deletes_only_launched(instance_id: str, option: str, remedy: str, also: Collection[str] = ()) -> Precondition:
     """Return the precondition that EC2 deletes no part with the instance that was attached after its launch.
 
-    The instance may be planned: this plan launches it.
+    The instance may be planned: this plan launches it. *also*: ids of parts that the plan deletes anyway.
     """
 
     def objection(answer: Sequence[Resource], real_id: str) -> str:
         now = _living(answer, real_id)
-        return "" if now is None else _objection(now, _launched_parts(now), option, remedy)
+        return "" if now is None else _objection(now, {*_launched_parts(now), *also}, option, remedy)
 
     return _look(instance_id, objection)
 
@@ -99,7 +84,7 @@ def _launched_parts(now: Instance) -> set[str]:
     born = launched_at(now)
     moments = {device.volume_id: attached_since(now, device.volume_id) for device in now.block_devices}
     moments |= {one.get("NetworkInterfaceId", ""): _link(one).get("AttachTime") for one in now.interfaces}
-    return {part for part, at in moments.items() if born is None or at is None or at <= born + _LAUNCHING}
+    return {part for part, at in moments.items() if born is None or at is None or at <= born + LAUNCHING}
 
 
 def _living(answer: Sequence[Resource], instance_id: str) -> Instance | None:
@@ -113,10 +98,9 @@ def _objection(now: Instance, expected: Collection[str], option: str, remedy: st
         return ""
     return (
         f"{option}: the task does not terminate {now.instance_id}, since EC2 would also delete {listed(more)}. "
-        f"DeleteOnTermination was set during the run. {now.instance_id} stays {now.state}. {remedy}"
+        f"Their DeleteOnTermination is true. {now.instance_id} stays {now.state}. {remedy}"
     )
 
 
-def _look(instance_id: str, objection: Any) -> Precondition:
-    (query,) = by_id("DescribeInstances", "instance-id", [instance_id])
-    return Precondition(query, objection)
+def _look(instance_id: str, objection: Objection) -> Precondition:
+    return Precondition(Query("DescribeInstances", (("instance-id", (instance_id,)),)), objection)

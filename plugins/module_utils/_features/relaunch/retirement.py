@@ -17,7 +17,7 @@ from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, 
 from ..._domain.power_cycle import NO_CAPACITY, instance_store_trouble, running_waits
 from ..._domain.replacement import REJECTED, SERVING, trial_record
 from ..._domain.rivals import outdated_rivals, unrivalled
-from ..._domain.terminations import deletes_only_its_own
+from ..._domain.terminations import deletes_only_its_own, deletes_only_launched
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.facts import PROTECTIONS, STOP_PROTECTION, TERMINATION_PROTECTION
@@ -256,9 +256,13 @@ def terminations(state: State, old: Instance, rejected: Sequence[Instance], reas
 
 
 def termination(instance_id: str, region: str, reason: str, current: str = "running") -> Change:
-    """Return the TerminateInstances of an instance in the state *current*."""
+    """Return the TerminateInstances of a successor in the state *current*, unless it got other parts to delete."""
     before, after = {"state": current}, {"state": "terminated"}
-    return Change("TerminateInstances", instance_id, region, {}, reason, before, after, disruptive=True)
+    remedy = "Detach these parts or set their DeleteOnTermination to false, and run the task again"
+    provided = deletes_only_launched(instance_id, "on_failure", remedy)
+    return Change(
+        "TerminateInstances", instance_id, region, {}, reason, before, after, disruptive=True, provided=provided
+    )
 
 
 def unprotections(state: State, protected: Mapping[str, str]) -> tuple[Stage, ...]:
