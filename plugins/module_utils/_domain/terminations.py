@@ -53,17 +53,28 @@ def own_parts(planned: Instance, now: Instance) -> set[str]:
     return {part for part in (root, primary) if part is not None and part not in kept}
 
 
-def deletes_only_its_own(planned: Instance, option: str, remedy: str) -> Precondition:
-    """Return the precondition that EC2 deletes no part with the predecessor except its own root and interface.
+def deletes_only_its_own(planned: Instance, new_id: str, option: str, remedy: str) -> Precondition:
+    """Return the precondition that EC2 deletes no part with the predecessor except its own root and interface, and that
+    the successor runs.
 
-    *planned*: the predecessor as the plan knows it. *option*: the start of the message. *remedy*: its end.
+    *planned*: the predecessor as the plan knows it. *new_id*: the successor, planned or not. *option*: the start of the
+    message. *remedy*: its end.
     """
 
     def objection(answer: Sequence[Resource], instance_id: str) -> str:
         now = _living(answer, instance_id)
-        return "" if now is None else _objection(now, own_parts(planned, now), option, remedy)
+        if now is None:
+            return ""
+        others = [one for one in answer if isinstance(one, Instance) and one.instance_id != instance_id]
+        if not any(one.state in ("pending", "running") for one in others):
+            gone = listed(f"{one.instance_id} is {one.state}" for one in others) or "EC2 does not show its successor"
+            return (
+                f"{option}: the task does not terminate {instance_id}, since {gone}. {instance_id} stays {now.state}. "
+                "Start one of them and run the task again"
+            )
+        return _objection(now, own_parts(planned, now), option, remedy)
 
-    return _look(planned.instance_id, objection)
+    return _look((planned.instance_id, new_id), objection)
 
 
 def deletes_only_launched(instance_id: str, option: str, remedy: str, also: Collection[str] = ()) -> Precondition:
@@ -76,7 +87,7 @@ def deletes_only_launched(instance_id: str, option: str, remedy: str, also: Coll
         now = _living(answer, real_id)
         return "" if now is None else _objection(now, {*_launched_parts(now), *also}, option, remedy)
 
-    return _look(instance_id, objection)
+    return _look((instance_id,), objection)
 
 
 def _launched_parts(now: Instance) -> set[str]:
@@ -102,5 +113,5 @@ def _objection(now: Instance, expected: Collection[str], option: str, remedy: st
     )
 
 
-def _look(instance_id: str, objection: Objection) -> Precondition:
-    return Precondition(Query("DescribeInstances", (("instance-id", (instance_id,)),)), objection)
+def _look(instance_ids: tuple[str, ...], objection: Objection) -> Precondition:
+    return Precondition(Query("DescribeInstances", (("instance-id", instance_ids),)), objection)

@@ -127,6 +127,24 @@ def test_volume_that_ec2_keeps_hinders_no_termination() -> None:
     assert ec2.resources[LATE].state == "available"
 
 
+def test_predecessor_outlives_a_successor_that_ends_before_the_retirement() -> None:
+    ec2 = service()
+
+    def deregisters(change: Change) -> bool:
+        return change.action == "DeregisterTargets" or change.action.startswith("DeregisterInstances")
+
+    stopped: list[str] = []
+
+    def deed(ec2: FakeEc2, _change: Change) -> None:
+        (new,) = (one for one in ec2.existing("instance") if one.alive and one.instance_id != OLD)
+        stopped.append(new.instance_id)
+        ec2.put(dataclasses.replace(new, state="stopped"))
+
+    ended = relaunch(ec2, Meddling(ec2, deregisters, deed), old_instance="terminate")
+    assert f"does not terminate {OLD}, since {stopped[0]} is stopped. {OLD} stays stopped." in ended.failed
+    assert alive(ec2, OLD)
+
+
 def test_stop_needs_no_look() -> None:
     ec2 = service()
     assert relaunch(ec2, Meddling(ec2, marks, attach(OLD))).failed == ""

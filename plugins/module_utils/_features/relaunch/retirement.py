@@ -108,7 +108,7 @@ def retirement_stages(
     successor never serves. The rollback terminates it, and leaves the predecessor to the other run. *ended* is false if
     the successor may have served, so that it is kept.
     """
-    stages = _end(spec, state, old)
+    stages = _end(spec, state, old, new_id)
     if new_tags.get(tag_names.TRIAL) in (None, SERVING):
         return stages
     if not stages or spec.old_instance == "keep":
@@ -144,7 +144,7 @@ def finished(new_id: str, tags: Mapping[str, str], region: str) -> Stage:
     return Stage((change,))
 
 
-def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
+def _end(spec: RelaunchSpec, state: State, old: Instance, new_id: str) -> tuple[Stage, ...]:
     """Return the stages of the retirement. The hold ends first, since `restored` would start the predecessor again."""
     stages: list[Stage] = []
     if tag_names.RESTORE_STATE in old.tags:
@@ -167,20 +167,22 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
     root = next((item for item in old.block_devices if item.device_name == old.root_device_name), None)
     if goal == "terminated" and root is not None and not root.delete_on_termination:
         reason += f"; keep the root volume {root.volume_id} (DeleteOnTermination is false)"
-    provided = _alone(old) if goal == "terminated" else None
+    provided = _alone(old, new_id) if goal == "terminated" else None
     change = Change(
         action, old.instance_id, state.region, {}, reason, before, after, disruptive=True, provided=provided
     )
     return (*stages, Stage((change,), (wait,)))
 
 
-def _alone(old: Instance) -> Precondition:
-    """Return the precondition that the termination still deletes no other part. The wait for health may be long."""
+def _alone(old: Instance, new_id: str) -> Precondition:
+    """Return the precondition that the termination deletes no other part, and that the successor runs. The wait for its
+    health may be long.
+    """
     remedy = (
         "The successor serves. Detach these parts or set their DeleteOnTermination to false, and run the task again. "
         "Or use old_instance: stop"
     )
-    return deletes_only_its_own(old, "old_instance", remedy)
+    return deletes_only_its_own(old, new_id, "old_instance", remedy)
 
 
 def lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ...]:
