@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from .._kernel.errors import StorageError, Superseded
 from .._kernel.failures import CallError
 from .._kernel.ids import planned_in_filters, substitute, substitute_filters
-from .._kernel.plan import Change, Recheck
+from .._kernel.plan import Change, Precondition, Recheck
 from .._kernel.report import Withdrawal
 from .._kernel.state import Query
 from .ports import Gateway, Outcome
@@ -67,6 +67,7 @@ def bind(change: Change, outcome: Outcome) -> Change:
         identity=None if identity is None else _bound_query(identity, bindings),
         token=outcome.bound(change.token),
         unless=tuple(_bound_query(query, bindings) for query in change.unless),
+        provided=None if change.provided is None else _bound_precondition(change.provided, bindings),
     )
 
 
@@ -74,6 +75,11 @@ def _bound_query(query: Query, bindings: Mapping[str, str]) -> Query:
     return dataclasses.replace(
         query, filters=substitute_filters(query.filters, bindings), arguments=substitute(query.arguments, bindings)
     )
+
+
+def _bound_precondition(provided: Precondition, bindings: Mapping[str, str]) -> Precondition:
+    also = tuple(_bound_query(query, bindings) for query in provided.also)
+    return dataclasses.replace(provided, query=_bound_query(provided.query, bindings), also=also)
 
 
 @dataclass(frozen=True)

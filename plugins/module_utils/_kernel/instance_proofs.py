@@ -28,8 +28,8 @@ LONGEST_RACE = timedelta(minutes=5)
 launch.
 """
 
-# Within this time of its launch an instance gets the volumes that it is launched with.
-_LAUNCHING = timedelta(minutes=1)
+LAUNCHING = timedelta(minutes=1)
+"""Within this time of its launch an instance gets the volumes that it is launched with."""
 
 # EC2's text for a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
 _TRANSITION = re.compile(r".*\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
@@ -238,7 +238,7 @@ def can_be_on_trial(successor: Instance, old: Instance, now: datetime) -> bool:
     born = launched_at(successor)
     if born is None or not old.alive or now - min((born, *_usage_times(successor))) > LONGEST_TRIAL:
         return False
-    settled = born + _LAUNCHING
+    settled = born + LAUNCHING
     restarted = successor.launch_time is not None and successor.launch_time > settled
     if successor.has_elastic_ip or restarted or _attachments(successor, settled):
         return False

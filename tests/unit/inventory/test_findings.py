@@ -424,6 +424,23 @@ def test_workbench_has_a_task_only_if_the_image_has_its_changes(
         assert f"No image of web/2 has the content of {vol(4)}." in one["reason"]
 
 
+@pytest.mark.parametrize(("later", "is_safe"), [(-HOUR, True), (HOUR, False)])
+def test_workbench_volume_that_was_attached_after_its_snapshot_has_no_task(later: timedelta, is_safe: bool) -> None:
+    there = {one.resource_id: one for one in benched(captured=4)}
+    taken, launched = there[snap(0xE002)], there[inst(3)]
+    assert isinstance(taken, Snapshot)
+    assert isinstance(launched, Instance)
+    assert taken.start_time is not None
+    moments = {vol(3): NOW - 2 * DAY, vol(4): taken.start_time + later}
+    rows = [{"Ebs": {"VolumeId": name, "AttachTime": moment}} for name, moment in moments.items()]
+    facts = {**launched.facts, "BlockDeviceMappings": rows}
+    there[inst(3)] = dataclasses.replace(launched, facts=facts)
+    (one,) = (one for one in report(*there.values())["findings"] if one["id"] == "leftover-workbench")
+    assert bool(one["task"]) is is_safe
+    assert ("Its removal loses no changes." in one["reason"]) is is_safe
+    assert (f"No image of web/2 has the content of {vol(4)}." in one["reason"]) is not is_safe
+
+
 def test_snapshot_whose_lock_is_in_force_is_not_waste() -> None:
     orphan: Snapshot = snapshot(2, 9, age=100 * DAY)
     lock = SnapshotLock("compliance", NOW + DAY)

@@ -18,6 +18,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
+    BlockDevice,
     Image,
     ImageDevice,
     Instance,
@@ -239,6 +240,30 @@ def test_volume_attached_after_its_snapshot_is_kept(holder: str, image: tuple[Re
     assert "DetachVolume" in actions(before, state="detached", **named)
     if image:
         assert "DeleteVolume" in actions(before, state="absent", **named)
+
+
+@pytest.mark.parametrize("state", ["detached", "absent"])
+def test_termination_looks_again_for_volumes_that_came_after_the_launch(state: str) -> None:
+    (end,) = (
+        one
+        for one in plan(known(own(), volume(OWN)), state=state, discard=state == "absent").changes
+        if one.action == "TerminateInstances"
+    )
+    assert end.provided is not None
+    assert end.provided.query.filters == (("instance-id", (OWN,)),)
+
+    def objection(minutes: int, volume_id: str) -> str:
+        moments = {"vol-root": NOW, volume_id: NOW + timedelta(minutes=minutes)}
+        rows = [{"Ebs": {"VolumeId": name, "AttachTime": moment}} for name, moment in moments.items()]
+        devices = (BlockDevice("/dev/xvda", "vol-root", True), BlockDevice("/dev/sdk", volume_id, True))
+        shown = replace(own("stopped"), block_devices=devices, facts={"BlockDeviceMappings": rows})
+        assert end.provided is not None
+        return end.provided.objection((shown,), OWN)
+
+    assert objection(0, "vol-late") == ""
+    assert f"does not terminate {OWN}, since EC2 would also delete vol-late (/dev/sdk)" in objection(5, "vol-late")
+    # Only the removal of the workbench deletes its volume anyway.
+    assert bool(objection(5, VOLUME)) is (state == "detached")
 
 
 def test_launch_has_no_data_volumes_and_no_root_that_stays() -> None:

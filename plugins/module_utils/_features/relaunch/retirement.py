@@ -17,10 +17,11 @@ from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, 
 from ..._domain.power_cycle import NO_CAPACITY, instance_store_trouble, running_waits
 from ..._domain.replacement import REJECTED, SERVING, trial_record
 from ..._domain.rivals import outdated_rivals, unrivalled
+from ..._domain.terminations import deletes_only_its_own, deletes_only_launched
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.facts import PROTECTIONS, STOP_PROTECTION, TERMINATION_PROTECTION
-from ..._kernel.plan import Change, Stage, Wait
+from ..._kernel.plan import Change, Precondition, Stage, Wait
 from ..._kernel.resources import Instance
 from ..._kernel.state import State
 from .health import LAUNCHED
@@ -107,7 +108,7 @@ def retirement_stages(
     successor never serves. The rollback terminates it, and leaves the predecessor to the other run. *ended* is false if
     the successor may have served, so that it is kept.
     """
-    stages = _end(spec, state, old)
+    stages = _end(spec, state, old, new_id)
     if new_tags.get(tag_names.TRIAL) in (None, SERVING):
         return stages
     if not stages or spec.old_instance == "keep":
@@ -143,7 +144,7 @@ def finished(new_id: str, tags: Mapping[str, str], region: str) -> Stage:
     return Stage((change,))
 
 
-def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
+def _end(spec: RelaunchSpec, state: State, old: Instance, new_id: str) -> tuple[Stage, ...]:
     """Return the stages of the retirement. The hold ends first, since `restored` would start the predecessor again."""
     stages: list[Stage] = []
     if tag_names.RESTORE_STATE in old.tags:
@@ -166,8 +167,22 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
     root = next((item for item in old.block_devices if item.device_name == old.root_device_name), None)
     if goal == "terminated" and root is not None and not root.delete_on_termination:
         reason += f"; keep the root volume {root.volume_id} (DeleteOnTermination is false)"
-    change = Change(action, old.instance_id, state.region, {}, reason, before, after, disruptive=True)
+    provided = _alone(old, new_id) if goal == "terminated" else None
+    change = Change(
+        action, old.instance_id, state.region, {}, reason, before, after, disruptive=True, provided=provided
+    )
     return (*stages, Stage((change,), (wait,)))
+
+
+def _alone(old: Instance, new_id: str) -> Precondition:
+    """Return the precondition that the termination deletes no other part, and that the successor runs. The wait for its
+    health may be long.
+    """
+    remedy = (
+        "The successor serves. Detach these parts or set their DeleteOnTermination to false, and run the task again. "
+        "Or use old_instance: stop"
+    )
+    return deletes_only_its_own(old, new_id, "old_instance", remedy)
 
 
 def lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ...]:
@@ -243,9 +258,13 @@ def terminations(state: State, old: Instance, rejected: Sequence[Instance], reas
 
 
 def termination(instance_id: str, region: str, reason: str, current: str = "running") -> Change:
-    """Return the TerminateInstances of an instance in the state *current*."""
+    """Return the TerminateInstances of a successor in the state *current*, unless it got other parts to delete."""
     before, after = {"state": current}, {"state": "terminated"}
-    return Change("TerminateInstances", instance_id, region, {}, reason, before, after, disruptive=True)
+    remedy = "Detach these parts or set their DeleteOnTermination to false, and run the task again"
+    provided = deletes_only_launched(instance_id, "on_failure", remedy)
+    return Change(
+        "TerminateInstances", instance_id, region, {}, reason, before, after, disruptive=True, provided=provided
+    )
 
 
 def unprotections(state: State, protected: Mapping[str, str]) -> tuple[Stage, ...]:

@@ -19,13 +19,12 @@ from enum import Enum
 from typing import TypeVar
 
 from ..._domain.image_versions import is_named_for, names_version, root_snapshot_id, source_hash
-from ..._domain.workbenches import has_content, is_launched, is_made_from_root
+from ..._domain.workbenches import has_content, is_attached_after, is_launched, is_made_from_root, link_of
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
-from ..._kernel.instance_proofs import attached_since
-from ..._kernel.proofs import is_copy, is_taken_of
-from ..._kernel.resources import Image, Instance, Snapshot, Volume, VolumeAttachment
+from ..._kernel.proofs import is_copy
+from ..._kernel.resources import Image, Instance, Snapshot, Volume
 from ..._kernel.state import State
 from .spec import WorkbenchSpec
 
@@ -158,27 +157,12 @@ def developed_volume(spec: WorkbenchSpec, state: State, image: Image) -> str | N
 
 def is_in_image(state: State, bench: Bench, volume_id: str) -> bool:
     """Return whether the available image of the version has a snapshot of this volume."""
-    if bench.image is None or is_attached_later(state, bench, volume_id):
-        return False
-    return has_content(state, bench.image, volume_id)
+    return bench.image is not None and has_content(state, bench.image, volume_id)
 
 
 def is_attached_later(state: State, bench: Bench, volume_id: str) -> bool:
-    """Return whether EC2 shows an attachment of the volume that began after the snapshot of it, so it may have later
-    writes. EC2 shows AttachTime and StartTime in seconds.
-    """
-    volume, captured = state.volume(volume_id), bench.captured
-    if volume is None or captured is None or captured.start_time is None or not is_taken_of(captured, volume_id):
-        return False
-    link = link_of(volume)
-    holder = state.instance(link.instance_id) if link is not None else None
-    since = attached_since(holder, volume_id) if holder is not None else None
-    return since is not None and since > captured.start_time
-
-
-def link_of(volume: Volume) -> VolumeAttachment | None:
-    """Return the attachment of the volume, also while it begins or ends, or None."""
-    return next((link for link in volume.attachments if link.state != "detached"), None)
+    """Return whether EC2 shows that the volume was attached after the image's snapshot, or after the capture."""
+    return bench.captured is not None and is_attached_after(state, bench.captured, volume_id)
 
 
 def _strangers(

@@ -9,8 +9,10 @@ Private to this collection.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from ..._domain.terminations import deletes_only_launched
 from ..._domain.volume_types import performance_of
 from ..._kernel.facts import ENCRYPTION_BY_DEFAULT
 from ..._kernel.plan import Change
@@ -20,6 +22,7 @@ from ..._kernel.tags import specification
 from .spec import Launch, WorkbenchSpec
 
 _TYPE = "gp3"
+_REMEDY = "Detach these parts or set their DeleteOnTermination to false, and run the task again"
 # The facts of a planned instance that only EC2 decides.
 _UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", "private_ip_address", "state_reason")
 
@@ -134,11 +137,21 @@ def stop(instance: Instance, region: str) -> Change:
     )
 
 
-def termination(instance: Instance, region: str, current: str) -> Change:
-    """Return the TerminateInstances of the workbench, whose state is *current* by then."""
+def termination(instance: Instance, region: str, current: str, deleted: Collection[str]) -> Change:
+    """Return the TerminateInstances of the workbench, whose state is *current* by then. The plan deletes the volumes
+    *deleted* anyway.
+    """
     before, after = {"state": current}, {"state": "terminated"}
     return Change(
-        "TerminateInstances", instance.instance_id, region, {}, "remove the workbench", before, after, disruptive=True
+        "TerminateInstances",
+        instance.instance_id,
+        region,
+        {},
+        "remove the workbench",
+        before,
+        after,
+        disruptive=True,
+        provided=deletes_only_launched(instance.instance_id, "state", _REMEDY, deleted),
     )
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..._domain.volume_changes import detachment
+from ..._domain.workbenches import link_of
 from ..._kernel.errors import UnsafePlan
 from ..._kernel.plan import Change, Plan, Stage, Wait
 from ..._kernel.resources import Volume
 from ..._kernel.state import State
-from .bench import Bench, Phase, is_attached_later, is_in_image, link_of
+from .bench import Bench, Phase, is_attached_later, is_in_image
 from .changes import deletion, stop, termination
 from .opening import require_own
 from .spec import WorkbenchSpec
@@ -62,7 +63,7 @@ def plan_absent(spec: WorkbenchSpec, state: State, bench: Bench) -> Plan:
     own = {item.instance_id for item in bench.launched}
     stages = [
         Stage(waits=tuple(_attaching(bench))),
-        _terminations(state, bench, set(), final=not bench.volumes),
+        _terminations(state, bench, set(), final=not bench.volumes, deletes=True),
         _detachments(state, bench, own),
         _deletions(spec, state, bench),
     ]
@@ -116,10 +117,13 @@ def _detachments(state: State, bench: Bench, gone: set[str]) -> Stage:
     return Stage(tuple(changes), tuple(waits))
 
 
-def _terminations(state: State, bench: Bench, stopped: set[str], *, final: bool) -> Stage:
-    """Return the stage that removes the launched instances. Those in *stopped* are off by then."""
+def _terminations(state: State, bench: Bench, stopped: set[str], *, final: bool, deletes: bool = False) -> Stage:
+    """Return the stage that removes the launched instances. Those in *stopped* are off by then. *deletes*: the plan
+    deletes the volumes of the workbench too.
+    """
+    deleted = [volume.volume_id for volume in bench.volumes] if deletes else []
     changes: list[Change] = [
-        termination(item, state.region, "stopped" if item.instance_id in stopped else item.state)
+        termination(item, state.region, "stopped" if item.instance_id in stopped else item.state, deleted)
         for item in bench.launched
     ]
     gone = tuple(change.resource for change in changes)

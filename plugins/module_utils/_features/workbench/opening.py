@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from ..._domain.attachments import attachment_limit, attachment_queries, disk, free_device, taken_disks
 from ..._domain.image_versions import billing_obstacle, root_snapshot_id
 from ..._domain.volume_changes import attachment, detachment
+from ..._domain.workbenches import link_of
 from ..._domain.zones import unsupported_site
 from ..._kernel.errors import SpecError, UnsafePlan, listed
 from ..._kernel.facts import ENCRYPTION_QUERY
@@ -21,7 +22,7 @@ from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Plan, Stage, Wait
 from ..._kernel.resources import Image, Instance, Snapshot, Volume, VolumeAttachment
 from ..._kernel.state import State, by_id
-from .bench import Bench, link_of
+from .bench import Bench
 from .changes import creation, launched_instance, launching, start
 from .spec import WorkbenchSpec
 

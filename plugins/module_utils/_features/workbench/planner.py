@@ -17,11 +17,12 @@ from datetime import datetime
 from typing import Any
 
 from ..._domain.image_versions import root_snapshot_id
+from ..._domain.workbenches import link_of
 from ..._kernel.errors import SpecError
 from ..._kernel.plan import Feature, Plan
 from ..._kernel.resources import Image, view
 from ..._kernel.state import Query, State, by_id, images_by_id
-from .bench import Bench, Phase, link_of, read, stranger_warnings
+from .bench import Bench, Phase, read, stranger_warnings
 from .closing import plan_absent, plan_detached
 from .opening import plan_open
 from .spec import WorkbenchSpec, parse
