@@ -30,7 +30,7 @@ class Router:
     image_id: str
 
     def relaunch(self, **more: Any) -> Ended:
-        given = {"instance_id": self.web.instance_id, "image_id": self.image_id, "health": {"timeout": 20}}
+        given = {"instance_id": self.web.instance_id, "image_id": self.image_id, "health": {"timeout": 60}}
         moves = {"network_interfaces": "move", "elastic_ip": "move"}
         given = {name: value for name, value in {**given, **moves, **more}.items() if value is not None}
         return run(self.sandbox, module=instance_relaunch, **given)

@@ -36,7 +36,7 @@ class Service:
 
     def relaunch(self, **more: Any) -> Ended:
         given = {"instance_id": self.web.instance_id, "image_id": self.image_id, **ALL, **more}
-        return run(self.sandbox, module=instance_relaunch, **{"health": {"timeout": 20}, **given})
+        return run(self.sandbox, module=instance_relaunch, **{"health": {"timeout": 60}, **given})
 
     def kill(self, nth: int, **more: Any) -> None:
         with pytest.raises(Killed):
@@ -242,7 +242,7 @@ def test_probes_decide_and_no_message_has_their_secrets(service: Service, page: 
     )
     assert not [word for word in ("secret", "hush") if word in f"{ended.failed}{ended.result}{ended.warnings}"]
     assert service.places() == BEFORE
-    good = {"url": f"http://user:secret@127.0.0.1:{page}/good?token=hush", "tcp_port": page, "timeout": 8}
+    good = {"url": f"http://user:secret@127.0.0.1:{page}/good?token=hush", "tcp_port": page, "timeout": 60}
     with socket.create_server(("127.0.0.1", 0)):
         # The private address of the sandbox's instance is out of reach, so only the Elastic IP's move is left to fail.
         assert "TCP connection to" in service.relaunch(health=good).failed

@@ -35,7 +35,7 @@ class Pet:
 
     def relaunch(self, image_id: str | None = None, **more: Any) -> Ended:
         given = {"instance_id": self.web.instance_id, "image_id": image_id or self.image_id, **more}
-        given = {"strategy": "replace_root_volume", "health": {"timeout": 8}, **given}
+        given = {"strategy": "replace_root_volume", "health": {"timeout": 40}, **given}
         return run(self.sandbox, module=instance_relaunch, **given)
 
     def kill(self, nth: int, **more: Any) -> None:
