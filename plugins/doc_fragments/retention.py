@@ -140,11 +140,12 @@ _PLACES_OF_SNAPSHOTS = r"""
 
 
 class ModuleDocFragment:
-    IMAGES = (
+    # The type tells the YAML lint of ansible-test that these texts are computed.
+    IMAGES: str = (
         _OPTIONS.format(item="version", resource="AMI", latest="the creation of the newest available version")
         + _PLACES_OF_IMAGES
     )
-    SNAPSHOTS = (
+    SNAPSHOTS: str = (
         _OPTIONS.format(
             item="snapshot",
             resource="snapshot",

@@ -317,7 +317,7 @@ def search_text(error: Exception) -> str:
     if _asked_for_a_code(error):
         return "botocore asked for an MFA code"
     text = str(error)[:500]
-    own = isinstance(error, (botocore.BotoCoreError, botocore.ClientError)) or type(error) is RuntimeError
+    own = isinstance(error, (botocore.BotoCoreError, botocore.ClientError)) or error.__class__ is RuntimeError
     return text if own and text else f"{type(error).__name__}: {text}"
 
 

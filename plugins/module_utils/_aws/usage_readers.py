@@ -42,7 +42,7 @@ def volume_use(query: Query, pages: Iterable[Answer]) -> Iterator[Fact]:
     for volume_id in dict.fromkeys(map(_volume, asked.values())):
         operations, written = sums[volume_id, "o"], sums[volume_id, "b"]
         if operations and volume_id not in broken:
-            period = next(_period(item) for item in asked.values())
+            period = min(_period(item) for item in asked.values())
             use = VolumeUse(
                 max(operations.values()) / period, max(written.values(), default=0.0) / period / _MIB, len(operations)
             )

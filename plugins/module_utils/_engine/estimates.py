@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from .._kernel.errors import SpecError
 from .._kernel.places import HERE, Place
@@ -30,7 +30,7 @@ PriceBook = Callable[[str], Prices]
 """Return the prices of a region."""
 Thing = Mapping[str, Any]
 """The fields of a volume or of a snapshot, as its view has them. A snapshot has ``volume_size``."""
-_Effect = tuple[str, Thing | None]
+_Effect: TypeAlias = "tuple[str, Thing | None]"
 """A resource and what the plan makes of it, None if the plan deletes it."""
 
 

@@ -126,7 +126,7 @@ def test_rollback_that_is_killed_after_any_call_is_finished_by_the_next_runs() -
         if not killed(ec2, nth, RefusingGateway(ec2, refused, unclear=False)):
             break
         ec2.sleep(30)
-        runs = [relaunch(ec2) for _ in range(3)]
+        runs = [relaunch(ec2) for _turn in range(3)]
         assert (nth, runs[-1].failed, runs[-1].actions) == (nth, "", [])
         assert (nth, world(ec2)) == (nth, MOVED)
     assert nth > refused + 8

@@ -104,12 +104,12 @@ def known(*resources: Resource, usual: tuple[Resource, ...] = USUAL) -> State:
     return State(REGION).with_resources([*usual, *resources])
 
 
-def plan(state: State, /, **more: Any) -> Plan:
-    return guard(planner.plan(spec(**more), state, NOW))
+def plan(there: State, /, **more: Any) -> Plan:
+    return guard(planner.plan(spec(**more), there, NOW))
 
 
-def actions(state: State, /, **more: Any) -> list[str]:
-    return [change.action for change in plan(state, **more).changes]
+def actions(there: State, /, **more: Any) -> list[str]:
+    return [change.action for change in plan(there, **more).changes]
 
 
 def phase(state: State) -> str:
@@ -195,9 +195,9 @@ def test_nothing_is_left_to_do_in_the_predicted_state(resources: tuple[Resource,
     assert plan(after, **more).is_empty
 
 
-def refusal(state: State, /, **more: Any) -> str:
+def refusal(there: State, /, **more: Any) -> str:
     with pytest.raises((SpecError, UnsafePlan)) as refused:
-        plan(state, **more)
+        plan(there, **more)
     return str(refused.value)
 
 
