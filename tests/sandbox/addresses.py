@@ -10,6 +10,7 @@ of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +28,16 @@ def describe_addresses(request: Request) -> Shape:
     """The addresses. An association belongs to an interface, and the address shows the instance that has it now."""
     known = {name: request.params[name] for name in ("AllocationIds", "PublicIps") if request.params.get(name)}
     rows = request.moto("DescribeAddresses", known)["Addresses"]
-    owners = _owners(request)
+    owners = owners_by_interface(request.moto)
     for row in rows:
         row["InstanceId"] = owners.get(row.get("NetworkInterfaceId") or "") or None
     found = matching(request, [_Row(row) for row in rows], _FIELDS)
     return {"Addresses": [one.shape for one in found]}
 
 
-def _owners(request: Request) -> dict[str, str]:
-    """The instance by interface, for the interfaces that an instance has."""
-    rows = request.moto("DescribeNetworkInterfaces", {})["NetworkInterfaces"]
+def owners_by_interface(moto: Callable[[str, Shape], Shape]) -> dict[str, str]:
+    """The instance by interface, for the interfaces that one has. *moto*: asks moto in their region."""
+    rows = moto("DescribeNetworkInterfaces", {})["NetworkInterfaces"]
     return {row["NetworkInterfaceId"]: row["Attachment"]["InstanceId"] for row in rows if row.get("Attachment")}
 
 

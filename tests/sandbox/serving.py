@@ -11,8 +11,10 @@ target healthy. A ``stopping`` instance and a draining target get no new request
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from .addresses import owners_by_interface
 from .errors import Ec2Error
 from .target_groups import healthy_instances
 
@@ -49,11 +51,11 @@ def _behind(world: World, home: Region, address: str, now: datetime) -> Iterable
     if address.startswith("i-"):
         return [home.instances[address]]
     assert world.moto
+    moto = partial(world.moto.call, account=home.account, region=home.name)
     try:
-        answer = world.moto.call(
-            "DescribeAddresses", {"AllocationIds": [address]}, account=home.account, region=home.name
-        )
+        rows = moto("DescribeAddresses", {"AllocationIds": [address]})["Addresses"]
     except Ec2Error as error:
         raise KeyError(str(error)) from None
-    owners = [row.get("InstanceId", "") for row in answer["Addresses"]]
+    by_interface = owners_by_interface(moto)
+    owners = [by_interface.get(row.get("NetworkInterfaceId") or "", "") for row in rows]
     return [home.instances[one] for one in owners if one in home.instances]
