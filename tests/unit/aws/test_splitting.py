@@ -148,7 +148,8 @@ def test_calls_are_no_multiple_of_the_plain_listing(name: str, order: str, monke
     if order == "shuffled":
         random.Random(1).shuffle(times)
     listing = Listing(times)
-    found = [one.resource_id for one in splitting.read(OWN, listing, 4)]
+    # One thread: with more, their order decides which parts may be divided again, and the number of calls varies.
+    found = [one.resource_id for one in splitting.read(OWN, listing, 1)]
     assert sorted(found) == sorted(listing.texts)
     assert listing.calls <= 2 * listing.pages + splitting.PARTS
     if "short" in name or "all in" in name or "barely long, in" in name:
