@@ -42,12 +42,13 @@ def end(process: subprocess.Popen[str], grace: float = 3.0) -> None:
         deadline = time.monotonic() + grace
         while run and time.monotonic() < deadline:
             process.poll()
-            run = [pid for pid in run if _lives(pid)]
+            run = [pid for pid in run if is_alive(pid)]
             time.sleep(0.02)
     process.wait()
 
 
-def _lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Return whether there is a process with this id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -14,19 +14,12 @@ import time
 
 import pytest
 
+from playbook.processes import is_alive
 from tools.environment import ROOT
 
 pytestmark = pytest.mark.sandbox
 ENDS_WITHIN = 20.0
 """Seconds."""
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_shell_reaches_the_sandbox_and_ends_it() -> None:

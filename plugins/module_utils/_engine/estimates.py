@@ -144,7 +144,7 @@ class _Ledger:
         instance = self._state.instance(instance_id)
         if instance is None:
             raise _Unknown
-        yield from (one.volume_id for one in instance.block_devices if one.delete_on_termination)
+        yield from instance.doomed_volume_ids
 
     def root_of(self, instance_id: str) -> str:
         """Return the root volume of an instance. Raises _Unknown."""

@@ -109,6 +109,11 @@ class Instance:
             (device.volume_id for device in self.block_devices if device.device_name == self.root_device_name), None
         )
 
+    @property
+    def doomed_volume_ids(self) -> tuple[str, ...]:
+        """The volumes that EC2 deletes with the instance, in the order of its devices."""
+        return tuple(device.volume_id for device in self.block_devices if device.delete_on_termination)
+
 
 def place_of(interface: Mapping[str, Any]) -> tuple[int, int]:
     """Return the network card and the device index of an interface in EC2's form."""

@@ -200,8 +200,7 @@ class Predecessors:
 
     def _doomed(self, old: Instance) -> list[Volume]:
         """Return the volumes that EC2 deletes with the instance."""
-        names = [device.volume_id for device in old.block_devices if device.delete_on_termination]
-        return [volume for volume in map(self._state.volume, names) if volume is not None]
+        return [volume for volume in map(self._state.volume, old.doomed_volume_ids) if volume is not None]
 
     def _final(self, old: Instance, volume: Volume, deleted: Collection[str]) -> Snapshot | None:
         found = finals(self._state.all(Snapshot), old, volume.volume_id, deleted)
@@ -310,7 +309,7 @@ def _still_replaced(
             return f"the task does not terminate {instance_id}, since {serving} no longer runs in its place"
         shown = [one for one in answer if isinstance(one, Snapshot) and one.state == "completed"]
         # Somebody may have set DeleteOnTermination of another volume since the plan.
-        ends = {*doomed, *(device.volume_id for device in now.block_devices if device.delete_on_termination)}
+        ends = {*doomed, *now.doomed_volume_ids}
         bare = [volume_id for volume_id in sorted(ends) if not finals(shown, old, volume_id, deleted)]
         if bare:
             return (

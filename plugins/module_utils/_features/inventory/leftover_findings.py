@@ -75,7 +75,7 @@ def _workbench(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
     task = bench.task(inventory)
     saving = None
     if task:
-        gone = _ending(instance)
+        gone = instance.doomed_volume_ids
         removed = (
             one for one in _volumes(inventory, instance) if one.volume_id in gone or bench.has_made(inventory, one)
         )
@@ -116,14 +116,8 @@ def _volumes(inventory: Inventory, instance: Instance) -> list[Volume]:
 
 def _ending_with(inventory: Inventory, instance: Instance) -> Cost | None:
     """Return the cost of the volumes that EC2 deletes with the instance."""
-    deleted = _ending(instance)
-    ending = [volume for volume in _volumes(inventory, instance) if volume.volume_id in deleted]
+    ending = [volume for volume in _volumes(inventory, instance) if volume.volume_id in instance.doomed_volume_ids]
     return total(inventory.volume_cost(volume) for volume in ending)
-
-
-def _ending(instance: Instance) -> set[str]:
-    """Return the ids of the volumes that EC2 deletes with the instance."""
-    return {device.volume_id for device in instance.block_devices if device.delete_on_termination}
 
 
 # --- volumes ---------------------------------------------------------------------------------------------------------
