@@ -109,7 +109,7 @@ def _ec2_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
 class _Item:
     """One resource of one wait.
 
-    ``key``: the watcher's name for the wait. ``began``: the moment when the wait began. ``next``: that of its next poll.
+    ``key``: the watcher's name for the wait. ``began``, ``next``: the moments of its begin and of its next poll.
     """
 
     key: WaitKey
@@ -302,7 +302,10 @@ class Watch:
         late = [item for item in left if now >= item.deadline]
         failures += _timeouts(late, self._trouble)
         ended = {key for _error, some in failures for key in some}
-        left = [dataclasses.replace(item, next=_next(item, now), delay=min(item.delay * GROWTH, SLOWEST_POLL)) for item in left]
+        left = [
+            dataclasses.replace(item, next=_next(item, now), delay=min(item.delay * GROWTH, SLOWEST_POLL))
+            for item in left
+        ]
         self._items = [item for item in (*others, *left) if item.key not in ended]
         self._done += len(due) - len(left)
         self._shown.saw([Sight(item.resource, item.state, item.percent) for item in self._items], self._done)

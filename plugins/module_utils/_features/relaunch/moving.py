@@ -5,10 +5,10 @@
 """The steps of a relaunch that moves parts of the predecessor, and their rollback.
 
 The order: launch and first boot; the successor stops, the predecessor stops, volumes and interfaces change hands, the
-successor starts; probes; Elastic IP; load balancers; status checks of the second boot. Only then is the successor marked as serving. A
-failure until then returns every part, in the order volumes and interfaces, start, address, load balancers, termination:
-the predecessor never starts without them, and no address leaves with a terminated successor. After the mark, the
-predecessor is deregistered and retires.
+successor starts; probes; Elastic IP; load balancers; status checks of the second boot. Only then is the successor
+marked as serving. A failure until then returns every part, in the order volumes and interfaces, start, address, load
+balancers, termination: the predecessor never starts without them, and no address leaves with a terminated successor.
+After the mark, the predecessor is deregistered and retires.
 
 Each stage is planned from the places where EC2 shows the parts, so a plan after an interruption continues.
 
