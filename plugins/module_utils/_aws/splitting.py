@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, pairwise
 from typing import Any
 
@@ -28,6 +28,11 @@ from . import codec
 
 LARGE = 12
 """A listing is long if it does not end within this number of pages. A shorter one is read as it is."""
+EARLY = 2
+"""After this number of pages, a listing is long if its times suggest `SURELY_LONG` pages and `_reaches_far` agrees."""
+SURELY_LONG = 3 * LARGE
+FAR = 8
+"""The distance of the times that `_reaches_far` asks for, as a multiple of the time that the first pages cover."""
 PARTS = 24
 """The most parts that a long listing is divided into, about."""
 FEW_PARTS = 8
@@ -36,14 +41,16 @@ PAGES = 4
 """The number of pages that a part should have. Each part has a last page that is not full."""
 MOST_EXPECTED = 20
 """The most snapshots that are expected after those of a sample, as a multiple of the sample."""
-MOST_EARLIER = 3
-"""The snapshots that are expected before those of a sample if the listing begins with the newest ones, as a multiple
-of the sample.
+EARLIER = 3
+"""A listing that begins with the newest snapshots is expected to go back by this multiple of the time that a sample
+covers.
 """
+MONTH = timedelta(days=30)
+"""One that reaches far is expected to go back at least so long."""
 MOST_REPEATED = 1 / 3
 """The most pages that parts may read in vain, as a share of all their pages."""
 _NEARLY = 0.9
-_SAMPLE = 1000
+_SAMPLE = 500
 """The most start times that the parts are computed from."""
 _DIGITS = "0123456789"
 _PRECISION = len("2026-11-24T02:00")
@@ -103,7 +110,7 @@ def read(query: Query, pages_of: Callable[[Query], Pages], threads: int) -> tupl
     pages = pages_of(query)
     if not is_divisible(query):
         return codec.decode(query, pages)
-    whole = _begin(query, pages, ("",))
+    whole = _begin(query, pages, ("",), lambda found: _reaches_far(query, pages_of, found))
     if not whole.parts:
         return whole.found
     found = _side_by_side(query, pages_of, whole.parts, threads)
@@ -114,11 +121,36 @@ def read(query: Query, pages_of: Callable[[Query], Pages], threads: int) -> tupl
     return (*whole.found, *codec.decode(query, pages))
 
 
-def _begin(query: Query, pages: Pages, prefixes: Sequence[str], budget: _Budget | None = None) -> _Read:
+def _reaches_far(query: Query, pages_of: Callable[[Query], Pages], found: Sequence[Resource]) -> bool:
+    """Return whether a page of snapshots is far away from the first ones. This costs one call.
+
+    Few pages may cover two days of a policy's year, or all the hours for which it keeps snapshots.
+    """
+    times = _times(found)
+    first, last = min(times), max(times)
+    step = timedelta(days=-1 if _is_descending(times) else 1)
+    begin = first - FAR * (last - first) if step < timedelta() else last + FAR * (last - first)
+    days = tuple(f"{begin + number * step:%Y-%m-%d}*" for number in range(_MOST_VALUES))
+    asked = replace(query, filters=(*query.filters, ("start-time", days)))
+    return any(codec.decode(query, [page]) for page in islice(pages_of(asked), 1))
+
+
+def _times(found: Iterable[Resource]) -> list[datetime]:
+    return [one.start_time for one in found if isinstance(one, Snapshot) and one.start_time is not None]
+
+
+def _begin(
+    query: Query,
+    pages: Pages,
+    prefixes: tuple[str, ...],
+    reaches_far: Callable[[Sequence[Resource]], bool],
+    budget: _Budget | None = None,
+) -> _Read:
     """Read a listing of the start times with these *prefixes*: to its end, unless it is long and can be parted.
 
-    If the first pages have too few different times, the question comes up again after twice as many pages. *budget*
-    decides whether a part of a listing may be parted again.
+    If the first pages are no reason to part it, the question comes up again after twice as many pages. *reaches_far*
+    has the last word about a listing that seems long after few pages. *budget* decides whether a part of a listing may
+    be parted again.
     """
     found: list[Resource] = []
     read = 0
@@ -131,47 +163,71 @@ def _begin(query: Query, pages: Pages, prefixes: Sequence[str], budget: _Budget 
                 budget.count()
             found.extend(codec.decode(query, [page]))
 
-    take(islice(pages, LARGE))
+    checked, early = EARLY, True
+    take(islice(pages, checked))
     while (following := next(pages, None)) is not None:
         take([following])
-        parts = _parts(found, prefixes, read)
-        if parts and (budget is None or budget.may_repeat(read)):
+        early = early and read <= LARGE
+        parts = _parts(found, prefixes, read, early=early)
+        if parts and early and not reaches_far(found):
+            early, checked = False, LARGE
+        elif parts and (budget is None or budget.may_repeat(read)):
             return _Read(tuple(found), parts)
-        take(islice(pages, read - 1))
+        else:
+            checked = min(2 * checked, LARGE) if early else 2 * checked
+        take(islice(pages, checked - read))
     return _Read(tuple(found))
 
 
-def _parts(found: Sequence[Resource], prefixes: Sequence[str], read: int) -> tuple[tuple[str, ...], ...]:
-    """Return the parts of a listing that begins with *found* in *read* pages, or nothing if one part has most times."""
-    times = [one.start_time for one in found if isinstance(one, Snapshot) and one.start_time is not None]
+def _parts(
+    found: Sequence[Resource], prefixes: tuple[str, ...], read: int, *, early: bool
+) -> tuple[tuple[str, ...], ...]:
+    """Return the parts of a listing that begins with *found* in *read* pages.
+
+    Return nothing if one part has most times, or if it is *early* and the listing does not seem to be long.
+    """
+    times = _times(found)
     sample = times[:: len(times) // _SAMPLE + 1]
-    expected = [*_expected(sample, datetime.now(UTC))]
+    moments = [_moment(time) for time in sample]
+    times_beyond = _expected(sample, datetime.now(UTC), MONTH if early else timedelta())
+    expected = [moment for moment in map(_moment, times_beyond) if moment.startswith(prefixes)]
     # Without an expectation the length is unknown.
-    pages = read * (len(sample) + len(expected)) // max(1, len(sample))
+    pages = read * (len(moments) + len(expected)) // max(1, len(moments))
+    if early and pages < SURELY_LONG:
+        return ()
     number = min(PARTS, max(2, pages // PAGES)) if expected else FEW_PARTS
-    moments = [f"{time:%Y-%m-%dT%H:%M}" for time in (*sample, *expected)]
+    moments += expected
     parts = partition(prefixes, moments, number)
     largest = max(sum(moment.startswith(part) for moment in moments) for part in parts)
     return parts if len(parts) > 1 and 2 * largest <= len(moments) else ()
 
 
-def _expected(times: Sequence[datetime], now: datetime) -> Iterator[datetime]:
+def _expected(times: Sequence[datetime], now: datetime, back: timedelta) -> Iterator[datetime]:
     """Yield start times beyond those of a sample, as dense as the sample.
 
     An endpoint that lists the oldest snapshots first shows nothing of the others in its first pages, up to *now*. One
-    that lists the newest first shows nothing of the older ones. A wrong expectation only costs time.
+    that lists the newest first shows nothing of the older ones, which go back at least by *back*. A wrong expectation
+    only costs time.
     """
     first, last = min(times, default=None), max(times, default=None)
     if first is None or last is None or first == last:
         return
+    span = last - first
     if _is_descending(times):
-        for position in range(1, MOST_EARLIER * len(times) + 1):
-            yield first - (last - first) * (position / len(times))
-        return
-    missing = now - last
-    number = min(int(missing / (last - first) * len(times)), MOST_EXPECTED * len(times))
+        yield from _evenly(first, -max(EARLIER * span, back), span, len(times))
+    else:
+        yield from _evenly(last, now - last, span, len(times))
+
+
+def _evenly(start: datetime, reach: timedelta, span: timedelta, known: int) -> Iterator[datetime]:
+    """Yield times from *start* on as dense as *known* ones in *span*, but at most `MOST_EXPECTED` times as many."""
+    number = min(int(abs(reach) / span * known), MOST_EXPECTED * known)
     for position in range(1, number + 1):
-        yield last + missing * (position / number)
+        yield start + reach * (position / number)
+
+
+def _moment(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M}"
 
 
 def _is_descending(times: Sequence[datetime]) -> bool:
@@ -181,7 +237,7 @@ def _is_descending(times: Sequence[datetime]) -> bool:
 
 
 def _side_by_side(
-    query: Query, pages_of: Callable[[Query], Pages], parts: Iterable[tuple[str, ...]], threads: int
+    query: Query, pages_of: Callable[[Query], Pages], parts: Sequence[tuple[str, ...]], threads: int
 ) -> tuple[Resource, ...]:
     """Return the resources of all parts. A part that is long itself is parted again."""
     budget = _Budget()
@@ -189,11 +245,12 @@ def _side_by_side(
     def part(prefixes: tuple[str, ...]) -> _Read:
         values = tuple(f"{prefix}*" for prefix in prefixes)
         asked = replace(query, filters=(*query.filters, ("start-time", values)))
-        return _begin(asked, pages_of(asked), prefixes, budget)
+        return _begin(asked, pages_of(asked), prefixes, lambda _found: True, budget)
 
     done: list[tuple[Resource, ...]] = []
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        waiting: set[Future[_Read]] = {pool.submit(part, prefixes) for prefixes in parts}
+        # The parts about which least is known come first, since they may be long.
+        waiting: set[Future[_Read]] = {pool.submit(part, prefixes) for prefixes in reversed(parts)}
         while waiting:
             ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in ended:

@@ -56,7 +56,7 @@ def test_oldest_snapshots_first_show_where_the_others_are() -> None:
     """The sandbox lists by age. The times after the first pages are divided too, with the density of these pages."""
     now = datetime.now(UTC)
     times = [now - timedelta(days=50) + timedelta(minutes=number * 10) for number in range(1000)]
-    expected = [*splitting._expected(times, now)]
+    expected = [*splitting._expected(times, now, timedelta())]
     assert len(expected) == pytest.approx(6200, rel=0.01)
     assert max(expected) <= now
     after = max(times)
@@ -65,15 +65,23 @@ def test_oldest_snapshots_first_show_where_the_others_are() -> None:
 
 def test_a_sample_up_to_now_expects_nothing() -> None:
     now = datetime.now(UTC)
-    assert [*splitting._expected([now - timedelta(days=1), now], now)] == []
-    assert [*splitting._expected([now - timedelta(days=1)], now)] == []
-    assert [*splitting._expected([], now)] == []
+    assert [*splitting._expected([now - timedelta(days=1), now], now, timedelta())] == []
+    assert [*splitting._expected([now - timedelta(days=1)], now, timedelta())] == []
+    assert [*splitting._expected([], now, timedelta())] == []
+
+
+def test_newest_snapshots_first_go_back_further_than_what_they_cover() -> None:
+    now = datetime.now(UTC)
+    times = [now - timedelta(minutes=number) for number in range(1, 1001)]
+    covered = times[0] - times[-1]
+    oldest = [min(splitting._expected(times, now, back)) for back in (timedelta(), timedelta(days=30))]
+    assert oldest == [times[-1] - splitting.EARLIER * covered, times[-1] - timedelta(days=30)]
 
 
 def test_far_fewer_are_expected_than_a_short_burst_suggests() -> None:
     long_ago = datetime.now(UTC) - timedelta(days=3000)
     burst = [long_ago + timedelta(seconds=number) for number in range(100)]
-    assert len([*splitting._expected(burst, datetime.now(UTC))]) == 100 * splitting.MOST_EXPECTED
+    assert len([*splitting._expected(burst, datetime.now(UTC), timedelta())]) == 100 * splitting.MOST_EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -152,8 +160,11 @@ def test_calls_are_no_multiple_of_the_plain_listing(name: str, order: str, monke
     found = [one.resource_id for one in splitting.read(OWN, listing, 1)]
     assert sorted(found) == sorted(listing.texts)
     assert listing.calls <= 2 * listing.pages + splitting.PARTS
-    if "short" in name or "all in" in name or "barely long, in" in name:
+    if "all in" in name or "barely long, in" in name:
         assert listing.calls == listing.pages
+    if "short" in name:
+        # One call asks whether the listing reaches far.
+        assert listing.calls <= listing.pages + 1
 
 
 def test_parts_of_a_long_listing_are_read_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +180,28 @@ def test_parts_of_a_long_listing_are_read_side_by_side(monkeypatch: pytest.Monke
     splitting.read(OWN, pages_of, 4)
     # The first pages have one time only. Twice as many pages have two, and the days become parts.
     assert len(asked) > 5
+
+
+@pytest.mark.parametrize("order", ["oldest first", "newest first"])
+@pytest.mark.parametrize(("days", "divided"), [(50, True), (3, False)])
+def test_listing_that_reaches_far_is_parted_after_few_pages(
+    days: int, order: str, monkeypatch: pytest.MonkeyPatch, *, divided: bool
+) -> None:
+    """Two pages a day: of fifty days, or of the three days for which the policy keeps them."""
+    monkeypatch.setattr(
+        splitting, "codec", SimpleNamespace(decode=lambda _query, pages: tuple(row for page in pages for row in page))
+    )
+    listing, whole = Listing(sorted(spread(20, days, 0), reverse=order == "newest first")), []
+
+    def pages_of(query: Query) -> Iterator[Any]:
+        for page in listing(query):
+            whole.append(query == OWN)
+            yield page
+
+    assert len(splitting.read(OWN, pages_of, 4)) == 20 * days
+    assert sum(whole) == (splitting.EARLY + 1 if divided else listing.pages)
+    # The call that asks how far the listing reaches is the only other one.
+    assert divided or listing.calls <= listing.pages + 1
 
 
 # --- on the sandbox ---
