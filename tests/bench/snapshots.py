@@ -380,7 +380,7 @@ def daily(day: datetime, volumes: Sequence[str]) -> dict[str, Any]:
     return {
         "times": [f"{day:%Y-%m-%d}T02:00:04+00:00"],
         "volumes": list(volumes),
-        "description": f"{POLICY}: {{volume}}",
+        "description": f"{POLICY}: {{volume}}, slot {day:%Y-%m-%d}T00:00+00:00",
         "tags": {
             **SELECTED,
             "Name": "db",

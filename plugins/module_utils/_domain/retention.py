@@ -155,7 +155,7 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
     """
     known = list(candidates)
     decided = _decide(known, keep, now)
-    doubtful = {item.group for item in known if item.claimed}
+    doubtful = {item.group for item in known if item.claimed} & {item.group for item in known if not decided[item.key]}
     if not doubtful:
         return decided
     by_start = _decide((_by_start(item) for item in known if item.group in doubtful), keep, now)

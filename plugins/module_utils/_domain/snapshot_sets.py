@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
+from functools import cached_property
 
 from .._kernel import tags as tag_names
 from .._kernel.ids import is_planned
@@ -62,7 +63,7 @@ class SnapshotSet:
     doubt: str = ""
     claimed: bool = False
 
-    @property
+    @cached_property
     def state(self) -> str:
         """``completed`` when all parts are; ``error`` when a part has failed; ``incomplete`` when a set lacks a part;
         ``pending`` when a part is.

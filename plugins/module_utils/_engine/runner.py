@@ -75,7 +75,7 @@ class Program:
         gateway = Ec2Gateway(module_clients(module), region, progress=shell.progress, profile=own_profile(module))
         # A large listing stays in memory until the end. The garbage collector would search all of it at every page.
         usual = gc.get_threshold()
-        gc.set_threshold(50_000)
+        gc.set_threshold(200_000)
         try:
             with host.interruptible(gateway.stop):
                 execute(self._feature, shell, gateway)

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 
 from . import tags as tag_names
 from .ids import COPIED_VOLUME, is_planned, policy_in_ascii
@@ -31,6 +32,8 @@ UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
 
 SWAP_WORD, FINAL_WORD = "swap", "final"
 """The purposes of a run's snapshot of a detached volume, as planned ids and warnings show them: see `Purpose`."""
+_REMEMBERED = 1 << 18
+"""The number of Descriptions whose records stay in memory. A planner asks several times about each snapshot."""
 SUPERSEDED_WITHIN = timedelta(days=1)
 """The largest age difference at which a run deletes a final snapshot because of a newer one: see `is_superseded`."""
 
@@ -134,10 +137,18 @@ def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
     For a volume its VolumeId must agree. Another tool may write the same form, so ``policy`` may not be the name of a
     policy.
     """
-    found = None if is_copy(snapshot) else _CAPTURE_RECORD.fullmatch(snapshot.description)
-    if found is None or (found["of"].startswith("vol-") and found["of"] != snapshot.volume_id):
+    record = None if is_copy(snapshot) else _capture_record_in(snapshot.description)
+    if record is None or (record.of.startswith("vol-") and record.of != snapshot.volume_id):
         return None
-    return CaptureRecord(found["policy"], found["of"], *_facts_of(found), found["lock"] or "")
+    return record
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _capture_record_in(description: str) -> CaptureRecord | None:
+    found = _CAPTURE_RECORD.fullmatch(description)
+    return (
+        None if found is None else CaptureRecord(found["policy"], found["of"], *_facts_of(found), found["lock"] or "")
+    )
 
 
 def _facts_of(found: re.Match[str]) -> tuple[int | None, str, datetime | None]:
@@ -152,7 +163,12 @@ def copy_record(snapshot: Snapshot) -> CopyRecord | None:
     CreateSnapshot, CreateSnapshots and CopySnapshot set the Description, and no operation of EC2 changes it later.
     Somebody who may call CopySnapshot can choose it, so that permission implies trust.
     """
-    found = _COPY_RECORD.fullmatch(snapshot.description) if is_copy(snapshot) else None
+    return _copy_record_in(snapshot.description) if is_copy(snapshot) else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _copy_record_in(description: str) -> CopyRecord | None:
+    found = _COPY_RECORD.fullmatch(description)
     if found is None:
         return None
     policy, volume, instance, original, region, taken, account = (

@@ -136,13 +136,36 @@ def resource_key(resource: Resource, place: Place = HERE) -> str:
     return f"{where} {resource.resource_id}" if where else resource.resource_id
 
 
+class Drafts:
+    """What a planner has computed in the earlier rounds of one plan.
+
+    A planner starts anew with each round of answers. Most rounds bring facts about few resources, and the rest of a
+    large listing is what it was.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
+
+    def once(self, name: str, inputs: tuple[Any, ...], compute: Callable[[], T]) -> T:
+        """Return what *compute* returns, or has returned under this name for equal *inputs*. Nobody may alter it.
+
+        *inputs*: all that the result depends on, except the task's options. The comparison is short for the same
+        objects, and equal resources are the same objects until AWS answers about them again.
+        """
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != inputs:
+            kept = self._kept[name] = (inputs, compute())
+        found: T = kept[1]
+        return found
+
+
 @dataclass(frozen=True)
 class State:
     """All answers of AWS so far: the resources by place and id (`resource_key`), and the answered queries.
 
     ``now`` is EC2's time, once it has answered. ``unanswered``: the optional queries that AWS refused or did not
     answer, with the errors. They count as answered, with an empty answer. ``open``: the planner can ask further
-    queries, see `require`.
+    queries, see `require`. ``drafts``: shared by all rounds of one plan.
     """
 
     region: str
@@ -151,6 +174,7 @@ class State:
     now: datetime | None = None
     unanswered: Mapping[Query, StorageError] = field(default_factory=dict)
     open: bool = False
+    drafts: Drafts = field(default_factory=Drafts, compare=False, repr=False)
 
     def require(self, *queries: Query) -> None:
         """Return when all *queries* are answered. A planner calls this where it needs the answers.

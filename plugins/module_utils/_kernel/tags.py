@@ -201,7 +201,8 @@ def shared_with(tags: Mapping[str, str]) -> frozenset[str]:
 
     Other words are ignored.
     """
-    return frozenset(word for word in tags.get(SHARED_WITH, "").split() if _ACCOUNT.fullmatch(word))
+    words = tags.get(SHARED_WITH)
+    return frozenset(filter(_ACCOUNT.fullmatch, words.split())) if words else frozenset()
 
 
 def copied_to_value(places: Iterable[str]) -> str:
@@ -216,7 +217,8 @@ def copied_to_value(places: Iterable[str]) -> str:
 
 def copied_to(tags: Mapping[str, str]) -> tuple[str, ...]:
     """Return the places of the policy's copies when it took the snapshot with these tags."""
-    return tuple(part for part in tags.get(COPIED_TO, "").split(",") if part)
+    places = tags.get(COPIED_TO)
+    return tuple(filter(None, places.split(","))) if places else ()
 
 
 def replaced_ids(tags: Mapping[str, str]) -> tuple[str, ...]:

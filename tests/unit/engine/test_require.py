@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Feature, Plan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import NeedsAnswers, State, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Drafts, NeedsAnswers, State, by_id
 
 from runner_feature import execute
 from worlds import World
@@ -29,6 +29,18 @@ def test_unanswered_queries_are_named_once() -> None:
 
 def test_state_that_is_not_open_has_all_answers() -> None:
     State("eu-central-1").require(ONE, OTHER)
+
+
+def test_draft_is_computed_again_for_other_inputs_only() -> None:
+    drafts, computed = Drafts(), []
+
+    def compute() -> int:
+        computed.append(1)
+        return len(computed)
+
+    assert [drafts.once("sum", ([1, 2], None), compute) for _round in range(2)] == [1, 1]
+    assert drafts.once("sum", ([1, 3], None), compute) == 2
+    assert drafts.once("other", ([1, 3], None), compute) == 3
 
 
 def test_runner_plans_again_with_each_round_of_answers(world: World) -> None:

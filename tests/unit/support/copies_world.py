@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Snapshot
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State, resource_key
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Drafts, State, resource_key
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_instant
 
 from asking import answered
@@ -59,11 +60,16 @@ def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snap
 
 
 def planned(world: World, **given: Any) -> Plan:
-    """The plan, of all that the queries find. No guard has an objection."""
+    """The plan, of all that the queries find. No guard has an objection.
+
+    What earlier rounds have computed changes nothing in it.
+    """
     options = {"policy": "p", "select": {"volume_ids": [V1]}, "keep": {"last": 1}, **given}
     spec, ec2 = parse(options, REGION), FakeEc2(*world.values())
     state, _queries = answered(FEATURE, spec, ec2.answer, State(REGION, now=NOW), NOW)
-    return guard(FEATURE.plan(spec, state, NOW))
+    plan = FEATURE.plan(spec, state, NOW)
+    assert FEATURE.plan(spec, dataclasses.replace(state, drafts=Drafts()), NOW).published() == plan.published()
+    return guard(plan)
 
 
 def copies_in(plan: Plan) -> list[str]:

@@ -24,7 +24,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
     VolumeAttachment,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Drafts, State
 
 from asking import answered
 from fake_ec2 import FakeEc2
@@ -138,9 +138,11 @@ def look(spec: RotationSpec, account: Account, now: datetime = NOW) -> State:
 
 
 def planned(account: Account, now: datetime = NOW, /, **given: Any) -> Plan:
-    """The plan, checked as the runner does."""
+    """The plan, checked as the runner does. What earlier rounds have computed changes nothing in it."""
     spec = parsed(**given)
-    plan = FEATURE.plan(spec, look(spec, account, now), now)
+    state = look(spec, account, now)
+    plan = FEATURE.plan(spec, state, now)
+    assert FEATURE.plan(spec, dataclasses.replace(state, drafts=Drafts()), now).published() == plan.published()
     return guard(plan)
 
 

@@ -163,12 +163,15 @@ class Capture:
         return a_set.state not in ("error", "incomplete") and self.is_own(a_set)
 
     @cached_property
-    def second(self) -> dict[str, SnapshotSet]:
+    def second(self) -> Mapping[str, SnapshotSet]:
         """Return, by set, the earlier set of the same volume or instance and the same slot.
 
         Two runs at the same moment make such sets. The run with the later set deletes it, unless it was interrupted. A
         set that began even later was taken for another slot, even if its tag now claims this slot.
         """
+        return self.state.drafts.once("second", (self.sets,), self._find_second)
+
+    def _find_second(self) -> Mapping[str, SnapshotSet]:
         first: dict[tuple[str, datetime | None], SnapshotSet] = {}
         found: dict[str, SnapshotSet] = {}
         for a_set in reversed(self.sets):
@@ -351,6 +354,8 @@ class Capture:
             unfinished = tag_names.SET in snapshot.tags and not has_origin(snapshot)
             if unfinished and volume is not None and not is_copy(snapshot):
                 wanted = {**self._volume_tags(volume)}
+            if not wanted:
+                continue
             reason = "copy the tags of the volume" if unfinished else "tag as declared"
             change, left_out = tagging(snapshot.snapshot_id, self.state.region, snapshot.tags, wanted, reason)
             if change is not None or left_out:

@@ -35,7 +35,7 @@ from ..._kernel.storage_facts import (
     fast_restores_of,
     permissions_query,
 )
-from .spec import RotationSpec
+from .spec import MODES, RotationSpec
 
 # Tags of services that make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the
 # CSI driver of EBS, Kubernetes, Velero.
@@ -123,6 +123,13 @@ class Guards:
             "creating": self._creating,
             "protected": lambda item: protected(spec, item),
         }
+        self._by_mode = {mode: [name for name in self._asks if spec.guard(name) == mode] for mode in (*MODES, "off")}
+        self._before = [
+            (name, self._asks[name])
+            for mode in ("keep", "fail")
+            for name in BEFORE_THE_RULES
+            if name in self._by_mode[mode]
+        ]
         self._unanswered = [
             (query.place, str(dict(query.arguments).get("SnapshotId", "")), name)
             for query in state.unanswered
@@ -140,11 +147,18 @@ class Guards:
             for place, about, name in self._unanswered:
                 if place == snapshot.place and about in ("", snapshot.snapshot_id):
                     yield name, self._silent[name]
-        for name in self._asks if names is None else names:
-            if self._spec.guard(name) == mode:
+        for name in self._by_mode[mode]:
+            if names is None or name in names:
                 reason = self._asks[name](snapshot)
                 if reason:
                     yield name, reason
+
+    def stops_before_the_rules(self, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+        """Yield (guard, reason) for the guards of `BEFORE_THE_RULES` that keep the snapshot or fail the task for it."""
+        for name, ask in self._before:
+            reason = ask(snapshot)
+            if reason:
+                yield name, reason
 
     def reason(self, snapshot: Snapshot, names: Iterable[str]) -> str:
         """Return the first reason of these guards, in any mode."""

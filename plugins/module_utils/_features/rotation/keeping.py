@@ -10,10 +10,11 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
 
 from ..._domain.retention import Keep, decide, in_future, is_outlived
 from ..._domain.snapshot_sets import SnapshotSet
@@ -21,10 +22,12 @@ from ..._kernel.places import Place
 from ..._kernel.plan import Change
 from ..._kernel.proofs import capture_record
 from ..._kernel.resources import Snapshot
+from ..._kernel.state import Drafts
 from ..._kernel.times import format_moment
 from .guards import BEFORE_THE_RULES, Guards, last_of_their_volumes
 from .spec import MODES, RotationSpec
 
+T = TypeVar("T")
 SECOND = "second snapshot of one slot"
 
 
@@ -90,20 +93,39 @@ class Scene:
 
     def coming(self, group: str) -> tuple[str, ...]:
         """Return the snapshots of a source that are not completed yet but count as if they were."""
-        return tuple(snapshot_id for a_set in self.extra if a_set.group == group for snapshot_id in a_set.ids)
+        return self._coming.get(group, ())
+
+    @cached_property
+    def _coming(self) -> Mapping[str, tuple[str, ...]]:
+        found: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+        for a_set in self.extra:
+            found[a_set.group] += a_set.ids
+        return found
 
 
 class Keeping:
     """One scene under the rules ``keep``. Without rules, no snapshot is deleted."""
 
-    def __init__(self, spec: RotationSpec, keep: Keep | None, scene: Scene, guards: Guards, now: datetime) -> None:
+    def __init__(
+        self, spec: RotationSpec, keep: Keep | None, scene: Scene, guards: Guards, now: datetime, drafts: Drafts
+    ) -> None:
         self.spec, self.keep, self.scene, self.guards, self.now = spec, keep, scene, guards, now
+        self._drafts = drafts
+
+    def _once(self, name: str, compute: Callable[[], T]) -> T:
+        """Return what the rules say about the scene, as an earlier round of the plan may have found."""
+        scene = self.scene
+        inputs = (scene.sets, scene.extra, scene.second, scene.current, scene.waits, self.now)
+        return self._drafts.once(f"{name} in {scene.place}", inputs, compute)
 
     # --- the rules ---
 
     @cached_property
-    def excluded(self) -> dict[str, str]:
+    def excluded(self) -> Mapping[str, str]:
         """Return, by set, why the set takes part in no rule."""
+        return self._once("excluded", self._find_excluded)
+
+    def _find_excluded(self) -> Mapping[str, str]:
         found = {**dict.fromkeys(self.scene.second, SECOND), **exclusions(self.scene.sets, self.guards, self.now)}
         doubtful = {a_set.key: a_set.doubt for a_set in self.scene.sets if a_set.doubt and a_set.key not in found}
         if doubtful and self.keep is not None:
@@ -134,6 +156,9 @@ class Keeping:
 
         All unfinished snapshots count as completed.
         """
+        return self._once("kept", self._find_kept)
+
+    def _find_kept(self) -> Mapping[str, tuple[str, ...]]:
         decided = dict(self._kept_by_rules(self.scene.extra))
         decided.update({key: ("current slot",) for key in self.scene.current if decided.get(key) == ()})
         return decided
@@ -198,6 +223,8 @@ class Keeping:
         """Yield the second sets of a slot, except the newest set of a group, since the run that made it may be about to
         delete it.
         """
+        if not self.scene.second:
+            return
         newest = {a_set.group: a_set for a_set in self.scene.extra} if self.scene.waits else {}
         for a_set in self.scene.sets:
             if a_set.state == "completed":
@@ -316,9 +343,8 @@ def _excluded(a_set: SnapshotSet, guards: Guards, now: datetime) -> str:
     if is_future(a_set, now):
         return "future"
     for snapshot in a_set.snapshots:
-        for mode in ("keep", "fail"):
-            for name, reason in guards.stops(snapshot, mode, BEFORE_THE_RULES):
-                return f"{name}: {reason}"
+        for name, reason in guards.stops_before_the_rules(snapshot):
+            return f"{name}: {reason}"
     return ""
 
 

@@ -78,12 +78,12 @@ def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
 
     Raises SpecError if the selection matches no item.
 
-    The moment is that of the last answer. At a later moment a slot could have begun or a span ended, and the plan would
-    delete snapshots that no guard has checked.
+    All rounds of a plan decide for the moment of the first one that shows all snapshots. At a later moment a slot could
+    have begun or a span ended, and the plan would delete snapshots that no guard has checked.
     """
     state.require(*_first_queries(spec))
     state.require(*_second_queries(spec, state))
-    rotation = _Rotation(spec, state, state.now or now)
+    rotation = _Rotation(spec, state, state.drafts.once("moment", (), lambda: state.now or now))
     if not spec.captured:
         state.require(*rotation.questions())
     return rotation.plan()
@@ -165,16 +165,16 @@ class _Rotation:
         accounts = Accounts(spec.copies, state)
         accounts.require_distinct()
         self.known = [item for item in state.all(Snapshot) if not item.place]
-        self.managed = [item for item in self.known if self._is_managed(item)]
+        self.managed = state.drafts.once("managed", (self.known,), lambda: [*filter(self._is_managed, self.known)])
         self.slots = Slots(spec.every, zone_of(spec))
         self.guards = Guards(spec, state, now)
         # Another region's run retains the snapshots that it has copied here.
         here = [item for item in self.known if not _is_another_runs(item)]
         self.adoption = Adoption(spec, here, self.guards, state.region)
-        self.capture = Capture(spec, state, self.managed, snapshot_sets_of(self.managed, now, self.slots), now)
+        self.capture = Capture(spec, state, self.managed, self._sets(), now)
         self.left_out = LeftOut(spec, state, captures=bool(self.capture.targets))
         self.leftovers = Leftovers(self.capture, self.known, self.successors.retired_volumes, accounts.all)
-        self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
+        self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now, state.drafts)
         self.sources = self._sources()
         self.copyings = planned_for(self._copyings(), state)
         there = [copying.copy for copying in self.copyings]
@@ -196,6 +196,14 @@ class _Rotation:
         if snapshot.tags.get(tag_names.POLICY) == self.spec.policy:
             return bool(taken_for(snapshot, self.spec.policy))
         return not self.spec.captured and belongs(self.spec, snapshot)
+
+    def _sets(self) -> list[SnapshotSet]:
+        dated = all(item.start_time is not None for item in self.managed)
+        return self.state.drafts.once(
+            "sets",
+            (self.managed, None if dated else self.now),
+            lambda: snapshot_sets_of(self.managed, self.now, self.slots),
+        )
 
     def _scene(self) -> Scene:
         capture = self.capture
@@ -238,7 +246,7 @@ class _Rotation:
             yield Copying(there, names, self.guards)
 
     def _keeping(self, copying: Copying) -> Keeping:
-        return Keeping(self.spec, copying.copy.keep, copying.scene, self.guards, self.now)
+        return Keeping(self.spec, copying.copy.keep, copying.scene, self.guards, self.now, self.state.drafts)
 
     def questions(self) -> Iterator[Query]:
         """Yield the queries of the guards about the snapshots that no rule keeps, and those of copies and lifecycle."""
@@ -387,11 +395,17 @@ class _Rotation:
 
     def _unproven_warnings(self) -> Iterator[str]:
         """Yield the warning about snapshots that carry the policy's name and that the policy did not take."""
-        policy = self.spec.policy
+        policy, managed = self.spec.policy, {item.snapshot_id for item in self.managed}
+        others = [
+            item
+            for item in self.known
+            if item.snapshot_id not in managed
+            and item.tags.get(tag_names.POLICY) == policy
+            and not _is_another_runs(item)
+        ]
         found = [
             f"{item.snapshot_id} (of {source_of(item) or 'an unknown volume'})"
-            for item in sorted(self.known, key=lambda item: item.snapshot_id)
-            if item.tags.get(tag_names.POLICY) == policy and not _is_another_runs(item) and not taken_for(item, policy)
+            for item in sorted(others, key=lambda item: item.snapshot_id)
         ]
         if found:
             yield (

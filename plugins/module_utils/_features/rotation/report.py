@@ -10,9 +10,10 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -35,27 +36,36 @@ class Decided:
     verdict: Verdict
     going: Sequence[SnapshotSet]
 
-    def entries(self) -> Iterator[tuple[SnapshotSet, dict[str, Any]]]:
-        """Yield a decision for each existing set."""
-        leaving = {a_set.key for a_set in self.going}
-        for a_set in self.keeping.scene.sets:
-            yield a_set, self.entry(a_set, leaving)
+    @cached_property
+    def leaving(self) -> frozenset[str]:
+        """The keys of the sets to delete."""
+        return frozenset(a_set.key for a_set in self.going)
 
-    def entry(self, a_set: SnapshotSet, leaving: Iterable[str] = ()) -> dict[str, Any]:
+    def hold(self, a_set: SnapshotSet) -> Held | None:
+        """Return the guard that keeps the set, also one that was asked before the rules."""
+        held = self.verdict.held.get(a_set.key)
+        if held is None:
+            guard, colon, reason = self.keeping.excluded.get(a_set.key, "").partition(": ")
+            held = Held(guard, reason) if colon else None
+        return held
+
+    def is_action(self, a_set: SnapshotSet) -> bool:
+        """Return whether the set is deleted, a guard keeps it, or its source is unknown."""
+        return a_set.key in self.leaving or not a_set.group or self.hold(a_set) is not None
+
+    def entry(self, a_set: SnapshotSet) -> dict[str, Any]:
         """Return the decision about one set, as the module returns it."""
-        hold = self.verdict.held.get(a_set.key)
-        reasons = list(self.keeping.kept.get(a_set.key, ()))
+        hold = self.hold(a_set)
         excluded = self.keeping.excluded.get(a_set.key)
-        if hold is None and excluded:
-            # Some guards are asked before the rules: these are named too.
-            guard, colon, reason = excluded.partition(": ")
-            hold = Held(guard, reason) if colon else None
-            reasons = [guard]
         if hold is not None:
             reasons = [hold.reason]
+        elif excluded:
+            reasons = [excluded]
+        else:
+            reasons = list(self.keeping.kept.get(a_set.key, ()))
         place = self.keeping.scene.place
         return {
-            "decision": "delete" if a_set.key in leaving else "keep",
+            "decision": "delete" if a_set.key in self.leaving else "keep",
             "snapshot_ids": list(a_set.ids),
             "source": a_set.group or None,
             "region": place.region,
@@ -71,15 +81,14 @@ class Report:
 
     def __init__(self, spec: RotationSpec, decided: Sequence[Decided], *, withheld: bool) -> None:
         self.spec, self.decided, self.withheld = spec, decided, withheld
-        self.entries = [(one, list(one.entries())) for one in decided]
 
     @property
     def most(self) -> int | None:
         """Return the number of decisions in the report, or None for all."""
         return most_shown(self.spec.report)
 
-    def _all(self) -> Iterator[dict[str, Any]]:
-        return (entry for _one, several in self.entries for _set, entry in several)
+    def _all(self) -> Iterator[tuple[Decided, SnapshotSet]]:
+        return ((one, a_set) for one in self.decided for a_set in one.keeping.scene.sets)
 
     def shown(self) -> list[dict[str, Any]]:
         """Return the decisions of the result: by default the deletions, the snapshots that a guard keeps, and snapshots
@@ -88,8 +97,8 @@ class Report:
         if self.spec.captured or self.spec.report == "summary":
             return []
         if self.spec.report == "all":
-            return list(self._all())
-        found = (item for item in self._all() if item["decision"] != "keep" or item["guard"] or item["source"] is None)
+            return [one.entry(a_set) for one, a_set in self._all()]
+        found = (one.entry(a_set) for one, a_set in self._all() if one.is_action(a_set))
         return list(islice(found, MOST_SHOWN))
 
     def result(self, changes: Sequence[Change], fingerprint: str) -> dict[str, Any]:
@@ -97,8 +106,8 @@ class Report:
         *fingerprint*: their `plan_hash`.
         """
         counts: Counter[str] = Counter()
-        for entry in self._all():
-            counts[entry["decision"]] += len(entry["snapshot_ids"])
+        for one, a_set in self._all():
+            counts["delete" if a_set.key in one.leaving else "keep"] += len(a_set.snapshots)
         made = [change.resource for change in changes if change.action in ("CreateSnapshot", "CreateSnapshots")]
         copied = [change.resource for change in changes if change.action == "CopySnapshot"]
         deleted = [snapshot_id for one in self.decided for a_set in one.going for snapshot_id in a_set.ids]
@@ -123,23 +132,21 @@ class Report:
 
         Only groups with a deletion or a set that a guard keeps are in the text, unless the task wants all.
         """
-        lines = (line for one, entries in self.entries for line in self._place(one, entries))
+        lines = (line for one in self.decided for line in self._place(one))
         return bounded_text(lines, self.spec.report)
 
-    def _place(self, one: Decided, entries: Sequence[tuple[SnapshotSet, Mapping[str, Any]]]) -> Iterator[str]:
-        groups: dict[str, list[tuple[SnapshotSet, Mapping[str, Any]]]] = defaultdict(list)
-        for a_set in one.keeping.scene.expected:
-            groups[a_set.group].append((a_set, one.entry(a_set)))
-        for a_set, entry in entries:
-            groups[a_set.group].append((a_set, entry))
+    def _place(self, one: Decided) -> Iterator[str]:
+        groups: dict[str, list[SnapshotSet]] = defaultdict(list)
+        for a_set in (*one.keeping.scene.expected, *one.keeping.scene.sets):
+            groups[a_set.group].append(a_set)
         where = "" if one is self.decided[0] else f" in {one.keeping.scene.place.text}"
         for group, sets in sorted(groups.items()):
             held = one.verdict.held
-            acted_on = not group or any(entry["decision"] == "delete" or a_set.key in held for a_set, entry in sets)
+            acted_on = not group or any(a_set.key in one.leaving or a_set.key in held for a_set in sets)
             if self.spec.report != "all" and not acted_on:
                 continue
             yield visible(f"{group or 'of unknown source'}{where}:")
-            yield from (self._line(entry) for _set, entry in sets)
+            yield from (self._line(one.entry(a_set)) for a_set in sets)
 
     def _line(self, entry: Mapping[str, Any]) -> str:
         word = "withheld" if self.withheld and entry["decision"] == "delete" else entry["decision"]
@@ -159,8 +166,9 @@ def recovery_points(
     """
     newest: dict[str, SnapshotSet] = {}
     for a_set in capture.sets:
-        if a_set.state == "completed" and not a_set.archived and not is_future(a_set, now):
-            newest.setdefault(a_set.group, a_set)
+        if a_set.group in newest or a_set.state != "completed" or a_set.archived or is_future(a_set, now):
+            continue
+        newest[a_set.group] = a_set
     groups = dict.fromkeys([*(target.group for target in capture.targets), *newest])
     if not as_is and (capture.spec.wait or capture.spec.captured):
         newest |= {a_set.group: a_set for a_set in (*capture.awaited, *capture.expected)}
