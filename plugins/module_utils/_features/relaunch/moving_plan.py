@@ -152,6 +152,14 @@ def may_be_ended(state: State, old: Instance, new: Instance, now: datetime) -> b
     return not foreign and (not new.elastic_ip or own)
 
 
+def was_moved_back(state: State, old: Instance, new: Instance, now: datetime) -> bool:
+    """Return whether a rejected *new* is as the rollback of a move leaves it, so that a run may terminate it.
+
+    It was started again, but with the parts of *old*, and it has stopped since then.
+    """
+    return recorded_moves(new).attached and is_off(new) and may_be_ended(state, old, new, now)
+
+
 def is_away(state: State, old: Instance, new: Instance) -> bool:
     """Return whether EC2 shows a recorded part of *old* in another place than at *old*, or *new* as a target
     of a load balancer of *old*.
