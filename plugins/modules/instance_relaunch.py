@@ -142,10 +142,11 @@ options:
   data_volumes:
     description:
       - V(keep) leaves data volumes with the predecessor.
-      - V(move) stops both instances, attaches the data volumes to the successor at the same devices, and starts the
-        successor. The successor gets no copies of them from O(image_id). It has booted without the volumes before, so
-        its file systems need C(nofail). The predecessor gets a hold before its stop. The tag C(ec2ops:spec) of a volume
-        follows if it has the id of the predecessor. Delete-on-termination follows at the end, and is off until then.
+      - V(move) stops the successor, then the predecessor, attaches the data volumes to the successor at the same
+        devices, and starts it. The successor gets no copies of them from O(image_id). It has booted without the volumes
+        before, so its file systems need C(nofail). The predecessor gets a hold before its stop. The tag C(ec2ops:spec)
+        of a volume follows if it has the id of the predecessor. Delete-on-termination follows at the end, and is off
+        until then.
       - The module refuses V(move) with O(old_instance=keep). It also refuses V(move) for a volume that is attached to a
         second instance.
       - Required for a launch if the predecessor has data volumes that O(image_id) has no snapshots of.
@@ -158,9 +159,10 @@ options:
   network_interfaces:
     description:
       - V(keep) leaves secondary network interfaces with the predecessor.
-      - V(move) stops both instances, attaches the secondary interfaces to the successor at the same device indexes, and
-        starts the successor. They keep their addresses, also an Elastic IP, and their places in target groups by
-        address. Delete-on-termination follows at the end, and is off until then. The primary interface never moves.
+      - V(move) stops the successor, then the predecessor, attaches the secondary interfaces to the successor at the
+        same device indexes, and starts it. They keep their addresses, also an Elastic IP, and their places in target
+        groups by address. Delete-on-termination follows at the end, and is off until then. The primary interface never
+        moves.
       - The module refuses V(move) with O(old_instance=keep). It also refuses V(move) for an interface that an AWS
         service manages, that has another type than C(interface), or that is not on network card 0, and for more
         interfaces than the type of the successor takes. It refuses a predecessor with a public address that is not

@@ -28,7 +28,17 @@ from ansible.release import __version__ as core_version
 from .compiled_files import compiled_files
 
 with compiled_files():
-    from ansible_collections.ec2ops.storage.plugins.module_utils._aws import shared_model
+    from ansible_collections.ec2ops.storage.plugins.module_utils._aws import (
+        errors,
+        fact_readers,
+        probing,
+        scaling_readers,
+        shared_model,
+        splitting,
+        usage_readers,
+        waiting,
+    )
+    from ansible_collections.ec2ops.storage.plugins.module_utils._engine import apply, estimates
 
     from .module_seams import as_module_process, built_module, imported, module_parameters
     from .result_files import ResultFile
@@ -39,6 +49,9 @@ CORES = ("2.18", "2.19", "2.20", "2.21")
 
 With other versions, the module runs in its own process.
 """
+
+SHARED = (apply, errors, estimates, fact_readers, probing, scaling_readers, splitting, usage_readers, waiting)
+"""The files that the engine loads with their first use. All workers share what the parent has loaded."""
 
 MODULES = "ansible_collections.ec2ops.storage.plugins.modules"
 HAS_BOTO3 = shared_model.load()

@@ -167,9 +167,7 @@ def test_overview_answers_what_a_fresh_reader_asks(open_report: Open) -> None:
     assert "3 without a recovery point" in page.locator(".figure").nth(3).inner_text()
     page.locator("#words summary").click()
     words = page.locator("#words").inner_text()
-    assert (
-        "(option rpo_max), here 24 h." in words and "Among equals, the largest volume" in words
-    )
+    assert "(option rpo_max), here 24 h." in words and "Among equals, the largest volume" in words
 
 
 def test_bars_have_values_and_a_missing_price_is_said_where_it_is_missing(open_report: Open) -> None:

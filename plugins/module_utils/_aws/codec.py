@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from .._kernel.ids import client_token
@@ -24,46 +25,7 @@ from .._kernel.resources import (
 )
 from .._kernel.state import Query, Struct
 from .._kernel.usage_facts import MOST_POINTS
-from .decoding import Answer, decode_image, decode_instance, decode_volume
-from .fact_readers import (
-    NO_KEY,
-    NO_TEMPLATE,
-    account,
-    addresses,
-    attribute,
-    classic_load_balancers,
-    credit_specifications,
-    default_key,
-    encryption_by_default,
-    fast_restores,
-    group_members,
-    instance_types,
-    interfaces,
-    key,
-    launch_configurations,
-    launch_permissions,
-    locks,
-    member_health,
-    modifications,
-    parameters,
-    permissions,
-    read_root_task,
-    references,
-    root_volume_tasks,
-    snapshots,
-    spot_requests,
-    statuses,
-    target_groups,
-    target_health,
-    template_versions,
-    tiers,
-    uefi,
-    usage_entries,
-    usage_reports,
-    zones,
-)
-from .scaling_readers import NO_GROUP, instance_refreshes, scaling_groups
-from .usage_readers import after_blocks, changed_blocks, products, snapshot_blocks, volume_use
+from .decoding import NO_KEY, Answer, decode_image, decode_instance, decode_volume
 
 # Refusals of STS, and this collection's codes for an unreachable endpoint. Some networks have an endpoint for EC2 only.
 _NO_ACCOUNT = frozenset(
@@ -87,6 +49,18 @@ _NO_ACCOUNT = frozenset(
 _DELETED = ("success", "skipped")
 # A target group that is gone has no targets, and neither has an id that was never registered.
 _NO_TARGET = frozenset({"TargetGroupNotFound", "InvalidTarget"})
+
+# EC2's codes for a launch template that does not exist.
+_NO_TEMPLATE = frozenset(
+    {
+        "InvalidLaunchTemplateId.NotFound",
+        "InvalidLaunchTemplateId.Malformed",
+        "InvalidLaunchTemplateName.NotFoundException",
+        "InvalidLaunchTemplateName.MalformedException",
+    }
+)
+# Auto Scaling's code for a group that does not exist.
+_NO_GROUP = frozenset({"ValidationError"})
 
 # The EBS direct APIs refuse an expired page token as they refuse any other invalid parameter.
 _NO_TOKEN = frozenset({"ValidationException"})
@@ -118,6 +92,45 @@ class Listing:
     expired: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A function of another file, which is loaded with the first answer that needs it. Most tasks need few."""
+
+    file: Callable[[], ModuleType]
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Return what the function returns."""
+        return getattr(self.file(), self.name)(*arguments)
+
+
+def _facts(name: str) -> Reader:
+    def file() -> ModuleType:
+        from . import fact_readers
+
+        return fact_readers
+
+    return Reader(file, name)
+
+
+def _scaling(name: str) -> Reader:
+    def file() -> ModuleType:
+        from . import scaling_readers
+
+        return scaling_readers
+
+    return Reader(file, name)
+
+
+def _usage(name: str) -> Reader:
+    def file() -> ModuleType:
+        from . import usage_readers
+
+        return usage_readers
+
+    return Reader(file, name)
+
+
 def no_page(_query: Query, _page: Answer) -> Iterable[Resource]:
     """Return nothing: only all pages together are an answer."""
     return ()
@@ -139,55 +152,65 @@ LISTINGS: Mapping[str, Listing] = {
         unless="ImageIds",
     ),
     "DescribeSnapshots": Listing(
-        snapshots,
+        _facts("snapshots"),
         ("MaxResults", 1000),
         unless="SnapshotIds",
     ),
-    "DescribeLockedSnapshots": Listing(locks, ("MaxResults", 1000), unless="SnapshotIds"),
-    "DescribeFastSnapshotRestores": Listing(fast_restores, ("MaxResults", 200)),
-    "DescribeSnapshotTierStatus": Listing(tiers, ("MaxResults", 1000)),
-    "DescribeSnapshotAttribute": Listing(permissions),
-    "GetCallerIdentity": Listing(account, unknown=_NO_ACCOUNT),
+    "DescribeLockedSnapshots": Listing(_facts("locks"), ("MaxResults", 1000), unless="SnapshotIds"),
+    "DescribeFastSnapshotRestores": Listing(_facts("fast_restores"), ("MaxResults", 200)),
+    "DescribeSnapshotTierStatus": Listing(_facts("tiers"), ("MaxResults", 1000)),
+    "DescribeSnapshotAttribute": Listing(_facts("permissions")),
+    "GetCallerIdentity": Listing(_facts("account"), unknown=_NO_ACCOUNT),
     "DescribeVolumes": Listing(
         lambda _query, page: [decode_volume(item) for item in page.get("Volumes") or ()],
         ("MaxResults", 500),
         unless="VolumeIds",
     ),
-    "DescribeInstanceTypes": Listing(instance_types, ("MaxResults", 100), unless="InstanceTypes"),
-    "DescribeInstanceCreditSpecifications": Listing(credit_specifications, ("MaxResults", 1000), unless="InstanceIds"),
-    "DescribeSpotInstanceRequests": Listing(spot_requests, ("MaxResults", 1000), unless="SpotInstanceRequestIds"),
-    "DescribeReplaceRootVolumeTasks": Listing(root_volume_tasks, ("MaxResults", 50)),
-    "DescribeVolumesModifications": Listing(modifications, ("MaxResults", 500), unless="VolumeIds"),
-    "GetEbsEncryptionByDefault": Listing(encryption_by_default),
-    "GetEbsDefaultKmsKeyId": Listing(default_key),
-    "GetParameters": Listing(parameters),
-    "DescribeLaunchTemplateVersions": Listing(template_versions, ("MaxResults", 200), unknown=NO_TEMPLATE),
-    "DescribeAvailabilityZones": Listing(zones),
-    "DescribeKey": Listing(key, unknown=NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
+    "DescribeInstanceTypes": Listing(_facts("instance_types"), ("MaxResults", 100), unless="InstanceTypes"),
+    "DescribeInstanceCreditSpecifications": Listing(
+        _facts("credit_specifications"), ("MaxResults", 1000), unless="InstanceIds"
+    ),
+    "DescribeSpotInstanceRequests": Listing(
+        _facts("spot_requests"), ("MaxResults", 1000), unless="SpotInstanceRequestIds"
+    ),
+    "DescribeReplaceRootVolumeTasks": Listing(_facts("root_volume_tasks"), ("MaxResults", 50)),
+    "DescribeVolumesModifications": Listing(_facts("modifications"), ("MaxResults", 500), unless="VolumeIds"),
+    "GetEbsEncryptionByDefault": Listing(_facts("encryption_by_default")),
+    "GetEbsDefaultKmsKeyId": Listing(_facts("default_key")),
+    "GetParameters": Listing(_facts("parameters")),
+    "DescribeLaunchTemplateVersions": Listing(_facts("template_versions"), ("MaxResults", 200), unknown=_NO_TEMPLATE),
+    "DescribeAvailabilityZones": Listing(_facts("zones")),
+    "DescribeKey": Listing(_facts("key"), unknown=NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
     # The operation has no filter on instance ids, and takes no MaxResults with InstanceIds.
-    "DescribeInstanceStatus": Listing(statuses),
-    "DescribeInstanceAttribute": Listing(attribute),
-    "GetInstanceUefiData": Listing(uefi),
-    "DescribeImageReferences": Listing(references),
-    "DescribeImageAttribute": Listing(launch_permissions),
-    "DescribeImageUsageReportEntries": Listing(usage_entries),
-    "DescribeImageUsageReports": Listing(usage_reports),
-    "DescribeLaunchConfigurations": Listing(launch_configurations, ("MaxRecords", 100)),
-    "DescribeAutoScalingInstances": Listing(group_members, ("MaxRecords", 50)),
-    "DescribeAutoScalingGroups": Listing(scaling_groups, ("MaxRecords", 100)),
-    "DescribeInstanceRefreshes": Listing(instance_refreshes, ("MaxRecords", 100), unknown=NO_GROUP),
-    "DescribeTargetGroups": Listing(target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
-    "DescribeTargetHealth": Listing(target_health, unknown=_NO_TARGET),
-    "DescribeInstanceHealth": Listing(member_health, unknown=frozenset({"InvalidInstance", "InvalidEndPoint"})),
+    "DescribeInstanceStatus": Listing(_facts("statuses")),
+    "DescribeInstanceAttribute": Listing(_facts("attribute")),
+    "GetInstanceUefiData": Listing(_facts("uefi")),
+    "DescribeImageReferences": Listing(_facts("references")),
+    "DescribeImageAttribute": Listing(_facts("launch_permissions")),
+    "DescribeImageUsageReportEntries": Listing(_facts("usage_entries")),
+    "DescribeImageUsageReports": Listing(_facts("usage_reports")),
+    "DescribeLaunchConfigurations": Listing(_facts("launch_configurations"), ("MaxRecords", 100)),
+    "DescribeAutoScalingInstances": Listing(_facts("group_members"), ("MaxRecords", 50)),
+    "DescribeAutoScalingGroups": Listing(_scaling("scaling_groups"), ("MaxRecords", 100)),
+    "DescribeInstanceRefreshes": Listing(_scaling("instance_refreshes"), ("MaxRecords", 100), unknown=_NO_GROUP),
+    "DescribeTargetGroups": Listing(_facts("target_groups"), ("PageSize", 400), ("Marker", "NextMarker")),
+    "DescribeTargetHealth": Listing(_facts("target_health"), unknown=_NO_TARGET),
+    "DescribeInstanceHealth": Listing(
+        _facts("member_health"), unknown=frozenset({"InvalidInstance", "InvalidEndPoint"})
+    ),
     # DescribeAddresses has no pages.
-    "DescribeAddresses": Listing(addresses),
-    "DescribeNetworkInterfaces": Listing(interfaces, ("MaxResults", 1000), unless="NetworkInterfaceIds"),
-    "GetMetricData": Listing(no_page, ("MaxDatapoints", MOST_POINTS), whole=volume_use),
-    "ListChangedBlocks": Listing(changed_blocks, ("MaxResults", 10_000), resume=after_blocks, expired=_NO_TOKEN),
-    "ListSnapshotBlocks": Listing(snapshot_blocks, ("MaxResults", 10_000), resume=after_blocks, expired=_NO_TOKEN),
-    "GetProducts": Listing(products, ("MaxResults", 100)),
+    "DescribeAddresses": Listing(_facts("addresses")),
+    "DescribeNetworkInterfaces": Listing(_facts("interfaces"), ("MaxResults", 1000), unless="NetworkInterfaceIds"),
+    "GetMetricData": Listing(no_page, ("MaxDatapoints", MOST_POINTS), whole=_usage("volume_use")),
+    "ListChangedBlocks": Listing(
+        _usage("changed_blocks"), ("MaxResults", 10_000), resume=_usage("after_blocks"), expired=_NO_TOKEN
+    ),
+    "ListSnapshotBlocks": Listing(
+        _usage("snapshot_blocks"), ("MaxResults", 10_000), resume=_usage("after_blocks"), expired=_NO_TOKEN
+    ),
+    "GetProducts": Listing(_usage("products"), ("MaxResults", 100)),
     # Only in the service elb. elbv2 has another operation of the same name.
-    "DescribeLoadBalancers": Listing(classic_load_balancers, ("PageSize", 400), ("Marker", "NextMarker")),
+    "DescribeLoadBalancers": Listing(_facts("classic_load_balancers"), ("PageSize", 400), ("Marker", "NextMarker")),
 }
 
 
@@ -314,6 +337,6 @@ def token_spent(change: Change, answer: Answer) -> str:
         if not change.own_tags.items() <= volume.tags.items():
             return f"EC2 answered with {volume.volume_id}, whose tags have changed since"
     if change.action == "CreateReplaceRootVolumeTask":
-        task = read_root_task(answer.get("ReplaceRootVolumeTask") or {})
+        task = _facts("read_root_task")(answer.get("ReplaceRootVolumeTask") or {})
         return f"EC2 answered with {task.task_id}, which is {task.state}" if task.has_failed else ""
     return ""

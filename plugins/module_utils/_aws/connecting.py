@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._kernel.errors import StorageError
-from .errors import is_search, search_hint, search_text
 
 try:
     import boto3
@@ -83,12 +82,16 @@ def _refused(profile: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        from .errors import is_search
+
         if isinstance(error, (BotoCoreError, ClientError, ValueError)) or is_search(error):
             raise StorageError(_text(error, profile)) from error
         raise
 
 
 def _text(error: Exception, profile: str) -> str:
+    from .errors import is_search, search_hint, search_text
+
     if is_search(error):
         return f"{_label(profile)}: {search_text(error)}. {search_hint(error, profile)}"
     text = str(error).rstrip(".")

@@ -29,6 +29,8 @@ Answer = Mapping[str, Any]
 
 UNKNOWN = "Unknown"
 """The entry of a page that has AWS's code in place of an answer; see `Listing.unknown`."""
+# KMS's codes for a name that is no key of this region.
+NO_KEY = frozenset({"NotFoundException", "InvalidArnException", "ValidationException"})
 
 
 def _tags(answer: Answer) -> dict[str, str]:

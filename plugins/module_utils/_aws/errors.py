@@ -390,12 +390,8 @@ def _where(endpoint: str) -> str:
     return f"Check endpoint_url ({endpoint}), the region, the network and a proxy (HTTPS_PROXY, NO_PROXY)."
 
 
-def stranger(answer: Mapping[str, Any], operation: str, *, resource: str = "", endpoint: str = "") -> CallError | None:
-    """Return the CallError for an answer that is not EC2's, or None. botocore reads a proxy's page
-    as an empty answer.
-    """
-    if "RequestId" in (answer.get("ResponseMetadata") or {}):
-        return None
+def stranger(operation: str, *, resource: str = "", endpoint: str = "") -> CallError:
+    """Return the CallError for an answer that is not EC2's. botocore reads a proxy's page as an empty answer."""
     return CallError(
         operation,
         "UnexpectedAnswer",

@@ -88,20 +88,7 @@ from .._kernel.storage_facts import (
     users_of_type,
 )
 from .._kernel.times import parse_instant, parse_moment
-from .decoding import UNKNOWN, Answer, decode_snapshot, utc_of
-
-# KMS's codes for a name that is no key of this region.
-NO_KEY = frozenset({"NotFoundException", "InvalidArnException", "ValidationException"})
-# EC2's codes for a launch template that does not exist.
-NO_TEMPLATE = frozenset(
-    {
-        "InvalidLaunchTemplateId.NotFound",
-        "InvalidLaunchTemplateId.Malformed",
-        "InvalidLaunchTemplateName.NotFoundException",
-        "InvalidLaunchTemplateName.MalformedException",
-    }
-)
-
+from .decoding import NO_KEY, UNKNOWN, Answer, decode_snapshot, utc_of
 
 # --- instances -------------------------------------------------------------------------------------------------------
 

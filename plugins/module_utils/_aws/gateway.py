@@ -29,13 +29,10 @@ from .._kernel.progress import SILENT, Progress
 from .._kernel.resources import Resource
 from .._kernel.service_facts import PROBE_SERVICE
 from .._kernel.state import Query, by_id
-from . import codec, decoding, shared_model, splitting
+from . import codec, decoding, shared_model
 from .connecting import own_client, profile_client
-from .errors import call_error, is_throttling, stranger
 from .lean_parser import parser_factory
 from .pacing import PACED, Pacer
-from .probing import probe
-from .waiting import Watch
 
 try:
     from botocore import xform_name
@@ -47,6 +44,8 @@ except ImportError:  # AnsibleAWSModule reports the missing library, with the ve
 if TYPE_CHECKING:
     from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
     from botocore.client import BaseClient
+
+    from .waiting import Watch
 
 Connect = Callable[[str, str], "BaseClient"]
 """Make the boto3 client for (service, place); see `place_of`."""
@@ -237,6 +236,8 @@ class Ec2Gateway:
 
     def watch(self) -> Watch:
         """Return a new poll loop for waits."""
+        from .waiting import Watch
+
         return Watch(self._ask, self._monotonic, self._progress)
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
@@ -325,8 +326,12 @@ class Ec2Gateway:
 
     def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
         if query.service == PROBE_SERVICE:
+            from .probing import probe
+
             return probe(query)
-        if splitting.is_divisible(query):
+        if query.operation == "DescribeSnapshots":
+            from . import splitting
+
             return splitting.read(query, lambda part: self._pages(part, until), PARALLEL)
         # Decode page by page, since boto3's dictionaries are several times as large as the resources.
         return codec.decode(query, self._pages(query, until))
@@ -386,6 +391,8 @@ class Ec2Gateway:
             try:
                 answer: Mapping[str, Any] = method(**request)
             except Exception as raised:  # call_error raises every other exception again
+                from .errors import call_error
+
                 place = Place.parse(region)
                 error = call_error(
                     raised,
@@ -408,12 +415,10 @@ class Ec2Gateway:
                 self.sleep(delay)
                 attempt += 1
             else:
-                endpoint = client.meta.endpoint_url
-                strange = (
-                    stranger(answer, operation, resource=resource, endpoint=endpoint) if service == "ec2" else None
-                )
-                if strange is not None:
-                    raise strange
+                if service == "ec2" and "RequestId" not in (answer.get("ResponseMetadata") or {}):
+                    from .errors import stranger
+
+                    raise stranger(operation, resource=resource, endpoint=client.meta.endpoint_url)
                 self._note(answer)
                 self._thread.refused = None
                 return answer
@@ -422,6 +427,8 @@ class Ec2Gateway:
         """Return the seconds within which the call may be repeated after *error*."""
         if not error.passing:
             return 0.0
+        from .errors import is_throttling
+
         if is_throttling(error):
             self._pacer.throttled(error.operation, region)
             return WRITE_THROTTLED if write else READ_THROTTLED

@@ -26,9 +26,6 @@ from .._kernel.state import Query
 from .._kernel.storage_facts import GROUP_TEMPLATES, GroupTemplate
 from .decoding import UNKNOWN, Answer, utc_of
 
-NO_GROUP = frozenset({"ValidationError"})
-"""The code of DescribeInstanceRefreshes for a group that does not exist."""
-
 
 def scaling_groups(query: Query, page: Answer) -> Iterable[Fact]:
     """Yield Auto Scaling groups with their members. The list of all groups also has their launch templates, as one

@@ -14,6 +14,8 @@ both itself.
 The shared model has only the operations of this collection. botocore makes a method for each of EC2's 800 operations
 whenever it makes a client, and that took a quarter of the time of a task that changes nothing.
 
+A module that has a process of its own calls no `load`, but its clients read this smaller model too.
+
 Private to this collection.
 """
 
@@ -50,11 +52,10 @@ _prepared: list[Session] = []
 
 def load() -> bool:
     """Read the model, once for this process. Return whether boto3 is installed."""
-    global _shared  # noqa: PLW0603  # the processes that are forked inherit it
     if not _HAS_BOTO3:
         return False
     if _shared is None:
-        loader = Loader(file_loader=_files(frozenset({*LISTINGS, *OPERATIONS})))
+        loader = _loader()
         # The user's files and variables are not read here, so a mistake in them does no harm.
         nowhere = {"config_file": os.devnull, "credentials_file": os.devnull, "profile": None, "data_path": None}
         session = Session(session_vars={name: (None, None, value, None) for name, value in nowhere.items()})
@@ -62,11 +63,18 @@ def load() -> bool:
         # Without a signature a client asks for no credentials. The region only matters to the address of calls.
         ours = boto3.session.Session(botocore_session=session)
         ours.client("ec2", region_name="us-east-1", config=Config(signature_version=UNSIGNED)).close()
-        _shared = loader
         _prepared.append(Session())
         # The garbage collector would write to every page of the model, and each process would get its own copy.
         gc.freeze()
     return True
+
+
+def _loader() -> Loader:
+    """Return this process's loader of models. It is made once, and the processes that are forked inherit it."""
+    global _shared  # noqa: PLW0603
+    if _shared is None:
+        _shared = Loader(file_loader=_files(frozenset({*LISTINGS, *OPERATIONS})))
+    return _shared
 
 
 def _files(operations: frozenset[str]) -> JSONFileLoader:
@@ -124,9 +132,8 @@ def sessions(*initializers: Callable[[Any], None]) -> Iterator[None]:
 
 
 def _lend(session: Any) -> None:
-    """Let *session* read service models from the shared loader, if `load` has made one."""
-    if _shared is not None:
-        session.register_component("data_loader", _Lent(session, _shared))
+    """Let *session* read service models from the shared loader."""
+    session.register_component("data_loader", _Lent(session, _loader()))
 
 
 class _Lent:

@@ -99,8 +99,10 @@ def is_divisible(query: Query) -> bool:
 
 
 def read(query: Query, pages_of: Callable[[Query], Pages], threads: int) -> tuple[Resource, ...]:
-    """Return the answer to a divisible *query*. A long one is read in parts. *threads*: the most parts at once."""
+    """Return the answer to *query*, read in parts if it is divisible and long. *threads*: the most parts at once."""
     pages = pages_of(query)
+    if not is_divisible(query):
+        return codec.decode(query, pages)
     whole = _begin(query, pages, ("",))
     if not whole.parts:
         return whole.found

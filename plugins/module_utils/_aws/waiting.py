@@ -59,8 +59,10 @@ FIRST_POLL = 0.3
 """Seconds until the first poll. EC2 shows no new state before that."""
 GROWTH = 1.15
 SLOWEST_POLL = 5.0
-URGENT_POLL = 0.6
-"""The slowest poll of an urgent wait. On average, a wait notices its end half of this time late."""
+URGENT_PART, FASTEST_URGENT_POLL, SLOWEST_URGENT_POLL = 0.05, 0.2, 0.6
+"""The pause between two polls of an urgent wait: this part of the time that the wait has taken, within these limits in
+seconds. A short wait notices its end at once, and a long wait spares EC2's rates.
+"""
 LOST = 120.0
 """Seconds without any answer after which a wait fails. A temporary error would be over by then."""
 GONE = 15.0
@@ -105,13 +107,17 @@ def _ec2_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
 
 @dataclass(frozen=True)
 class _Item:
-    """One resource of one wait. ``key``: the watcher's name for the wait. ``next``: the moment of its next poll."""
+    """One resource of one wait.
+
+    ``key``: the watcher's name for the wait. ``began``, ``next``: the moments of its begin and of its next poll.
+    """
 
     key: WaitKey
     wait: Wait
     resource: str
     deadline: float
     limit: float | None
+    began: float
     next: float
     delay: float
     seen: str = "not asked yet"
@@ -270,7 +276,7 @@ class Watch:
         end, limit = (deadline, None) if wait.timeout is None else (began + wait.timeout, wait.timeout)
         for resource in wait.resources:
             first = max(now, min(now + FIRST_POLL, end))
-            self._items.append(_Item(key, wait, resource, end, limit, first, FIRST_POLL * GROWTH))
+            self._items.append(_Item(key, wait, resource, end, limit, now, first, FIRST_POLL * GROWTH))
 
     def drop(self, keys: Iterable[WaitKey]) -> None:
         """Stop watching these waits."""
@@ -296,7 +302,10 @@ class Watch:
         late = [item for item in left if now >= item.deadline]
         failures += _timeouts(late, self._trouble)
         ended = {key for _error, some in failures for key in some}
-        left = [dataclasses.replace(item, next=_next(item, now), delay=_slower(item)) for item in left]
+        left = [
+            dataclasses.replace(item, next=_next(item, now), delay=min(item.delay * GROWTH, SLOWEST_POLL))
+            for item in left
+        ]
         self._items = [item for item in (*others, *left) if item.key not in ended]
         self._done += len(due) - len(left)
         self._shown.saw([Sight(item.resource, item.state, item.percent) for item in self._items], self._done)
@@ -337,11 +346,10 @@ def _by_query(items: Iterable[_Item]) -> list[list[_Item]]:
 
 def _next(item: _Item, now: float) -> float:
     """Return the moment of the item's next poll: after its delay, or at its deadline."""
-    return max(now, min(now + item.delay, item.deadline))
-
-
-def _slower(item: _Item) -> float:
-    return min(item.delay * GROWTH, URGENT_POLL if item.wait.urgent else SLOWEST_POLL)
+    delay = item.delay
+    if item.wait.urgent:
+        delay = max(FASTEST_URGENT_POLL, min(URGENT_PART * (now - item.began), SLOWEST_URGENT_POLL))
+    return max(now, min(now + delay, item.deadline))
 
 
 def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]:

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._kernel.resources import Instance
+from .._kernel.tags import AUTOSCALING_GROUP
 
 CARRIED = "carried"
 DERIVED = "derived"
 REFUSED = "refused"
-AUTOSCALING_GROUP = "aws:autoscaling:groupName"
-"""AWS's tag with the Auto Scaling group of an instance."""
 
 
 @dataclass(frozen=True)

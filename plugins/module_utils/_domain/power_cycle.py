@@ -31,9 +31,8 @@ from .._kernel.ids import is_planned
 from .._kernel.plan import Change, Stage, Wait
 from .._kernel.resources import Instance
 from .._kernel.state import Query, State
-from .._kernel.tags import boto3_tags
+from .._kernel.tags import AUTOSCALING_GROUP, boto3_tags
 from .hold import forget, has_passing_address, held, lasting_hold
-from .instance_facts import AUTOSCALING_GROUP
 
 # EC2 shows stop protection only by one call for each instance. For more instances than this, the run does not ask, and
 # EC2 itself refuses the stop of a protected one.

@@ -9,22 +9,16 @@ Private to this collection.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from .._kernel.errors import SpecError
 from .._kernel.places import HERE, Place
 from .._kernel.plan import Change
 from .._kernel.prices import CURRENCY, Cost, NoPrice, Prices
 from .._kernel.resources import Image, ImageDevice, Snapshot, Volume
 from .._kernel.state import State
-
-VARIABLE = "EC2OPS_PRICES"
-"""The environment variable that names a file of prices on the machine of the module."""
 
 PriceBook = Callable[[str], Prices]
 """Return the prices of a region."""
@@ -36,17 +30,6 @@ _Effect: TypeAlias = "tuple[str, Thing | None]"
 
 class _Unknown(Exception):
     """The size of a resource is unknown, so there is no estimate."""
-
-
-def price_file() -> str:
-    """Return the text of the file that `VARIABLE` names, empty without the variable. Raises SpecError."""
-    path = os.environ.get(VARIABLE, "")
-    if not path:
-        return ""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{VARIABLE}: the task cannot read {path}: {error}. Name a file of prices in JSON.") from error
 
 
 def estimate(changes: Iterable[Change], state: State, book: PriceBook) -> dict[str, Any] | None:

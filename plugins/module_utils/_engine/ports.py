@@ -14,9 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .._aws.waiting import Watch
 from .._kernel.errors import StorageError, together
 from .._kernel.failures import CallError
 from .._kernel.ids import substitute
@@ -25,6 +24,9 @@ from .._kernel.progress import Progress
 from .._kernel.report import Withdrawal
 from .._kernel.resources import Resource, Snapshot
 from .._kernel.state import Query
+
+if TYPE_CHECKING:
+    from .._aws.waiting import Watch
 
 
 class Gateway(Protocol):

@@ -33,14 +33,12 @@ from .._kernel.failures import CallError
 from .._kernel.ids import is_planned, planned_in
 from .._kernel.plan import Feature, Plan, guard
 from .._kernel.prediction import bound, overlay
-from .._kernel.prices import prices_for
 from .._kernel.progress import SILENT, Progress
 from .._kernel.state import NeedsAnswers, Query, State, by_id
 from . import rendering, result_file
-from .apply import apply
-from .estimates import PriceBook, estimate, price_file
 from .options import COMMON, Options, assumed_entries, module_arguments
 from .ports import Gateway, Host, Outcome, Shell
+from .price_file import price_file
 
 
 class Program:
@@ -262,7 +260,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
     shown = plan
     if result is None:
         shell.progress.planned(Counter(change.action for change in plan.changes))
-        outcome = apply(plan, gateway, wait=bool(shell.params["wait"]), timeout=float(shell.params["wait_timeout"]))
+        outcome = _applied(plan, shell.params, gateway)
         for note in outcome.notes:
             shell.warn(visible(note))
         result = _told(feature, spec, state, plan, outcome, gateway, options.path)
@@ -276,13 +274,25 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         shell.exit(result)
 
 
+def _applied(plan: Plan, params: Mapping[str, Any], gateway: Gateway) -> Outcome:
+    """Carry out *plan*. Most tasks of most runs have an empty plan, so the files for this are loaded only here."""
+    if not plan.stages:
+        return Outcome()
+    from .apply import apply
+
+    return apply(plan, gateway, wait=bool(params["wait"]), timeout=float(params["wait_timeout"]))
+
+
 @dataclass(frozen=True)
 class _Extras:
-    """The options beside a feature's own: ``path`` of the result file, and ``book`` of prices for the estimate."""
+    """The options beside a feature's own: ``path`` of the result file, and the text of the file of ``prices``.
+
+    ``prices`` is None if the feature has no estimate. The text is empty without a file.
+    """
 
     params: Mapping[str, Any]
     path: str = ""
-    book: PriceBook | None = None
+    prices: str | None = None
 
     @classmethod
     def read(cls, feature: Feature, shell: Shell, gateway: Gateway) -> _Extras:
@@ -294,12 +304,23 @@ class _Extras:
         params = {**shell.params, "prices_text": text} if feature.reads_prices else shell.params
         if not feature.estimates:
             return cls(params, path)
-        prices_for(gateway.region, text=text)  # refuses a malformed file before the first call
-        return cls(params, path, lambda region: prices_for(region, text=text))
+        if text:
+            from .._kernel.prices import prices_for
+
+            prices_for(gateway.region, text=text)  # refuses a malformed file before the first call
+        return cls(params, path, text)
 
     def estimate(self, plan: Plan, state: State) -> dict[str, Any]:
         """Return the part of the result about the plan's cost."""
-        return {} if self.book is None else {"cost_estimate": estimate(plan.changes, state, self.book)}
+        if self.prices is None:
+            return {}
+        if plan.is_empty:
+            return {"cost_estimate": None}
+        from .._kernel.prices import prices_for
+        from .estimates import estimate
+
+        text = self.prices
+        return {"cost_estimate": estimate(plan.changes, state, lambda region: prices_for(region, text=text))}
 
 
 def _rehearse(plan: Plan, gateway: Gateway) -> None:

@@ -53,6 +53,9 @@ ROOT_OF = PREFIX + "root-of"
 LAUNCH_IMAGE = PREFIX + "launch-image"
 WORKBENCH = PREFIX + "workbench"
 
+AUTOSCALING_GROUP = "aws:autoscaling:groupName"
+"""AWS's tag with the Auto Scaling group of an instance."""
+
 RESTORES = ("restore/", "restore-drill/")
 """Beginnings of the values of `SPEC` that the role restore writes if its user names no declaration."""
 

@@ -233,3 +233,14 @@ def test_polls_of_an_urgent_wait_stay_close_together(urgent: bool, longest: floa
     wait_for(ask, [Wait((HERE,), "running", urgent=urgent)], 300.0, clock.monotonic, clock.sleep)
     assert max(clock.slept) == pytest.approx(longest)
     assert 60.0 <= clock.time <= 60.1 + longest
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 3.0, 8.0])
+def test_urgent_wait_ends_late_by_a_fifth_of_a_second_or_a_twentieth_of_its_time(seconds: float) -> None:
+    clock = Clock()
+
+    def ask(queries: Any, _until: float) -> dict[Any, Any]:
+        return dict.fromkeys([*queries], (Instance(HERE, "running" if clock.time >= seconds else "pending"),))
+
+    wait_for(ask, [Wait((HERE,), "running", urgent=True)], 300.0, clock.monotonic, clock.sleep)
+    assert seconds <= clock.time <= seconds + max(0.2, seconds / 20) + 0.01

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._engine.estimates import VARIABLE, estimate, price_file
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.estimates import estimate
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.price_file import VARIABLE, price_file
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prices import Prices, shipped

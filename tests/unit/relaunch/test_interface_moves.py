@@ -82,8 +82,8 @@ def test_interface_moves_while_both_instances_are_stopped_and_its_flag_follows_l
     made = plan(spec(**MOVE), before(), extra())
     assert steps(made.stages) == [
         "RunInstances new",
-        "CreateTags old",
         "StopInstances new",
+        "CreateTags old",
         "StopInstances old",
         f"DetachNetworkInterface {EXTRA}",
         f"AttachNetworkInterface (new attachment {EXTRA} to [new instance in place of {OLD}]) new",

@@ -123,7 +123,7 @@ def test_interface_and_both_addresses_move_and_the_second_run_changes_nothing(ro
     assert router.extra not in str(router.web.ec2.describe_network_interfaces())
 
 
-@pytest.mark.parametrize("nth", [5, 6])
+@pytest.mark.parametrize("nth", [6, 7])
 def test_killed_between_its_calls_the_next_run_moves_the_interface_on(router: Router, nth: int) -> None:
     router.kill(nth)
     ended = run(
@@ -137,7 +137,7 @@ def test_killed_between_its_calls_the_next_run_moves_the_interface_on(router: Ro
     assert router.relaunch().actions == []
 
 
-@pytest.mark.parametrize(("nth", "unclear"), [(6, False), (6, True), (7, False)])
+@pytest.mark.parametrize(("nth", "unclear"), [(7, False), (7, True), (8, False)])
 def test_refused_call_returns_the_interface_with_its_flag(router: Router, nth: int, unclear: bool) -> None:
     gateway = RefusingGateway(sandbox_gateway(router.sandbox, REGION), nth, unclear=unclear)
     ended = router.relaunch(gateway=gateway)
@@ -150,7 +150,7 @@ def test_refused_call_returns_the_interface_with_its_flag(router: Router, nth: i
 
 
 def test_interface_of_a_successor_that_somebody_terminates_is_not_lost(router: Router) -> None:
-    router.kill(7)
+    router.kill(8)
     rows = [item for group in router.web.ec2.describe_instances()["Reservations"] for item in group["Instances"]]
     (new,) = [row["InstanceId"] for row in rows if row["InstanceId"] != router.web.instance_id]
     router.web.ec2.terminate_instances(InstanceIds=[new])

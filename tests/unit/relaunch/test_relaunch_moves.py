@@ -58,8 +58,8 @@ def test_everything_moves_before_the_successor_serves_and_the_predecessor_leaves
     assert steps(made.stages) == [
         "RunInstances new",
         "CreateTags new",
-        "CreateTags old",
         "StopInstances new",
+        "CreateTags old",
         "StopInstances old",
         "DetachVolume data old",
         "AttachVolume data new",
@@ -114,6 +114,15 @@ def test_failure_of_the_stops_leaves_the_volumes_alone() -> None:
     assert not [step for step in back if "Volume" in step]
 
 
+def test_predecessor_serves_until_the_successor_has_stopped() -> None:
+    made = plan(spec(**MOVE_ALL), old(), new(), volume(OLD), address(), *balancers(OLD))
+    first, second = (
+        stage for stage in made.stages if any(change.action == "StopInstances" for change in stage.changes)
+    )
+    assert [(wait.resources, wait.goal, wait.urgent) for wait in first.waits] == [((NEW,), "stopped", False)]
+    assert [(wait.resources, wait.goal, wait.urgent) for wait in second.waits] == [((OLD,), "stopped", True)]
+
+
 def test_kept_successor_still_gives_every_part_back() -> None:
     made = plan(spec(**MOVE_ALL, on_failure="keep"), *world())
     assert back_of(made, "AttachVolume") == [step for step in FULL_BACK if step != "TerminateInstances new"]
@@ -166,7 +175,7 @@ def test_predecessor_drains_before_it_stops() -> None:
 CONTINUED: dict[str, tuple[list[Resource], list[str]]] = {
     "nothing has moved": (
         [old(), new(), volume(OLD), address(), *balancers(OLD)],
-        ["CreateTags old", "StopInstances new", "StopInstances old", "DetachVolume data old", "AttachVolume data new",
+        ["StopInstances new", "CreateTags old", "StopInstances old", "DetachVolume data old", "AttachVolume data new",
          "StartInstances new", "AssociateAddress address new", "RegisterTargets ip", "RegisterTargets web",
          "RegisterInstancesWithLoadBalancer shop"],
     ),

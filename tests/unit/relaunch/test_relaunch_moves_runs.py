@@ -138,11 +138,12 @@ def test_everything_moves_and_the_second_run_changes_nothing(service: Service) -
     assert service.relaunch().actions == []
 
 
-# By the number of changing calls: the launch, the hold, both stops, detach, attach, start, address, the two target
-# groups, the Classic Load Balancer, the mark, and five calls of the retirement.
+# By the number of changing calls: the launch, the note of its address, the stop of the successor, the hold, the stop of
+# the predecessor, detach, attach, start, address, the two target groups, the Classic Load Balancer, the mark, and five
+# calls of the retirement.
 
 
-@pytest.mark.parametrize("nth", [5, 8, 15])
+@pytest.mark.parametrize("nth", [6, 9, 16])
 def test_killed_after_a_call_the_next_run_moves_the_rest(service: Service, nth: int) -> None:
     service.kill(nth)
     ended = service.relaunch()
@@ -151,16 +152,16 @@ def test_killed_after_a_call_the_next_run_moves_the_rest(service: Service, nth: 
     assert service.relaunch().actions == []
 
 
-@pytest.mark.parametrize(("nth", "unclear"), [(6, False), (8, True), (12, False)])
+@pytest.mark.parametrize(("nth", "unclear"), [(7, False), (9, True), (13, False)])
 def test_refused_call_returns_everything(service: Service, nth: int, unclear: bool) -> None:
     gateway = RefusingGateway(sandbox_gateway(service.sandbox, REGION), nth, unclear=unclear)
     assert service.relaunch(gateway=gateway).failed
     assert service.places() == BEFORE
 
 
-@pytest.mark.parametrize("nth", [14, 17])
+@pytest.mark.parametrize("nth", [15, 18])
 def test_killed_rollback_is_finished_by_the_next_run(service: Service, nth: int) -> None:
-    refusing = RefusingGateway(sandbox_gateway(service.sandbox, REGION), 10, unclear=False)
+    refusing = RefusingGateway(sandbox_gateway(service.sandbox, REGION), 11, unclear=False)
     with pytest.raises(Killed):
         service.relaunch(gateway=KillingGateway(refusing, nth))
     assert service.relaunch().failed
@@ -168,7 +169,7 @@ def test_killed_rollback_is_finished_by_the_next_run(service: Service, nth: int)
 
 
 def test_parts_return_from_a_successor_that_somebody_has_terminated(service: Service) -> None:
-    service.kill(7)
+    service.kill(8)
     (new,) = [name for name, short in service.names.items() if short == "new"]
     service.web.ec2.terminate_instances(InstanceIds=[new])
     ended = service.relaunch()
@@ -202,7 +203,7 @@ def test_rollback_returns_the_parts_of_a_successor_that_ends_during_the_run(serv
 
 
 def test_predecessor_without_its_volumes_is_never_started(service: Service) -> None:
-    service.kill(5)
+    service.kill(6)
     for given in ({"state": "running"}, {"state": "restored", "force_start": True}):
         ended = run(service.sandbox, module=instance_power, instance_ids=[service.web.instance_id], **given)
         assert "would start without them" in ended.failed

@@ -354,21 +354,27 @@ def documented(heading: str) -> dict[str, str]:
         (
             [("volume-gp2", "vol-1")],
             True,
-            "This task and that of the finding volume-gp2 exclude each other. The sum of the savings counts this "
-            "saving.",
+            (
+                "This task and that of the finding volume-gp2 exclude each other. The sum of the savings counts this "
+                "saving."
+            ),
         ),
         (
             [("leftover-rejected", "i-1"), ("volume-gp2", "vol-1")],
             False,
-            "This task and those of the findings leftover-rejected of i-1 and volume-gp2 exclude each other. The sum "
-            "of the savings counts the larger saving.",
+            (
+                "This task and those of the findings leftover-rejected of i-1 and volume-gp2 exclude each other."
+                " The sum of the savings counts the larger saving."
+            ),
         ),
         (
             [("volume-gp2", f"vol-{number}") for number in range(2, 9)],
             True,
-            "This task and those of the findings volume-gp2 of vol-2, volume-gp2 of vol-3, volume-gp2 of vol-4, "
-            "volume-gp2 of vol-5, volume-gp2 of vol-6 and 2 more exclude each other. The sum of the savings counts "
-            "this saving.",
+            (
+                "This task and those of the findings volume-gp2 of vol-2, volume-gp2 of vol-3, volume-gp2 of vol-4, "
+                "volume-gp2 of vol-5, volume-gp2 of vol-6 and 2 more exclude each other. The sum of the savings counts "
+                "this saving."
+            ),
         ),
     ],
     ids=["none", "one", "two", "many"],

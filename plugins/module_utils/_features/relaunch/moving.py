@@ -4,11 +4,11 @@
 
 """The steps of a relaunch that moves parts of the predecessor, and their rollback.
 
-The order: launch and first boot; both instances stop, volumes and interfaces change hands, the successor starts;
-probes; Elastic IP; load balancers; status checks of the second boot. Only then is the successor marked as serving. A
-failure until then returns every part, in the order volumes and interfaces, start, address, load balancers, termination:
-the predecessor never starts without them, and no address leaves with a terminated successor. After the mark, the
-predecessor is deregistered and retires.
+The order: launch and first boot; the successor stops, the predecessor stops, volumes and interfaces change hands, the
+successor starts; probes; Elastic IP; load balancers; status checks of the second boot. Only then is the successor
+marked as serving. A failure until then returns every part, in the order volumes and interfaces, start, address, load
+balancers, termination: the predecessor never starts without them, and no address leaves with a terminated successor.
+After the mark, the predecessor is deregistered and retires.
 
 Each stage is planned from the places where EC2 shows the parts, so a plan after an interruption continues.
 
@@ -52,6 +52,7 @@ from .volume_moves import (
     deletion_flags,
     following,
     halting,
+    halting_successor,
     lacking_flags,
     leaving,
     pending_volumes,
@@ -152,17 +153,25 @@ class Moving:
             *(check if late else ()),
             *self._registered(),
         )
-        outage = (*self._halts(), *undone_by(stages, self.back()))
-        return (*(_urgent(outage) if self._pending else outage), *undone_by(self._proven(), self.back()))
+        before, halts = self._halts()
+        outage = (*halts, *undone_by(stages, self.back()))
+        return (*before, *(_urgent(outage) if self._pending else outage), *undone_by(self._proven(), self.back()))
 
-    def _halts(self) -> tuple[Stage, ...]:
+    def _halts(self) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
+        """Return the stages before the outage that stop the successor, and those that stop the predecessor.
+
+        The successor stops first. So only the predecessor's own stop is part of the outage, and a successor that does
+        not stop causes none.
+        """
         if not self._underway:
-            return ()
-        stages = halting(self.state, self.old, self.new, self.now, self.spec.hold_time)
+            return (), ()
         # No part has moved yet, unless an interrupted run has begun the move.
         at_old = {device.volume_id for device in self.old.block_devices}
         at_old |= {str(one.get("NetworkInterfaceId")) for one in self.old.interfaces}
-        return undone_by(stages, self.back(disks=not self.moves.part_ids <= at_old))
+        back = self.back(disks=not self.moves.part_ids <= at_old)
+        before = undone_by(halting_successor(self.state, self.new), back)
+        halts = undone_by(halting(self.state, self.old, self.new, self.now, self.spec.hold_time), back)
+        return (_urgent(before) if is_off(self.old) else before), halts
 
     def _carried(self) -> tuple[Stage, ...]:
         if not self._pending:

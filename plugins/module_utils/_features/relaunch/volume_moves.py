@@ -40,22 +40,21 @@ def _is_at(volume: Volume | None, instance_id: str) -> bool:
     )
 
 
-def halting(state: State, old: Instance, new: Instance, now: datetime, hold_time: timedelta) -> tuple[Stage, ...]:
-    """Return the stages that stop both instances. The predecessor gets a hold, so that a later run can start it."""
-    reason = f"stop the {{state}} instance: its volumes or interfaces move to {new.instance_id}"
-    is_on = old.state in ("pending", "running", "stopping")
-    stages = list(held_stop([old], state.region, now, hold_time, reason=reason)) if is_on else []
+def halting_successor(state: State, new: Instance) -> tuple[Stage, ...]:
+    """Return the stage that stops the successor, or none. The predecessor serves meanwhile."""
     if new.state == "stopped":
-        return tuple(stages)
-    last = stages.pop() if stages else Stage()
+        return ()
     stop = _stop(state, new, "stop the {state} instance before it gets volumes or interfaces of its predecessor")
     changes = (stop,) if new.state in ("pending", "running") else ()
-    wait = Wait((new.instance_id,), "stopped")
-    patience = last.patience | _STILL_STARTING
-    stages.append(
-        dataclasses.replace(last, changes=(*changes, *last.changes), waits=(wait, *last.waits), patience=patience)
-    )
-    return tuple(stages)
+    return (Stage(changes, (Wait((new.instance_id,), "stopped"),), patience=_STILL_STARTING),)
+
+
+def halting(state: State, old: Instance, new: Instance, now: datetime, hold_time: timedelta) -> tuple[Stage, ...]:
+    """Return the stages that stop the predecessor with a hold, so that a later run can start it."""
+    if old.state not in ("pending", "running", "stopping"):
+        return ()
+    reason = f"stop the {{state}} instance: its volumes or interfaces move to {new.instance_id}"
+    return held_stop([old], state.region, now, hold_time, reason=reason)
 
 
 def _stop(state: State, instance: Instance, reason: str) -> Change:
