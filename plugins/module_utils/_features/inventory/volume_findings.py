@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..._domain.hold import standing_hold
 from ..._domain.volume_types import VOLUME_TYPES, kept_performance, provisioned_throughput
 from ..._kernel import tags as tag_names
 from ..._kernel.places import Place
@@ -64,6 +65,8 @@ def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     spans = [one for one in times if one is not None]
     if not holders or len(spans) < len(volume.attachments) or min(spans) < inventory.spec.stopped_after:
         return
+    if any(standing_hold(instance) is not None for instance in holders):
+        return  # The finding leftover-hold proposes to start the instance, so its end must not stand beside that.
     first = holders[0].instance_id
     reason = f"{first} has been stopped for {age_text(seconds(min(spans)))}, and {_shown(volume)} is attached to it."
     # An existing version is never made again. So the image of an earlier stop must not count as that of this one.
