@@ -195,7 +195,7 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
     elif recovery.is_late and recovery.age is not None and recovery.target is not None:
         age, target = age_text(seconds(recovery.age)), age_text(seconds(recovery.target))
         told = (
-            f"rpo_max is {target}"
+            f"the option rpo_max allows {target}"
             if recovery.target_from == "rpo_max"
             else f"{recovery.target_from} takes one every {target}"
         )
