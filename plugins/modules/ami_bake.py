@@ -206,6 +206,15 @@ options:
       - With O(source_snapshot_id) or O(source_volume_id), EC2 bills the image as Linux/UNIX, even if it has another
         operating system. The module warns about this unless the task sets this option or O(base_image_id).
     type: str
+  registration:
+    description:
+      - The parameters of the RegisterImage that an earlier task of the same play has planned for this image. The role
+        C(ec2ops.storage.golden_image) passes them from its own plan.
+      - With O(source_instance_id), facts that only the image of the source has come from these parameters. If the
+        source is captured, the task does not look again for another image with the same name. EC2 itself refuses a
+        second one (C(InvalidAMIName.Duplicate)).
+      - The module ignores the parameters of an image with another name, and C(UefiData).
+    type: dict
   description:
     description:
       - The description of the image and of its new snapshots. A later run with another text changes the
@@ -759,6 +768,7 @@ ARGUMENT_SPEC = {
     "ramdisk_id": {"type": "str"},
     "root_device_name": {"type": "str"},
     "platform_details": {"type": "str"},
+    "registration": {"type": "dict"},
     "description": {"type": "str"},
     "tags": {"type": "dict", "default": {}},
     "copies": {"type": "list", "elements": "dict", "default": [], "options": COPY},
@@ -774,6 +784,7 @@ ARGUMENT_SPEC = {
 
 EXAMPLES_OF_MAPPINGS = {
     "block_devices[]": "block_devices: [{device_name: /dev/xvda, volume_size: 20}]",
+    "registration": "registration: {Name: web-1, Architecture: x86_64}",
     "tags": "tags: {team: shop}",
     "copies[]": "copies: [{region: eu-west-1}]",
     "launch_permissions": 'launch_permissions: {user_ids: ["111122223333"]}',

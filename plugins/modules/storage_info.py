@@ -279,8 +279,8 @@ summary:
       description: The monthly cost of volumes and snapshots. Null without any price.
       type: dict
     saving:
-      description: The sum of the savings. Only the largest saving of a resource counts, and the volumes of an instance
-        count with the instance.
+      description: The sum of the savings. Of savings that exclude each other, only the larger one counts, as C(in_sum)
+        and C(excludes) of the findings show.
       type: dict
     findings:
       description: The number of findings by severity.
@@ -305,7 +305,7 @@ summary:
 prices:
   description: The currency, origin and date of the prices, with references, and the names of missing ones. C(sources)
     has the source of each price, which is V(task), V(file), V(api) or V(shipped). C(source) is the first of them with
-    a price of the region.
+    a price of the region. C(dates) has the date of each source.
   returned: success
   type: dict
   sample:
@@ -313,6 +313,7 @@ prices:
     source: api
     sources: {"gp3.gib": "api", "snapshot.gib": "shipped"}
     date: "2026-11-30"
+    dates: {"api": "2026-11-30", "shipped": "2026-11-30"}
     region: us-east-1
     missing: []
 findings:
@@ -349,6 +350,14 @@ findings:
     saving:
       description: The part of the cost that the task saves. Null if the task saves nothing, or if there is no price.
       type: dict
+    in_sum:
+      description: Whether the sum of the savings has this saving.
+      type: bool
+    excludes:
+      description: The findings whose savings exclude this one, each with C(id) and C(resource). Their tasks change or
+        delete the same volume, so carry out one of them.
+      type: list
+      elements: dict
     amount:
       description: The billed C(gib), C(iops) and C(mibps).
       type: dict

@@ -15,7 +15,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining imp
 from axe_playwright_python.sync_playwright import Axe
 
 from browser.conftest import Open
-from report_documents import DAY, document, exact, finding, foreseen, large, small, snapshot, volume
+from report_documents import DAY, bounds, document, exact, finding, foreseen, large, small, snapshot, volume
 from tools.environment import WORK
 
 SCREENSHOTS = WORK / "screenshots"
@@ -163,13 +163,11 @@ def test_overview_answers_what_a_fresh_reader_asks(open_report: Open) -> None:
     risk = page.locator(".answer.risk").inner_text()
     assert "big, vol-00000000000000002" in risk
     assert "2 other attached volumes are equally at risk. This one is the largest, with 200 GiB." in risk
-    assert "(a place is one region of one account)" in page.locator("#about").inner_text()
+    assert "account and region: 123456789012 us-east-1" in page.locator("#about").inner_text()
     assert "3 without a recovery point" in page.locator(".figure").nth(3).inner_text()
     page.locator("#words summary").click()
     words = page.locator("#words").inner_text()
-    assert (
-        "rpo_max, the largest age that you allow, here 24 h." in words and "Among equals, the largest volume" in words
-    )
+    assert "(option rpo_max), here 24 h." in words and "Among equals, the largest volume" in words
 
 
 def test_bars_have_values_and_a_missing_price_is_said_where_it_is_missing(open_report: Open) -> None:
@@ -179,11 +177,11 @@ def test_bars_have_values_and_a_missing_price_is_said_where_it_is_missing(open_r
         [finding("volume-unattached", "medium", volume(9)["id"])],
         region="xx-north-1",
     )
-    free["prices"].update(source=None, date=None)
+    free["prices"].update(source=None, date=None, sources={}, dates={})
     page = open_report([small(), free]).page
     assert "10.00" in page.locator("#cost-type svg").text_content()
     assert "no price for xx-north-1" in page.locator("#cost-region svg").text_content()
-    assert "us-east-1 from the table of this collection, of 2026-11-30; xx-north-1 has no price" in (
+    assert "us-east-1 from the table of this collection, of 2026-11-30. xx-north-1 has no price" in (
         page.locator("#costs-about").inner_text()
     )
     assert "xx-north-1 has no price" in page.locator("#sources").inner_text()
@@ -191,6 +189,50 @@ def test_bars_have_values_and_a_missing_price_is_said_where_it_is_missing(open_r
     assert "no price for xx-north-1" in page.locator("#findings-table tbody").inner_text()
     page.locator("#volumes-table input").fill("free")
     assert "no price for xx-north-1" in page.locator("#volumes-table tbody").inner_text()
+
+
+def test_savings_that_exclude_each_other_and_ranges_are_explained_beside_them(open_report: Open) -> None:
+    row = volume(1, 200, name="tmp", type="gp2", state="available")
+    one, other = "volume-unattached", "volume-gp2"
+    outdone = {"in_sum": False, "excludes": [{"id": one, "resource": row["id"]}]}
+    counted = {"in_sum": True, "excludes": [{"id": other, "resource": row["id"]}]}
+    found = [
+        finding(one, "medium", row["id"], saving={**bounds(16.0), "least": 6.0}, **counted),
+        finding(other, "low", row["id"], saving=exact(4.0), **outdone),
+    ]
+    page = open_report([document([row], [], found)]).page
+    top, table = page.locator("#figures").inner_text(), page.locator("#findings-table")
+    assert "Of savings that exclude each other, the larger one counts." in top
+    assert "A range, since EC2 does not show how much a snapshot stores." in top
+    first, second = (each.inner_text() for each in table.locator("tbody tr").all())
+    assert f"that of the finding {other} exclude each other. The sum of the savings counts this saving." in first
+    assert "A range, since the cost of the last snapshot is not known yet." in first
+    assert "4.00 USD\nnot in the sum" in second
+    assert "not in the sum" not in first
+    assert "A range" not in second
+    assert f"that of the finding {other} exclude each other" in page.locator(".answer.saving").inner_text()
+
+
+def test_every_source_of_prices_is_named_with_its_prices(open_report: Open) -> None:
+    one = small()
+    names = {"gp3.gib": "task", **{f"io2.{number}": "shipped" for number in range(4)}, "snapshot.gib": "api"}
+    dates = {"task": "2026-11-01", "api": "2026-11-20", "shipped": "2026-11-30"}
+    one["prices"].update(source="task", date="2026-11-01", sources=names, dates=dates)
+    page = open_report([one]).page
+    told = (
+        "us-east-1 gp3.gib from the task, of 2026-11-01; snapshot.gib from the AWS Pricing API, of 2026-11-20; "
+        "4 prices from the table of this collection, of 2026-11-30"
+    )
+    assert told in page.locator("#costs-about").inner_text()
+    assert told in page.locator("#sources").inner_text()
+
+
+def test_page_uses_no_word_that_only_the_documentation_explains(open_report: Open) -> None:
+    page = open_report([small()]).page
+    text = page.locator("body").inner_text().lower()
+    assert not re.search(r"\bplaces?\b|\bslots?\b", text)
+    page.locator("#words summary").click()
+    assert "(option rpo_max), here 24 h" in page.locator("#words").inner_text()
 
 
 def test_largest_savings_are_one_step_away(open_report: Open) -> None:

@@ -21,7 +21,7 @@ from playbook.support import (
     changing_calls,
     run_playbook,
 )
-from sandbox.client import Sandbox
+from sandbox.client import Sandbox, living
 
 PLAYBOOK = "ec2ops.storage.develop_image"
 # The tasks of a user: they write to the volume, through the sandbox's own interface.
@@ -61,9 +61,7 @@ class Line:
 
     def instances(self) -> list[str]:
         """The living instances."""
-        groups = self.sandbox.client("ec2", REGION).describe_instances()["Reservations"]
-        rows = [row for group in groups for row in group["Instances"]]
-        return [row["InstanceId"] for row in rows if row["State"]["Name"] not in ("shutting-down", "terminated")]
+        return [*living(self.sandbox.client("ec2", REGION))]
 
     def assert_developed(self) -> str:
         """One image with the work of the tasks and the facts of the first one, and nothing else that is new."""

@@ -17,7 +17,7 @@ import pytest
 from playbook.interrupting import OWN_WRITE, PROC, Point, await_released, begun, hold_at
 from playbook.seeds import DATA_DEVICE, ROOT_DEVICE, Web, at_once
 from playbook.support import PLAYS, REGION, changing_calls, run_playbook
-from sandbox.client import Sandbox
+from sandbox.client import Sandbox, living
 
 PLAY = PLAYS / "relaunch.yml"
 QUICK = {
@@ -52,12 +52,7 @@ class Shop:
     def world(self) -> dict[str, Any]:
         """Where EC2 shows each part, and each volume, interface and target, with short names for the instances."""
         ec2, elb = self.sandbox.client("ec2", REGION), self.sandbox.client("elbv2", REGION)
-        rows = {
-            row["InstanceId"]: row
-            for group in ec2.describe_instances()["Reservations"]
-            for row in group["Instances"]
-            if row["State"]["Name"] not in ("shutting-down", "terminated")
-        }
+        rows = living(ec2)
         names = {name: "old" if name == self.web.instance_id else "new" for name in rows}
         interfaces = ec2.describe_network_interfaces()["NetworkInterfaces"]
         for one in interfaces:

@@ -11,11 +11,10 @@ of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .engine import Ec2Error, action
-from .filters import matching
+from .filters import MotoRow, matching, of_row
 from .instances import Network
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def describe_addresses(request: Request) -> Shape:
     owners = owners_by_interface(request.moto)
     for row in rows:
         row["InstanceId"] = owners.get(row.get("NetworkInterfaceId") or "") or None
-    found = matching(request, [_Row(row) for row in rows], _FIELDS)
+    found = matching(request, [MotoRow(row) for row in rows], _FIELDS)
     return {"Addresses": [one.shape for one in found]}
 
 
@@ -41,29 +40,14 @@ def owners_by_interface(moto: Callable[[str, Shape], Shape]) -> dict[str, str]:
     return {row["NetworkInterfaceId"]: row["Attachment"]["InstanceId"] for row in rows if row.get("Attachment")}
 
 
-@dataclass(frozen=True)
-class _Row:
-    """An address as the caller sees it, for filters."""
-
-    shape: Shape
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return {tag["Key"]: tag["Value"] for tag in self.shape.get("Tags") or ()}
-
-
-def _of_row(name: str) -> Any:
-    return lambda one: one.shape.get(name)
-
-
 _FIELDS = {
-    "allocation-id": _of_row("AllocationId"),
-    "association-id": _of_row("AssociationId"),
-    "domain": _of_row("Domain"),
-    "instance-id": _of_row("InstanceId"),
-    "network-interface-id": _of_row("NetworkInterfaceId"),
-    "private-ip-address": _of_row("PrivateIpAddress"),
-    "public-ip": _of_row("PublicIp"),
+    "allocation-id": of_row("AllocationId"),
+    "association-id": of_row("AssociationId"),
+    "domain": of_row("Domain"),
+    "instance-id": of_row("InstanceId"),
+    "network-interface-id": of_row("NetworkInterfaceId"),
+    "private-ip-address": of_row("PrivateIpAddress"),
+    "public-ip": of_row("PublicIp"),
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,30 @@ Test = Callable[[Any], bool]
 
 #: Values in one filter; EC2 refuses more.
 MOST_VALUES = 200
+
+
+@dataclass(frozen=True)
+class MotoRow:
+    """A resource that moto keeps, as the caller sees it."""
+
+    shape: Mapping[str, Any]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags. EC2 calls those of an interface TagSet."""
+        return {tag["Key"]: tag["Value"] for tag in self.shape.get("TagSet") or self.shape.get("Tags") or ()}
+
+
+def of_row(*names: str) -> Field:
+    """The field of a `MotoRow` that these names lead to, one inside the other."""
+
+    def value(one: MotoRow) -> Any:
+        found: Any = one.shape
+        for name in names:
+            found = (found or {}).get(name)
+        return found
+
+    return value
 
 
 def matching(request: Request, rows: Iterable[Row], fields: Mapping[str, Field], *, tagged: bool = True) -> list[Row]:

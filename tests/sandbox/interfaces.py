@@ -11,13 +11,13 @@ limits the number. EC2 API reference, error codes: an interface that is attached
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .engine import Ec2Error, Request, action, declare_durations
-from .filters import matching
+from .filters import MotoRow, matching, of_row
 from .pages import paged
 
 if TYPE_CHECKING:
@@ -38,21 +38,6 @@ class InterfaceLink:
     device_index: int
     attached: datetime
     gone: datetime | None = None
-
-
-@dataclass(frozen=True)
-class _Row:
-    """An interface as the caller sees it, for filters."""
-
-    shape: Shape
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return {tag["Key"]: tag["Value"] for tag in self.shape.get("TagSet") or ()}
-
-    @property
-    def attachment(self) -> Mapping[str, Any]:
-        return self.shape.get("Attachment") or {}
 
 
 def _listed(request: Request, ids: Iterable[str] = ()) -> list[Shape]:
@@ -188,35 +173,27 @@ def interface_row(request: Request, row: Shape) -> Shape | None:
 def describe_network_interfaces(request: Request) -> Shape:
     """The interfaces with their attachments as they are now, in pages."""
     rows = [interface_row(request, row) for row in _listed(request, request.params.get("NetworkInterfaceIds") or ())]
-    found = matching(request, [_Row(row) for row in rows if row is not None], _FIELDS)
+    found = matching(request, [MotoRow(row) for row in rows if row is not None], _FIELDS)
     page, token = paged(request, found, minimum=5, maximum=1000, ids="NetworkInterfaceIds")
     return {"NetworkInterfaces": [one.shape for one in page], "NextToken": token}
 
 
-def _of_row(name: str) -> Any:
-    return lambda one: one.shape.get(name)
-
-
-def _of_attachment(name: str) -> Any:
-    return lambda one: one.attachment.get(name)
-
-
 _FIELDS = {
-    "attachment.attachment-id": _of_attachment("AttachmentId"),
-    "attachment.device-index": _of_attachment("DeviceIndex"),
-    "attachment.instance-id": _of_attachment("InstanceId"),
-    "attachment.status": _of_attachment("Status"),
-    "availability-zone": _of_row("AvailabilityZone"),
-    "description": _of_row("Description"),
+    "attachment.attachment-id": of_row("Attachment", "AttachmentId"),
+    "attachment.device-index": of_row("Attachment", "DeviceIndex"),
+    "attachment.instance-id": of_row("Attachment", "InstanceId"),
+    "attachment.status": of_row("Attachment", "Status"),
+    "availability-zone": of_row("AvailabilityZone"),
+    "description": of_row("Description"),
     "group-id": lambda one: [group["GroupId"] for group in one.shape.get("Groups") or ()],
-    "network-interface-id": _of_row("NetworkInterfaceId"),
+    "network-interface-id": of_row("NetworkInterfaceId"),
     "addresses.private-ip-address": lambda one: [
         address["PrivateIpAddress"] for address in one.shape.get("PrivateIpAddresses") or ()
     ],
-    "private-ip-address": _of_row("PrivateIpAddress"),
-    "status": _of_row("Status"),
-    "subnet-id": _of_row("SubnetId"),
-    "vpc-id": _of_row("VpcId"),
+    "private-ip-address": of_row("PrivateIpAddress"),
+    "status": of_row("Status"),
+    "subnet-id": of_row("SubnetId"),
+    "vpc-id": of_row("VpcId"),
 }
 
 

@@ -113,7 +113,7 @@ class Prices:
     """The prices of one region.
 
     ``source``: ``task``, ``file``, ``api`` or ``shipped``, or None if the region has no price. ``sources``: by name,
-    the source of a price that comes from another one.
+    the source of a price that comes from another one. ``dates``: by source, the date of its prices.
     """
 
     region: str
@@ -122,6 +122,7 @@ class Prices:
     date: str | None = None
     references: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    dates: Mapping[str, str | None] = field(default_factory=dict)
 
     def source_of(self, name: str) -> str | None:
         """Return the source of one price, or None if it is unknown."""
@@ -181,6 +182,7 @@ class Prices:
             "source": self.source,
             "sources": {name: self.source_of(name) for name in sorted(self.values)},
             "date": self.date,
+            "dates": dict(self.dates) or ({} if self.source is None else {self.source: self.date}),
             "references": list(self.references),
             "region": self.region,
             "missing": sorted(missing),
@@ -216,7 +218,8 @@ def combined(region: str, *several: Prices) -> Prices:
         values |= new
         sources |= {name: one.source_of(name) or "" for name in new}
     references = tuple(dict.fromkeys(text for one in used for text in one.references))
-    return Prices(region, values, known[0].source, known[0].date, references, sources)
+    dates = {one.source: one.date for one in used if one.source is not None}
+    return Prices(region, values, known[0].source, known[0].date, references, sources, dates)
 
 
 def given(table: Any, region: str, source: str, option: str) -> Prices | None:

@@ -100,6 +100,7 @@ def place_row(place: Place) -> dict[str, Any]:
         "rpo_max": document["options"]["rpo_max"],
         "currency": place.currency,
         "price_source": prices["source"],
+        "price_sources": price_sources(prices),
         "price_date": prices["date"],
         "price_references": list(prices["references"]),
         "prices_missing": list(prices["missing"]),
@@ -111,6 +112,29 @@ def place_row(place: Place) -> dict[str, Any]:
         "saving": summary["saving"],
         "findings": dict(summary["findings"]),
     }
+
+
+SOURCES = ("task", "file", "api", "shipped")
+"""The sources of prices, in the order in which a price is looked for."""
+
+
+def price_sources(prices: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return each source of prices with its date, and the names of its prices."""
+    names: dict[str, list[str]] = {}
+    for name, source in (prices.get("sources") or {}).items():
+        names.setdefault(source, []).append(name)
+    dates = prices.get("dates") or {}
+    known = sorted(names, key=lambda source: (SOURCES.index(source) if source in SOURCES else len(SOURCES), source))
+    if not known and prices["source"]:
+        known = [prices["source"]]
+    return [
+        {
+            "source": source,
+            "date": dates.get(source, prices["date"] if source == prices["source"] else None),
+            "names": sorted(names.get(source, ())),
+        }
+        for source in known
+    ]
 
 
 def figures(places: Sequence[Place]) -> dict[str, Any]:
@@ -211,6 +235,39 @@ def saved(finding: Mapping[str, Any]) -> float:
     """Return the most that the task of *finding* saves a month, 0 without a price."""
     saving = finding.get("saving")
     return float(saving["most"]) if saving else 0.0
+
+
+def exclusion(finding: Mapping[str, Any]) -> str:
+    """Return in words which findings exclude this one, and which saving counts. Empty if none does."""
+    others = finding.get("excludes") or ()
+    names = [
+        each["id"] if each["resource"] == finding["resource"] else f"{each['id']} of {each['resource']}"
+        for each in others[:MOST_EXCLUDED]
+    ]
+    if len(others) > len(names):
+        names.append(f"{len(others) - len(names)} more")
+    if not names:
+        return ""
+    last = names.pop()
+    tasks = f"those of the findings {', '.join(names)} and {last}" if names else f"that of the finding {last}"
+    counts = "this saving" if finding["in_sum"] else "the larger saving"
+    return f"This task and {tasks} exclude each other. The sum of the savings counts {counts}."
+
+
+MOST_EXCLUDED = 5
+"""The most findings that `exclusion` names."""
+
+
+def range_reason(finding: Mapping[str, Any]) -> str:
+    """Return why the saving has bounds, and no exact value. Empty for an exact one."""
+    saving = finding["saving"]
+    if not saving or round(saving["least"], 2) == round(saving["most"], 2):
+        return ""
+    if saving["basis"] == "changed blocks":
+        return "A range, since the next snapshot keeps the blocks that it needs."
+    if finding["kind"] == "volume":
+        return "A range, since the cost of the last snapshot is not known yet."
+    return "A range, since EC2 does not show how much a snapshot stores."
 
 
 def _recovery(places: Sequence[Place]) -> dict[str, Any]:

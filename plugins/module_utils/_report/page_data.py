@@ -20,7 +20,17 @@ from typing import Any
 
 from .._kernel.display import visible
 from .costs import costs
-from .joining import Place, all_findings, figures, generated, lacks_price, place_row, risk
+from .joining import (
+    Place,
+    all_findings,
+    exclusion,
+    figures,
+    generated,
+    lacks_price,
+    place_row,
+    range_reason,
+    risk,
+)
 
 MOST_SNAPSHOTS = 100_000
 MOST_FINDING_BYTES = 700_000
@@ -83,8 +93,11 @@ def _findings(places: Sequence[Place]) -> dict[str, Any]:
             finding["task"],
             list(finding["also"])[:20],
             int(lacks_price(places[place], finding)),
+            exclusion(finding),
+            range_reason(finding),
+            int(bool(finding.get("excludes")) and not finding["in_sum"]),
         ]
-        size += 120 + len(row[6]) + len(row[9]) + len(row[4])
+        size += 120 + sum(len(row[column]) for column in (4, 6, 9, 12, 13))
         if size > MOST_FINDING_BYTES:
             break
         rows.append(row)

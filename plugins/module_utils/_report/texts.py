@@ -17,13 +17,14 @@ from typing import Any
 
 from .._kernel.display import counted, visible
 from .._kernel.times import age_text
-from .joining import SEVERITIES, Place, all_findings, figures, generated, lacks_price
+from .joining import SEVERITIES, Place, all_findings, exclusion, figures, generated, lacks_price, range_reason
 
 MOST_LINES = 20
 """The number of findings in the Markdown."""
 COLUMNS = (
     "severity", "id", "kind", "resource", "name", "host", "account", "region", "reason", "currency",
     "cost_least", "cost_most", "saving_least", "saving_most", "gib", "iops", "mibps", "task",
+    "in_sum", "excludes",
 )  # fmt: skip
 
 
@@ -50,6 +51,8 @@ def _csv_row(place: Place, finding: Mapping[str, Any]) -> dict[str, Any]:
         "cost_most": cost.get("most"),
         "saving_least": saving.get("least"),
         "saving_most": saving.get("most"),
+        "in_sum": ("yes" if finding.get("in_sum", True) else "no") if saving else "",
+        "excludes": "; ".join(f"{each['id']} of {each['resource']}" for each in finding.get("excludes") or ()),
     }
 
 
@@ -186,7 +189,10 @@ def _saving(finding: Mapping[str, Any], currency: str) -> str:
 
 
 def _finding_money(place: Place, finding: Mapping[str, Any]) -> str:
-    return f"no price for {place.region}" if lacks_price(place, finding) else _saving(finding, place.currency)
+    if lacks_price(place, finding):
+        return f"no price for {place.region}"
+    not_counted = bool(finding.get("excludes")) and not finding["in_sum"]
+    return _saving(finding, place.currency) + (", not in the sum" if not_counted else "")
 
 
 def _finding_lines(places: Sequence[Place], found: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
@@ -194,9 +200,9 @@ def _finding_lines(places: Sequence[Place], found: Sequence[tuple[int, Mapping[s
         return ["No finding."]
     lines = ["| severity | finding | reason | saving a month |", "|---|---|---|---|"]
     for index, finding in found[:MOST_LINES]:
+        reason = " ".join(filter(None, (finding["reason"], range_reason(finding), exclusion(finding))))
         lines.append(
-            f"| {finding['severity']} | {finding['id']} | {_md(finding['reason'])} | "
-            f"{_finding_money(places[index], finding)} |"
+            f"| {finding['severity']} | {finding['id']} | {_md(reason)} | {_finding_money(places[index], finding)} |"
         )
     if len(found) > MOST_LINES:
         lines += ["", f"The other files of this report have {counted(len(found) - MOST_LINES, 'more finding')}."]

@@ -138,7 +138,7 @@ function recoveryAges(home) {
       Plot.ruleX([100], { stroke: "currentColor", strokeDasharray: "4 3" })],
     color: { domain: ["late", "good"], range: ["var(--medium)", "var(--good)"] },
   });
-  chart(home, "Age of the newest recovery point", "The dashed line is the target: the interval of the volume's policy, or else rpo_max, the largest age that you allow. The most overdue volumes come first.", draw,
+  chart(home, "Age of the newest recovery point", "The dashed line is the target, the largest age that the newest recovery point should have. The most overdue volumes come first.", draw,
     simpleTable("ages of recovery points", ["Volume", "Newest recovery point", "Age", "Target"], rows.map(({ volume }) =>
       [volumeText(volume), minuteText(volume[V.newest]), ageText(volume[V.age]), ageText(volume[V.target])])));
 }
@@ -235,7 +235,7 @@ function timeline(home) {
     home.append(area);
     select();
     home.append(unknown);
-    return chart(area, "Recovery points over time", "A dot is a recovery point, and a band is its lock. Below, a cross is the coming run that deletes it, if the policy takes a snapshot in each of its slots. "
+    return chart(area, "Recovery points over time", "A dot is a recovery point, and a band is its lock. Below, a cross is the coming run that deletes it, if the policy takes all of its snapshots on time. "
       + "A line to the edge goes on. Point at a mark to see the rules that keep the snapshot.", draw, table);
   })();
 
@@ -248,7 +248,7 @@ function timeline(home) {
     back.disabled = state.from === 0;
     on.disabled = state.from + LANES >= matching.length;
     const without = [...new Set(points.filter((point) => !point.fate && point.policy !== NO_POLICY).map((point) => point.policy))];
-    unknown.textContent = without.length ? `Unknown: when ${without.join(", ")} will delete its snapshots. EC2 does not show the rules of a policy, so name them in storage_report_policies.` : "";
+    unknown.textContent = without.length ? `Unknown: when ${without.join(", ")} will delete its snapshots. EC2 does not show the rules of a policy, so name them in the variable storage_report_policies of the playbook storage_report.` : "";
     table.replaceChildren(simpleTable("recovery points", ["Volume", "Recovery points", "Oldest", "Newest", "Policies", "Next deletion"], lanes.map((volume) => {
       const own = points.filter((point) => point.volume === volume);
       const deletions = own.filter((point) => point.deletion).map((point) => point.deletion / 60000);

@@ -6,7 +6,7 @@
 
 const FIGURES = DATA.figures;
 const FINDINGS = DATA.findings.rows;
-const F = { severity: 0, id: 1, kind: 2, resource: 3, name: 4, place: 5, reason: 6, saving: 7, cost: 8, task: 9, also: 10, unpriced: 11 };
+const F = { severity: 0, id: 1, kind: 2, resource: 3, name: 4, place: 5, reason: 6, saving: 7, cost: 8, task: 9, also: 10, unpriced: 11, exclusion: 12, range: 13, outdone: 14 };
 const tables = {};
 let showRelations = () => {};
 
@@ -28,8 +28,8 @@ function drawFigures() {
   byId("figures").append(
     figure("capacity", "Capacity", gibText(volumes.gib).split(" ")[0], gibText(volumes.gib).split(" ")[1],
       `${counted(volumes.count, "volume")}, ${counted(snapshots.count, "snapshot")}, ${counted(FIGURES.images.count, "image")}`),
-    figure("cost", "Cost a month", ...money(FIGURES.cost), FIGURES.cost.length ? (FIGURES.cost.every((each) => each.exact) ? "volumes and snapshots" : "snapshots: bounds, since EC2 hides their stored size") : noPrice),
-    figure("saving", "Savings found a month", ...money(FIGURES.saving), FIGURES.saving.length ? "if every task is carried out." : noPrice, false,
+    figure("cost", "Cost a month", ...money(FIGURES.cost), FIGURES.cost.length ? (FIGURES.cost.every((each) => each.exact) ? "volumes and snapshots" : "A range, since EC2 does not show how much a snapshot stores.") : noPrice),
+    figure("saving", "Savings found a month", ...money(FIGURES.saving), FIGURES.saving.length ? savingAbout() : noPrice, false,
       FIGURES.saving.length ? el("button", { type: "button", class: "link", click: () => { tables.findings.only({ order: SAVING }); showSection("findings"); } }, "Show them") : null),
     figure("at-risk", "Volumes at risk", whole.format(atRisk), "", `of ${counted(recovery.volumes, "volume")}, attached or not: ${whole.format(recovery.without_point)} without a recovery point, ${whole.format(atRisk - recovery.without_point)} with one older than the target`, atRisk > 0),
     figure("findings", "Findings", whole.format(SEVERITIES.reduce((sum, severity) => sum + findings[severity], 0)), "",
@@ -37,14 +37,24 @@ function drawFigures() {
       SEVERITIES.some((severity) => findings[severity]) ? "— one for each problem of a resource" : null));
 }
 
+/** Return why the sum of the savings is a range, and that it has only one of the savings that exclude each other. */
+function savingAbout() {
+  const isExact = FIGURES.saving.every((each) => each.most - each.least < 0.005);
+  return [isExact ? "If you carry out every task." : "A range, since EC2 does not show how much a snapshot stores.",
+    FINDINGS.some((row) => row[F.outdone]) ? "Of savings that exclude each other, the larger one counts." : ""].filter(Boolean).join(" ");
+}
+
 const WORDS = [
-  ["Place", "one region of one account."],
   ["Recovery point", "the moment whose data a volume can be restored to at once: the newest completed snapshot that is not archived counts."],
-  ["Target", () => `the largest age of the newest recovery point: the interval of the volume's policy, or else rpo_max, the largest age that you allow${rpoText()}.`],
+  ["Target", () => `the largest age of the newest recovery point: the interval at which the volume's policy takes snapshots. For a volume without a known policy, it is the limit that the report was made with (option rpo_max)${rpoText()}.`],
+  ["Policy", "rules of snapshot_rotate with a name: how often a volume gets a snapshot, and how long each one is kept."],
+  ["Drill", "a restore from a snapshot whose volumes are deleted again. It shows that the snapshot can be restored."],
   ["At risk", "a volume without a recovery point, or with one that is older than its target."],
   ["Volume most at risk", "attached volumes come before others, volumes without a recovery point before late ones, and late ones by their age in relation to the target. Among equals, the largest volume counts, then the one with the lowest id."],
   ["Finding", "one problem of one resource. A volume can have several, and only an attached volume has a finding of high severity about its recovery points."],
-  ["Saving", "the price of the resources that the task of a finding removes or changes, less what it adds. Each resource counts once in the sum."],
+  ["Saving", "the price of the resources that the task of a finding removes or changes, less what it adds."],
+  ["Exclude", "two tasks exclude each other if both change or delete the same volume, such as its deletion and its change to gp3. Carry out one of them. The sum of the savings counts the larger saving."],
+  ["Range", "a saving such as 80 to 90 has bounds, since EC2 does not show how much a snapshot stores. A task that deletes a volume keeps a last snapshot, which costs between nothing and the price of its full size."],
 ];
 
 function rpoText() {
@@ -54,8 +64,11 @@ function rpoText() {
 
 function drawWords() {
   const parts = WORDS.flatMap(([word, text]) => [el("dt", {}, word), el("dd", {}, typeof text === "function" ? text() : text)]);
-  byId("words").append(el("details", {}, el("summary", {}, "The words: place, recovery point, target, at risk, finding, saving"), el("dl", {}, ...parts)));
+  byId("words").append(el("details", {}, el("summary", {}, "The words: recovery point, target, policy, drill, at risk, finding, saving, exclude, range"), el("dl", {}, ...parts)));
 }
+
+/** Return why a saving is a range, and which tasks exclude it. */
+const savingNotes = (row) => (row ? [row[F.range], row[F.exclusion]].filter(Boolean) : []);
 
 /** Return why this volume, and no other one, is the one most at risk. */
 function riskRule(risk) {
@@ -79,7 +92,7 @@ function drawAnswers() {
     byId("answers").append(answer("risk", "Volume most at risk", [`${risk.name ? `${risk.name}, ` : ""}${risk.volume_id} in ${risk.region}${risk.account ? `, account ${risk.account}` : ""}`, `${state} ${riskRule(risk)}`], own ? own[F.task] : "", risk.volume_id));
   }
   if (saving && saving.saving) {
-    byId("answers").append(answer("saving", "Largest saving", [`${spanText([saving.saving.least, saving.saving.most])} ${saving.currency} a month: ${saving.resource}${saving.name ? ` (${saving.name})` : ""} in ${saving.region}`, saving.reason], saving.task, saving.resource));
+    byId("answers").append(answer("saving", "Largest saving", [`${spanText([saving.saving.least, saving.saving.most])} ${saving.currency} a month: ${saving.resource}${saving.name ? ` (${saving.name})` : ""} in ${saving.region}`, [saving.reason, ...savingNotes(FINDINGS.find((row) => row[F.id] === saving.id && row[F.resource] === saving.resource))].join(" ")], saving.task, saving.resource));
   }
   const nothing = !risk && !saving && !FINDINGS.length;
   if (nothing) byId("answers").append(el("p", { class: "answer" }, FIGURES.volumes.count + FIGURES.snapshots.count ? "Nothing is at risk, and nothing is wasted." : "There is no volume, snapshot or image here yet."));
@@ -131,13 +144,13 @@ const severityMark = (severity) => el("span", { class: `severity ${severity}` },
 const idButton = (id, name) => [el("button", { type: "button", class: "link", title: "Show its relations", click: () => { showRelations(id); showSection("relations"); } }, id), name ? el("div", { class: "also" }, name) : ""];
 const placeCell = (index) => el("div", { class: "place" }, regionOf(index), el("div", { class: "muted" }, place(index).account || place(index).host));
 const wrap = (parts) => el("span", {}, ...parts);
-const placeFilter = (of) => ({ key: "place", label: "Place", of, options: DATA.places.map((_each, index) => String(index)).filter((index) => place(index).error === null), text: placeText });
+const placeFilter = (of) => ({ key: "place", label: "Account and region", of, options: DATA.places.map((_each, index) => String(index)).filter((index) => place(index).error === null), text: placeText });
 
 const SAVING = "saving";
 
 function savingCell(row) {
   const finding = FINDINGS[row];
-  if (finding[F.saving]) return `${spanText(finding[F.saving])} ${currencyOf(finding[F.place])}`;
+  if (finding[F.saving]) return el("div", {}, `${spanText(finding[F.saving])} ${currencyOf(finding[F.place])}`, finding[F.outdone] ? el("div", { class: "muted" }, "not in the sum") : null);
   return finding[F.unpriced] ? noPriceText([regionOf(finding[F.place])]) : "";
 }
 
@@ -157,8 +170,8 @@ function findingsTable() {
       { label: "Saving a month", kind: "number", value: (row) => (FINDINGS[row][F.saving] || [0, null])[1], cell: savingCell },
       { label: "Finding", value: of(F.id) },
       { label: "Resource", kind: "id", value: of(F.resource), cell: (row) => wrap(idButton(FINDINGS[row][F.resource], FINDINGS[row][F.name])) },
-      { label: "Place", value: (row) => placeText(FINDINGS[row][F.place]), cell: (row) => placeCell(FINDINGS[row][F.place]) },
-      { label: "Reason", kind: "text", value: of(F.reason), cell: (row) => el("div", {}, FINDINGS[row][F.reason], FINDINGS[row][F.task] ? el("details", {}, el("summary", {}, "Show the task"), remedy(FINDINGS[row][F.task])) : el("div", { class: "muted" }, "A person must decide; there is no task.")) },
+      { label: "Region", value: (row) => placeText(FINDINGS[row][F.place]), cell: (row) => placeCell(FINDINGS[row][F.place]) },
+      { label: "Reason", kind: "text", value: of(F.reason), cell: (row) => el("div", {}, FINDINGS[row][F.reason], ...savingNotes(FINDINGS[row]).map((note) => el("div", { class: "muted" }, note)), FINDINGS[row][F.task] ? el("details", {}, el("summary", {}, "Show the task"), remedy(FINDINGS[row][F.task])) : el("div", { class: "muted" }, "A person must decide; there is no task.")) },
     ],
     orders: [{ key: "", label: "most severe first", column: null }, { key: SAVING, label: "largest saving first", column: 1 }],
   });
@@ -178,7 +191,7 @@ function volumesTable() {
     ],
     columns: [
       { label: "Volume", kind: "id", value: of(V.id), cell: (row) => wrap(idButton(VOLUMES[row][V.id], VOLUMES[row][V.name])) },
-      { label: "Place", value: (row) => placeText(VOLUMES[row][V.place]), cell: (row) => placeCell(VOLUMES[row][V.place]) },
+      { label: "Region", value: (row) => placeText(VOLUMES[row][V.place]), cell: (row) => placeCell(VOLUMES[row][V.place]) },
       { label: "Type", value: of(V.type) },
       { label: "Size", kind: "number", value: of(V.gib), cell: (row) => gibText(VOLUMES[row][V.gib]) },
       { label: "State", value: of(V.state) },
@@ -221,7 +234,7 @@ function snapshotsTable() {
     columns: [
       { label: "Snapshot", kind: "id", value: (row) => ids[row], cell: (row) => wrap(idButton(`snap-${ids[row]}`, "")) },
       { label: "Volume", kind: "id", value: (row) => sources[group[row]], cell: (row) => wrap(idButton(sources[group[row]], names.get(sources[group[row]]) || "")) },
-      { label: "Place", value: (row) => placeText(places[group[row]]), cell: (row) => placeCell(places[group[row]]) },
+      { label: "Region", value: (row) => placeText(places[group[row]]), cell: (row) => placeCell(places[group[row]]) },
       { label: "Taken", kind: "time", value: (row) => moment[row], cell: (row) => minuteText(moment[row]) },
       { label: "Policy", value: (row) => policies[policy[row]] },
       ...(anyFate ? [{ label: "Kept by", value: (row) => (fateOf(row) || { keptBy: "" }).keptBy, cell: (row) => { const fate = fateOf(row); return fate ? fate.keptBy || "no rule" : ""; } }] : []),
@@ -244,7 +257,7 @@ function drawCosts() {
   const exact = FIGURES.cost.every((each) => each.exact);
   byId("costs-about").textContent = [exact ? "" : "A light bar is an upper bound: the price if a snapshot had stored every block of its volume.",
     [...type, ...region].some((row) => row.cost.length && row.unpriced.length) ? "A question mark stands for resources without a price." : "",
-    `Prices: ${priceTexts(false).join("; ") || "none"}.`].filter(Boolean).join(" ");
+    `Prices: ${priceTexts(false).join(". ") || "none"}.`].filter(Boolean).join(" ");
   const types = new Set(VOLUMES.map((volume) => volume[V.type]));
   costBars(byId("cost-type"), "Cost by type", type, (row) => (types.has(row.label) ? () => drill({ type: row.label }) : () => showSection("snapshots")));
   costBars(byId("cost-region"), "Cost by region", region, (row) => () => drill({ region: row.label }));
@@ -258,11 +271,19 @@ function drawCosts() {
 
 const SOURCES = { task: "from the task", file: "from a file", api: "from the AWS Pricing API", shipped: "from the table of this collection" };
 
-/** Return the origin and the date of the prices of each region. */
+/** Return the names of some prices, or their number if there are many. */
+const priceNames = (names) => (names.length > 3 ? `${whole.format(names.length)} prices` : names.join(", "));
+
+/** Return each source of a region's prices, with its date. Several sources have the names of their prices. */
+function sourceText({ price_sources: sources }) {
+  if (!sources.length) return "has no price";
+  return sources.map(({ source, date, names }) => `${sources.length > 1 ? `${priceNames(names)} ` : ""}${SOURCES[source] || source}${date ? `, of ${date}` : ", without a date"}`).join("; ");
+}
+
+/** Return the sources and dates of the prices of each region. */
 function priceTexts(references) {
   const read = DATA.places.filter((each) => each.error === null);
-  return [...new Set(read.map((each) => `${each.region} ${each.price_source ? `${SOURCES[each.price_source] || each.price_source}${each.price_date ? `, of ${each.price_date}` : ", without a date"}` : "has no price"}`
-    + (references && each.price_references.length ? ` (${each.price_references.join(", ")})` : "")))];
+  return [...new Set(read.map((each) => `${each.region} ${sourceText(each)}${references && each.price_references.length ? ` (${each.price_references.join(", ")})` : ""}`))];
 }
 
 function drawSources() {
@@ -271,7 +292,14 @@ function drawSources() {
     el("p", {}, "Charts: D3 7.9.0 and Observable Plot 0.6.17, ISC licence, copyright Mike Bostock and Observable, Inc. This page loads nothing from a network."));
 }
 
-byId("about").textContent = DATA.generated ? `As of ${DATA.generated.replace("T", " ").replace("Z", " UTC")}, ${counted(FIGURES.places, "place")} (a place is one region of one account)${FIGURES.failed_places ? `, ${whole.format(FIGURES.failed_places)} of them not read` : ""}: ${[...new Set(DATA.places.filter((each) => each.region).map((each, index) => placeText(DATA.places.indexOf(each))))].slice(0, 6).join("; ")}` : "No place has answered.";
+/** Return the accounts and regions of the report, and the number of those that could not be read. */
+function aboutPlaces() {
+  const names = [...new Set(DATA.places.map((each, index) => (each.region ? placeText(index) : "")).filter(Boolean))];
+  const more = names.length > 6 ? `; and ${whole.format(names.length - 6)} more` : "";
+  return `account and region: ${names.slice(0, 6).join("; ")}${more}${FIGURES.failed_places ? `. ${whole.format(FIGURES.failed_places)} could not be read` : ""}`;
+}
+
+byId("about").textContent = DATA.generated ? `As of ${DATA.generated.replace("T", " ").replace("Z", " UTC")}, ${aboutPlaces()}` : "Nothing could be read.";
 const steps = [drawFigures, drawAnswers, drawNotes, drawWords, drawChanges, findingsTable, drawCosts, () => recoveryStates(byId("recovery-states"), drill), () => recoveryAges(byId("recovery-ages")),
   () => timeline(byId("timeline")), volumesTable, snapshotsTable, () => { showRelations = graph(byId("graph")); }, drawSources];
 const firstFrame = 6;

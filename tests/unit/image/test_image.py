@@ -234,6 +234,39 @@ def test_snapshot_source_is_registered_as_an_image() -> None:
     assert plan(dataclasses.replace(wanted, state="captured"), source).is_empty
 
 
+def test_planned_registration_answers_for_the_image_of_the_source() -> None:
+    source = instance(facts={"CurrentInstanceBootMode": "uefi"})
+    base = dataclasses.replace(BASE_IMAGE, block_devices=(ImageDevice("/dev/sdb", virtual_name="ephemeral0"),))
+    uefi, captured = UEFI_DATA.fact(OLD, "QU1aTlVFRkk="), snapshot(spec())
+    planned = plan(spec(), source, base, uefi, captured).changes[-1].parameters
+    told = {**planned, "UefiData": "outdated"}
+    again = plan(spec(registration=told), source, uefi, captured, base=False)
+    assert again.changes[-1].parameters == planned
+    assert again.warnings == ()
+    assert (
+        planned["ImdsSupport"] == "v2.0"
+        and {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"} in planned["BlockDeviceMappings"]
+    )
+
+
+@pytest.mark.parametrize(
+    "name, is_captured, expected",
+    [
+        ("web-1", True, (False, False)),
+        ("web-1", False, (True, False)),  # nothing is captured before another look at the name
+        ("web-2", True, (True, True)),
+        (None, True, (True, True)),
+    ],
+)
+def test_planned_registration_saves_the_queries_for_names_and_the_base(
+    name: str | None, is_captured: bool, expected: tuple[bool, bool]
+) -> None:
+    registration = {"Name": name, "Architecture": "x86_64"} if name else {}
+    queries = asked(spec(registration=registration), [instance(), *([snapshot(spec())] if is_captured else [])])
+    filters = [each for query in queries if query.operation == "DescribeImages" for each, _values in query.filters]
+    assert ("name" in filters, "image-id" in filters) == expected
+
+
 # --- going on after an interruption ----------------------------------------------------------------------------------
 
 

@@ -219,6 +219,26 @@ def test_rejected_successor_is_terminated_only_while_its_predecessor_runs() -> N
     assert f"{inst(2)} does not run" in one["reason"]
 
 
+def test_instance_that_a_run_was_to_start_again_is_not_terminated() -> None:
+    off = held(2, since=40 * DAY, lasting=HOUR, stopped=40 * DAY)
+    object.__setattr__(off, "block_devices", (BlockDevice("/dev/sdf", vol(2), delete_on_termination=True),))
+    world = [off, volume(2, on=2)]
+    assert "restored" in the("leftover-hold", *world)["task"]
+    assert of("volume-of-stopped-instance", *world) == []
+    # A tag alone proves no hold.
+    forged = instance(2, 2, stopped=40 * DAY, tags={"ec2ops:restore-state": "running"})
+    assert of("volume-of-stopped-instance", forged, volume(2, on=2)) == [vol(2)]
+
+
+@pytest.mark.parametrize(("trial", "has_task"), [("rejected", False), ("unproven", False), ("serving", True)])
+def test_predecessor_of_an_unproven_successor_is_not_terminated(trial: str, has_task: bool) -> None:
+    off = instance(2, 2, stopped=40 * DAY, launch_time=NOW - 45 * DAY)
+    new = successor(3, 2, trial, state="stopped", launch_time=NOW - 50 * DAY)
+    one = the("volume-of-stopped-instance", off, new, volume(2, on=2))
+    assert bool(one["task"]) is has_task
+    assert (f"{inst(3)} was launched to replace {inst(2)}" in one["reason"]) is not has_task
+
+
 def test_last_image_of_an_earlier_stop_is_not_that_of_the_next_one() -> None:
     def baked(days: int) -> Any:
         return options(the("volume-of-stopped-instance", instance(2, 2, stopped=days * DAY), volume(2, on=2)))[

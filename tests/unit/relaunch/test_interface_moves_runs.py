@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 
 from in_process import REGION, Ended, Killed, KillingGateway, Machine, RefusingGateway, machine, run
-from sandbox.client import Sandbox
+from sandbox.client import Sandbox, living
 from worlds import sandbox_gateway
 
 
@@ -42,12 +42,7 @@ class Router:
     def places(self) -> dict[str, Any]:
         """Where EC2 shows both addresses and the interface, and the state of each instance."""
         ec2 = self.web.ec2
-        rows = {
-            row["InstanceId"]: row
-            for group in ec2.describe_instances()["Reservations"]
-            for row in group["Instances"]
-            if row["State"]["Name"] not in ("shutting-down", "terminated")
-        }
+        rows = living(ec2)
         names = {name: "old" if name == self.web.instance_id else "new" for name in rows}
         shown = ec2.describe_network_interfaces()["NetworkInterfaces"]
         (extra,) = (one for one in shown if one["NetworkInterfaceId"] == self.extra)

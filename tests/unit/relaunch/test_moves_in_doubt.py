@@ -132,8 +132,20 @@ def test_parts_of_a_successor_that_has_ended_return_before_another_launch(
     assert steps(made.stages) == [
         "AttachVolume data old", "StartInstances old", "AssociateAddress address old", "DeleteTags old",
     ]  # fmt: skip
-    assert "is terminated, and never served" in str(made.refused)
+    assert f"is terminated, and {'served' if trial == 'serving' else 'never served'} in place of" in str(made.refused)
+    assert f"{OLD}, which stays in service" in str(made.refused)
     assert made.warnings == ()
+
+
+def test_parts_return_to_a_predecessor_without_a_hold_and_the_operator_learns_that_it_is_off() -> None:
+    """Somebody has terminated a successor that served, before the run had removed the record of the moves."""
+    bare = old(state="stopped", **BARE)
+    there = [bare, new(state="terminated", trial="serving"), volume(), address(""), *balancers()]
+    made = plan(spec(**MOVE_ALL), *there)
+    assert steps(made.stages) == ["AttachVolume data old", "AssociateAddress address old"]
+    assert f"{OLD}, which is stopped without a hold. Start it" in str(made.refused)
+    (told,) = made.warnings
+    assert told.startswith(f"No load balancer sends requests to {OLD}")
 
 
 def test_successor_that_has_ended_without_parts_hinders_nothing() -> None:

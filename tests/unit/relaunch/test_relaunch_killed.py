@@ -118,11 +118,16 @@ def test_refusal_of_any_call_before_the_mark_returns_every_part() -> None:
     assert seen > 10
 
 
-def test_rollback_that_is_killed_after_any_call_is_finished_by_the_next_runs() -> None:
-    """EC2 refuses the registration with the Classic Load Balancer, which is the last part."""
-    refused = 14
+@pytest.mark.parametrize("pace", [0.0, 10.0], ids=["at once", "minutes after the launch"])
+def test_rollback_that_is_killed_after_any_call_is_finished_by_the_next_runs(pace: float) -> None:
+    """EC2 refuses the registration with the Classic Load Balancer, which is the last part.
+
+    *pace*: the seconds of each call. The successor's start with the parts then comes minutes after its launch.
+    """
+    refused = 15
     for nth in count(refused + 1):
         ec2 = service()
+        ec2._pace = pace
         if not killed(ec2, nth, RefusingGateway(ec2, refused, unclear=False)):
             break
         ec2.sleep(30)

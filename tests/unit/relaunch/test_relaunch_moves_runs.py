@@ -17,7 +17,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 
 from in_process import REGION, Ended, Killed, KillingGateway, Machine, RefusingGateway, machine, run
-from sandbox.client import Sandbox
+from sandbox.client import Sandbox, living
 from worlds import sandbox_gateway
 
 ALL = {"data_volumes": "move", "elastic_ip": "move", "target_groups": "move"}
@@ -43,8 +43,7 @@ class Service:
             self.relaunch(gateway=KillingGateway(sandbox_gateway(self.sandbox, REGION), nth), **more)
 
     def instances(self) -> dict[str, dict[str, Any]]:
-        found = [item for group in self.web.ec2.describe_instances()["Reservations"] for item in group["Instances"]]
-        return {one["InstanceId"]: one for one in found if one["State"]["Name"] not in ("shutting-down", "terminated")}
+        return living(self.web.ec2)
 
     @property
     def names(self) -> dict[str, str]:

@@ -24,8 +24,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._report.joining imp
     Place,
     all_findings,
     checked,
+    exclusion,
     figures,
     joined,
+    price_sources,
+    range_reason,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._report.texts import COLUMNS, findings_csv, markdown
 
@@ -339,6 +342,101 @@ def documented(heading: str) -> dict[str, str]:
     )
     rows = [line.strip("|").split("|", 1) for line in table.splitlines()]
     return {name: text for cell, text in rows for name in re.findall(r"`(\w+)`", cell)}
+
+
+# --- savings and prices in words -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("others", "in_sum", "told"),
+    [
+        ([], True, ""),
+        (
+            [("volume-gp2", "vol-1")],
+            True,
+            (
+                "This task and that of the finding volume-gp2 exclude each other. The sum of the savings counts this "
+                "saving."
+            ),
+        ),
+        (
+            [("leftover-rejected", "i-1"), ("volume-gp2", "vol-1")],
+            False,
+            (
+                "This task and those of the findings leftover-rejected of i-1 and volume-gp2 exclude each other."
+                " The sum of the savings counts the larger saving."
+            ),
+        ),
+        (
+            [("volume-gp2", f"vol-{number}") for number in range(2, 9)],
+            True,
+            (
+                "This task and those of the findings volume-gp2 of vol-2, volume-gp2 of vol-3, volume-gp2 of vol-4, "
+                "volume-gp2 of vol-5, volume-gp2 of vol-6 and 2 more exclude each other. The sum of the savings counts "
+                "this saving."
+            ),
+        ),
+    ],
+    ids=["none", "one", "two", "many"],
+)
+def test_findings_that_exclude_each_other_are_named(others: list[tuple[str, str]], in_sum: bool, told: str) -> None:
+    excludes = [{"id": other, "resource": resource} for other, resource in others]
+    one = finding("volume-unattached", "medium", "vol-1", saving=exact(8.0), excludes=excludes, in_sum=in_sum)
+    assert exclusion(one) == told
+    made = markdown([Place("a", document([volume(1)], [], [one]))], "x")
+    assert ("8.00 USD, not in the sum |" in made) is (not in_sum)
+    (row,) = csv.DictReader(io.StringIO(findings_csv([Place("a", document([volume(1)], [], [one]))])))
+    assert row["in_sum"] == ("yes" if in_sum else "no")
+    assert row["excludes"] == "; ".join(f"{other} of {resource}" for other, resource in others)
+
+
+def test_document_of_an_earlier_version_has_no_exclusions() -> None:
+    one = finding("volume-unattached", "medium", "vol-1", saving=exact(8.0))
+    del one["in_sum"], one["excludes"]
+    made = document([volume(1)], [], [{**one, "in_sum": True}])
+    made["findings"] = [one]
+    place = Place("a", made)
+    assert exclusion(one) == ""
+    assert "8.00 USD |" in markdown([place], "x")
+    assert page_data.page_data([place])["findings"]["rows"][0][12:] == ["", "", 0]
+    assert next(csv.DictReader(io.StringIO(findings_csv([place]))))["in_sum"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("kind", "saving", "told"),
+    [
+        ("volume", exact(8.0), ""),
+        ("volume", {**bounds(8.0), "least": 3.0}, "A range, since the cost of the last snapshot is not known yet."),
+        ("snapshot", bounds(5.0), "A range, since EC2 does not show how much a snapshot stores."),
+        ("image", bounds(5.0), "A range, since EC2 does not show how much a snapshot stores."),
+        (
+            "snapshot",
+            {**bounds(5.0), "basis": "changed blocks"},
+            "A range, since the next snapshot keeps the blocks that it needs.",
+        ),
+        ("volume", {**exact(1.0), "exact": False}, ""),  # a magnetic volume
+        ("volume", None, ""),
+    ],
+)
+def test_range_of_a_saving_has_a_reason(kind: str, saving: Any, told: str) -> None:
+    assert range_reason(finding("volume-unattached", "medium", "vol-1", kind=kind, saving=saving)) == told
+
+
+def test_each_source_of_prices_has_its_names_and_its_date() -> None:
+    prices = {
+        "source": "task",
+        "date": "2026-11-01",
+        "sources": {"snapshot.gib": "shipped", "gp3.gib": "task", "gp2.gib": "shipped"},
+        "dates": {"task": "2026-11-01", "shipped": "2026-11-30"},
+    }
+    assert price_sources(prices) == [
+        {"source": "task", "date": "2026-11-01", "names": ["gp3.gib"]},
+        {"source": "shipped", "date": "2026-11-30", "names": ["gp2.gib", "snapshot.gib"]},
+    ]
+    # Documents of earlier versions have one date, and those without a price have no source.
+    del prices["dates"]
+    assert [each["date"] for each in price_sources(prices)] == ["2026-11-01", None]
+    assert price_sources({"source": None, "date": None, "sources": {}}) == []
 
 
 def test_documentation_has_every_key_of_the_json_and_every_column_of_the_csv() -> None:

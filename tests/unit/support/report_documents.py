@@ -101,6 +101,8 @@ def finding(kind_of_finding: str, severity: str, resource: str, **more: Any) -> 
         "reason": f"{resource} is an example of {kind_of_finding}.",
         "cost": None,
         "saving": None,
+        "in_sum": more.get("saving") is not None,
+        "excludes": [],
         "amount": {"gib": 100, "iops": None, "mibps": None},
         "task": f"- name: Mend {resource}\n  ansible.builtin.debug:\n    msg: {kind_of_finding} of {resource}\n",
         "region": "us-east-1",
@@ -179,7 +181,9 @@ def document(
         "prices": {
             "currency": "USD",
             "source": "shipped",
+            "sources": {"gp3.gib": "shipped", "snapshot.gib": "shipped"},
             "date": "2026-11-30",
+            "dates": {"shipped": "2026-11-30"},
             "references": [],
             "region": region,
             "missing": [],
@@ -236,7 +240,7 @@ def summary(
         "images": {"count": 0, "unused": 0},
         "instances": {"count": 0, "stopped": 0},
         "cost": total(each["cost"] for each in [*volumes, *snapshots]),
-        "saving": total(each["saving"] for each in findings),
+        "saving": total(each["saving"] for each in findings if each["in_sum"]),
         "findings": {
             each: sum(row["severity"] == each for row in findings) for each in ("high", "medium", "low", "info")
         },

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, image_workbench
 
 from in_process import REGION, ZONE, Ended, Killed, KillingGateway, machine, run, volumes
-from sandbox.client import Sandbox
+from sandbox.client import Sandbox, living
 from worlds import new_day, sandbox_gateway
 
 OWN_WRITE, DEVELOPED = "written before the image", "developed"
@@ -107,9 +107,7 @@ class Line:
 
     def instances(self) -> set[str]:
         """The living instances."""
-        groups = self.ec2.describe_instances()["Reservations"]
-        found = [row for group in groups for row in group["Instances"]]
-        return {row["InstanceId"] for row in found if row["State"]["Name"] not in ("shutting-down", "terminated")}
+        return {*living(self.ec2)}
 
     def assert_developed(self) -> None:
         """One image with one snapshot of its own, which has the user's write, and no workbench."""

@@ -231,10 +231,13 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     queries: list[Query] = []
     instance = living_or_none(spec, state)
     method = _method(spec, instance)
-    # The name matters when the image is made. It may be that of this version's image, which has lost its tags.
-    if spec.state == "available" or (method == "image" and not captures(spec, state)):
+    known = captures(spec, state)
+    # The name matters when the image is made. It may be that of this version's image, which has lost its tags. The
+    # task that planned the registration has looked. Before a capture, this one looks again.
+    if (spec.state == "available" and not (spec.registration and known)) or (method == "image" and not known):
         queries.append(name_query(spec))
         queries += origin_queries(unnamed_images(spec, state))
+    if spec.state == "available":
         queries += images_by_id([spec.base_image_id or ""])
     queries += _users_queries(spec, state, method)
     if instance is None:
@@ -444,7 +447,7 @@ def _clearing(
 
 def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, ...]:
     """Return a note if the instance's image is gone, so that its own metadata options decide about IMDSv2."""
-    if state.image(instance.image_id) is not None or "imds_support" in spec.hardware:
+    if state.image(instance.image_id) is not None or "imds_support" in spec.hardware or spec.registration is not None:
         return ()
     note = (
         f"imds_support: the image {instance.image_id} of {instance.instance_id} is gone. The metadata options of the "

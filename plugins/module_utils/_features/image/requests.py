@@ -101,13 +101,8 @@ def register_from_instance(
     """
     hardware = _inherited(spec, state, instance)
     mappings = [_mapping(spec, state, instance, target, captured[target.volume_id]) for target in targets]
-    base = state.image(instance.image_id)
     taken = {mapping["DeviceName"] for mapping in mappings}
-    mappings += [
-        {"DeviceName": device.device_name, "VirtualName": device.virtual_name}
-        for device in (base.block_devices if base is not None else ())
-        if device.virtual_name and device.device_name not in taken
-    ]
+    mappings += [item for item in _virtual_devices(spec, state, instance) if item["DeviceName"] not in taken]
     volumes = {target.device_name: state.volume(target.volume_id) for target in targets}
     sources = {name: volume for name, volume in volumes.items() if volume is not None}
     return register(
@@ -115,9 +110,24 @@ def register_from_instance(
     )
 
 
+def _virtual_devices(spec: ImageSpec, state: State, instance: Instance) -> list[dict[str, Any]]:
+    """Return the mappings of instance store volumes, which only the instance's image shows."""
+    if spec.registration is not None:
+        return [dict(item) for item in spec.registration.get("BlockDeviceMappings") or () if item.get("VirtualName")]
+    base = state.image(instance.image_id)
+    return [
+        {"DeviceName": device.device_name, "VirtualName": device.virtual_name}
+        for device in (base.block_devices if base is not None else ())
+        if device.virtual_name
+    ]
+
+
 def hardware_queries(spec: ImageSpec, instance: Instance) -> tuple[Query, ...]:
-    """Return the queries for the hardware that an image takes over: that of the instance's image, and its UEFI data."""
-    base = images_by_id([instance.image_id])
+    """Return the queries for the hardware that an image takes over: that of the instance's image, and its UEFI data.
+
+    The registration that an earlier task has planned has the hardware of the instance's image.
+    """
+    base = images_by_id([instance.image_id]) if spec.registration is None else ()
     boots_uefi = instance.facts.get("CurrentInstanceBootMode") == "uefi"
     return (*base, uefi_query(instance.instance_id)) if boots_uefi and "uefi_data" not in spec.hardware else base
 
@@ -134,9 +144,11 @@ def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, A
             value = UEFI_DATA.of(state, instance.instance_id)
         elif value is None:
             value = instance.facts.get(parameter)
-        if value is None and base is not None:
+        if value is None and spec.registration is not None and option != "uefi_data":
+            value = spec.registration.get(parameter)
+        elif value is None and base is not None:
             value = getattr(base, option, None)
-        if value is None and base is None and option == "imds_support":
+        if value is None and base is None and spec.registration is None and option == "imds_support":
             value = required_imds(instance)
         if value not in (None, "", WITHOUT):
             found[parameter] = value

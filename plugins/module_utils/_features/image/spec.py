@@ -69,6 +69,8 @@ class DeviceOverride:
 class ImageSpec:
     """The options of `ami_bake`, checked. ``hardware`` has only the options that the task sets.
 
+    ``registration``: the parameters of RegisterImage that an earlier task has planned for this image, or None.
+
     ``devices``: ``root``, ``all``, or the names of devices. ``image_name``: with ``state`` absent, a name that EC2
     would refuse is accepted, since no image gets it.
     """
@@ -94,6 +96,7 @@ class ImageSpec:
     kms_key_id: str | None = None
     source_volume_id: str | None = None
     base_image_id: str | None = None
+    registration: Mapping[str, Any] | None = None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -171,10 +174,11 @@ def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
         if planned_in(value):
             raise SpecError(f"{option}: {value!r} looks like a planned id. Use another text")
     hardware = {key: params[key] for key in HARDWARE if params.get(key) is not None}
+    image_name = _image_name(params["image_name"], name, version, made=params["state"] != "absent")
     spec = ImageSpec(
         name=name,
         version=version,
-        image_name=_image_name(params["image_name"], name, version, made=params["state"] != "absent"),
+        image_name=image_name,
         state=params["state"],
         source_instance_id=params.get("source_instance_id"),
         source_snapshot_id=params.get("source_snapshot_id"),
@@ -193,10 +197,17 @@ def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
         kms_key_id=(params.get("kms_key_id") or "").strip() or None,
         source_volume_id=params.get("source_volume_id"),
         base_image_id=params.get("base_image_id"),
+        registration=_registration(params, image_name),
     )
     if spec.state != "absent":
         _require_source(spec)
     return spec
+
+
+def _registration(params: Mapping[str, Any], image_name: str) -> Mapping[str, Any] | None:
+    """Return the planned parameters of RegisterImage, or None without the option, and for an image of another name."""
+    planned: Mapping[str, Any] = params.get("registration") or {}
+    return planned if planned.get("Name") == image_name else None
 
 
 def _image_name(template: str, name: str, version: str, *, made: bool) -> str:

@@ -65,7 +65,9 @@ class Finding:
 
     ``also``: other resources of the finding. ``cost``: the monthly cost of the resource, and ``saving`` the part of it
     that the task saves. ``task``: YAML, empty if only a person can decide. ``tags``: those of the resource, for
-    `spec.Ignore`.
+    `spec.Ignore`. ``ends``: other resources that the task deletes. ``excludes``: the ids and resources of the findings
+    whose savings exclude this one, and ``is_outdone`` tells whether one of them counts in the sum instead, see
+    `exclusions`.
     """
 
     id: str
@@ -79,6 +81,9 @@ class Finding:
     amount: Amount = Amount()
     task: str = ""
     tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    ends: tuple[str, ...] = ()
+    excludes: tuple[tuple[str, str], ...] = ()
+    is_outdone: bool = False
 
     @property
     def severity(self) -> str:
@@ -103,6 +108,8 @@ class Finding:
             "reason": self.reason,
             "cost": None if self.cost is None else self.cost.view(),
             "saving": None if self.saving is None else self.saving.view(),
+            "in_sum": self.saving is not None and not self.is_outdone,
+            "excludes": [{"id": finding, "resource": resource} for finding, resource in self.excludes],
             "amount": {"gib": self.amount.gib, "iops": self.amount.iops, "mibps": self.amount.mibps},
             "task": self.task,
             "region": region,

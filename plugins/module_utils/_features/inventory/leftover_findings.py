@@ -9,14 +9,14 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from ..._domain.hold import hold_of, standing_hold
 from ..._domain.replacement import Phase, born, replacement_of
 from ..._kernel import tags as tag_names
 from ..._kernel.display import visible
-from ..._kernel.prices import Cost, total
+from ..._kernel.prices import total
 from ..._kernel.proofs import is_made_from, replacement_misfit, source_of
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.times import format_moment
@@ -47,9 +47,9 @@ def instance_leftovers(inventory: Inventory, instance: Instance) -> Iterator[Fin
         task = remedies.tasks(
             (f"Terminate {instance.instance_id}", remedies.INSTANCE, options), region=inventory.state.region
         )
-        saving = _ending_with(inventory, instance)
+        ending = [one for one in _volumes(inventory, instance) if one.volume_id in instance.doomed_volume_ids]
         reason = f"{reason} {old} runs again."
-        yield _of_instance(inventory, instance, "leftover-rejected", reason, saving=saving, task=task)
+        yield _of_instance(inventory, instance, "leftover-rejected", reason, ending=ending, task=task)
 
 
 def _hold(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
@@ -73,15 +73,14 @@ def _workbench(inventory: Inventory, instance: Instance) -> Iterator[Finding]:
     if bench is None or not inventory.is_settled(born(instance) or instance.launch_time):
         return
     task = bench.task(inventory)
-    saving = None
+    removed: list[Volume] = []
     if task:
         gone = instance.doomed_volume_ids
-        removed = (
+        removed = [
             one for one in _volumes(inventory, instance) if one.volume_id in gone or bench.has_made(inventory, one)
-        )
-        saving = total(map(inventory.volume_cost, removed))
+        ]
     reason = f"A run launched {instance.instance_id} as the workbench of {bench.label}. {bench.advice(inventory)}"
-    yield _of_instance(inventory, instance, "leftover-workbench", reason, saving=saving, task=task)
+    yield _of_instance(inventory, instance, "leftover-workbench", reason, ending=removed, task=task)
 
 
 def _of_instance(
@@ -90,9 +89,10 @@ def _of_instance(
     finding: str,
     reason: str,
     *,
-    saving: Cost | None = None,
+    ending: Sequence[Volume] = (),
     task: str = "",
 ) -> Finding:
+    """Return a finding about the instance. *ending*: the volumes that the task deletes, and whose cost it saves."""
     volumes = _volumes(inventory, instance)
     return Finding(
         finding,
@@ -102,22 +102,17 @@ def _of_instance(
         name=name_of(instance.tags),
         also=tuple(volume.volume_id for volume in volumes),
         cost=total(inventory.volume_cost(volume) for volume in volumes),
-        saving=saving,
+        saving=total(map(inventory.volume_cost, ending)),
         amount=Amount(sum(volume.size for volume in volumes)),
         task=task,
         tags=instance.tags,
+        ends=tuple(volume.volume_id for volume in ending),
     )
 
 
 def _volumes(inventory: Inventory, instance: Instance) -> list[Volume]:
     found = (inventory.volumes.get(device.volume_id) for device in instance.block_devices)
     return [volume for volume in found if volume is not None]
-
-
-def _ending_with(inventory: Inventory, instance: Instance) -> Cost | None:
-    """Return the cost of the volumes that EC2 deletes with the instance."""
-    ending = [volume for volume in _volumes(inventory, instance) if volume.volume_id in instance.doomed_volume_ids]
-    return total(inventory.volume_cost(volume) for volume in ending)
 
 
 # --- volumes ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ..._kernel.report import Rows
 from ..._kernel.resources import Image, Volume
 from ..._kernel.state import State
 from ..._kernel.times import EARLIEST, age_text, format_moment
+from .exclusions import excluding
 from .finding import Finding
 from .leftover_findings import instance_leftovers
 from .reading import account_of, is_answered, partial, read, warnings
@@ -119,7 +120,7 @@ def _sifted(inventory: Inventory, findings: Iterable[Finding]) -> tuple[list[Fin
             kept.append(finding)
         else:
             ignored.append((finding, rule.reason))
-    return kept, ignored
+    return excluding(kept), ignored
 
 
 def _summary(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from ..._domain.replacement import replacement_of
 from ..._domain.snapshot_sets import SnapshotSet, instance_of, snapshot_sets_of
 from ..._kernel import tags as tag_names
 from ..._kernel.instance_proofs import last_transition
@@ -183,6 +184,16 @@ class Inventory:
         """Return the instances that have the volume."""
         found = (self.instances.get(link.instance_id) for link in volume.attachments)
         return [instance for instance in found if instance is not None]
+
+    @cached_property
+    def fallbacks(self) -> Mapping[str, str]:
+        """The successor of each predecessor that may have to serve again, since the successor has not proved itself."""
+        found = (replacement_of(self.state, item) for item in self.instances.values())
+        return {
+            one.predecessor.instance_id: one.successor.instance_id
+            for one in found
+            if one is not None and one.predecessor is not None and not one.stands
+        }
 
     def is_kept(self, point: Point) -> bool:
         """Return whether a policy keeps the snapshot, or an image needs it, or somebody has locked it."""

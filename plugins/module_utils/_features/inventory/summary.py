@@ -125,25 +125,8 @@ def _risk(one: VolumeRecovery) -> tuple[int, float]:
 
 
 def savings(findings: Iterable[Finding]) -> Cost | None:
-    """Return the sum of the savings. Of each resource, only its largest one counts, since the tasks exclude each other.
-
-    The snapshots of an image count with the image, and the volumes that end with an instance count with the instance.
-    """
-    findings = list(findings)
-    ending = {
-        volume_id
-        for finding in findings
-        if finding.kind == "instance" and finding.saving is not None
-        for volume_id in finding.also
-    }
-    largest: dict[str, Cost] = {}
-    for finding in findings:
-        if finding.resource in ending:
-            continue
-        known = largest.get(finding.resource)
-        if finding.saving is not None and (known is None or known.most < finding.saving.most):
-            largest[finding.resource] = finding.saving
-    return total(largest.values())
+    """Return the sum of the savings. Of savings that exclude each other, the larger one counts."""
+    return total(finding.saving for finding in findings if not finding.is_outdone)
 
 
 def finding_summary(findings: Sequence[Finding], ignored: int) -> dict[str, Any]:

@@ -10,12 +10,14 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
+from ..._domain.hold import standing_hold
 from ..._domain.volume_types import VOLUME_TYPES, kept_performance, provisioned_throughput
 from ..._kernel import tags as tag_names
 from ..._kernel.places import Place
 from ..._kernel.prices import Cost
-from ..._kernel.resources import Volume
+from ..._kernel.resources import Instance, Volume
 from ..._kernel.times import age_text
 from . import remedies, usage
 from .finding import Finding
@@ -64,29 +66,40 @@ def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
     spans = [one for one in times if one is not None]
     if not holders or len(spans) < len(volume.attachments) or min(spans) < inventory.spec.stopped_after:
         return
+    if any(standing_hold(instance) is not None for instance in holders):
+        return  # The finding leftover-hold proposes to start the instance, so its end must not stand beside that.
     first = holders[0].instance_id
     reason = f"{first} has been stopped for {age_text(seconds(min(spans)))}, and {_shown(volume)} is attached to it."
-    # An existing version is never made again. So the image of an earlier stop must not count as that of this one.
-    stop = inventory.now - (inventory.stopped_for(holders[0]) or min(spans))
-    image = {
-        "name": f"last-of-{first}",
-        "version": f"{stop:%Y-%m-%d-%H%M%S}",
-        "source_instance_id": first,
-        "devices": "all",
-    }
-    task = remedies.tasks(
-        (f"Keep an image of {first}", remedies.BAKE, image),
-        (f"Terminate {first}", remedies.INSTANCE, {"instance_ids": [first], "state": "absent"}),
-        region=inventory.state.region,
-    )
+    also = [instance.instance_id for instance in holders]
+    if new := inventory.fallbacks.get(first):
+        reason += f" {new} was launched to replace {first}, and has not proved itself."
+        yield volume_finding(inventory, volume, "volume-of-stopped-instance", reason, also=also)
+        return
     # The task terminates one instance. EC2 deletes a volume with it if the attachment says so, and no other instance
     # has the volume.
     ends = len(volume.attachments) == 1 and any(
         device.volume_id == volume.volume_id and device.delete_on_termination for device in holders[0].block_devices
     )
     saving = inventory.saving_after_snapshot(volume) if ends else None
-    also = [instance.instance_id for instance in holders]
+    task = _termination(inventory, holders[0], inventory.stopped_for(holders[0]) or min(spans))
     yield volume_finding(inventory, volume, "volume-of-stopped-instance", reason, saving=saving, task=task, also=also)
+
+
+def _termination(inventory: Inventory, instance: Instance, stopped_for: timedelta) -> str:
+    """Return the tasks that keep an image of the stopped instance, and terminate it."""
+    one = instance.instance_id
+    # An existing version is never made again. So the image of an earlier stop must not count as that of this one.
+    image = {
+        "name": f"last-of-{one}",
+        "version": f"{inventory.now - stopped_for:%Y-%m-%d-%H%M%S}",
+        "source_instance_id": one,
+        "devices": "all",
+    }
+    return remedies.tasks(
+        (f"Keep an image of {one}", remedies.BAKE, image),
+        (f"Terminate {one}", remedies.INSTANCE, {"instance_ids": [one], "state": "absent"}),
+        region=inventory.state.region,
+    )
 
 
 # --- types -----------------------------------------------------------------------------------------------------------
@@ -195,7 +208,7 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
     elif recovery.is_late and recovery.age is not None and recovery.target is not None:
         age, target = age_text(seconds(recovery.age)), age_text(seconds(recovery.target))
         told = (
-            f"rpo_max is {target}"
+            f"the option rpo_max allows {target}"
             if recovery.target_from == "rpo_max"
             else f"{recovery.target_from} takes one every {target}"
         )

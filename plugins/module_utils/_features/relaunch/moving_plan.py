@@ -13,9 +13,9 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from ..._domain.hold import standing_hold
+from ..._domain.hold import standing_hold, wants_start
 from ..._domain.moves import Moves, attached_to, has_interface, is_movable, is_without_parts, moves_tags, recorded_moves
-from ..._domain.replacement import born, predecessor
+from ..._domain.replacement import SERVING, born, predecessor
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan
 from ..._kernel.instance_proofs import LONGEST_TRIAL, attached_since, is_off
@@ -33,7 +33,13 @@ from .obstacles import refuse
 from .options import RelaunchSpec
 from .retirement import health_wait, lost_addresses, retirement_stages, rollback_stages
 from .source_check import source_check
-from .target_moves import forgotten_targets, has_taken_over, is_target_by_address, with_former_address
+from .target_moves import (
+    forgotten_targets,
+    has_registrations,
+    has_taken_over,
+    is_target_by_address,
+    with_former_address,
+)
 from .user_data import repeated_scripts
 from .volume_moves import lacking_flags
 
@@ -152,6 +158,14 @@ def may_be_ended(state: State, old: Instance, new: Instance, now: datetime) -> b
     return not foreign and (not new.elastic_ip or own)
 
 
+def was_moved_back(state: State, old: Instance, new: Instance, now: datetime) -> bool:
+    """Return whether a rejected *new* is as the rollback of a move leaves it, so that a run may terminate it.
+
+    It was started again, but with the parts of *old*, and it has stopped since then.
+    """
+    return recorded_moves(new).attached and is_off(new) and may_be_ended(state, old, new, now)
+
+
 def is_away(state: State, old: Instance, new: Instance) -> bool:
     """Return whether EC2 shows a recorded part of *old* in another place than at *old*, or *new* as a target
     of a load balancer of *old*.
@@ -211,14 +225,23 @@ def return_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, 
     stages = moving.back(disks=_has_left(state, record, old))
     if spec.stage == "rollback":
         return Plan(stages)
-    verb = "was rejected" if new.alive else f"is {new.state}, and never served"
-    refused = UnsafePlan(
-        f"instance_id: {new.instance_id} {verb} in place of {old.instance_id}, and the parts that had moved "
-        f"return to {old.instance_id}, which stays in service. Another run launches a new successor from "
-        f"{spec.image_id}"
+    warnings: tuple[str, ...] = () if ended or not new.alive else (_kept(new, old),)
+    if record.targets and not has_registrations(state, old):
+        warnings += (_unregistered(new, old),)
+    return Plan(stages, warnings, refused=_returned(spec, old, new))
+
+
+def _returned(spec: RelaunchSpec, old: Instance, new: Instance) -> UnsafePlan:
+    """Return the error that ends the return of the parts. Without a hold, no run starts *old*."""
+    ended = "served" if new.tags.get(tag_names.TRIAL) == SERVING else "never served"
+    verb = "was rejected" if new.alive else f"is {new.state}, and {ended}"
+    back = f"stays in service. Another run launches a new successor from {spec.image_id}"
+    if is_off(old) and not wants_start(old):
+        back = f"is {old.state} without a hold. Start it, and run the task again to launch a new successor"
+    return UnsafePlan(
+        f"instance_id: {new.instance_id} {verb} in place of {old.instance_id}, and the parts that had moved return to "
+        f"{old.instance_id}, which {back}"
     )
-    warnings = () if ended or not new.alive else (_kept(new, old),)
-    return Plan(stages, warnings, refused=refused)
 
 
 def _has_left(state: State, record: Moves, old: Instance) -> bool:
@@ -232,6 +255,13 @@ def _has_left(state: State, record: Moves, old: Instance) -> bool:
 def _is_at(state: State, volume_id: str, instance: Instance) -> bool:
     volume = state.volume(volume_id)
     return volume is not None and attached_to(volume, instance.instance_id)
+
+
+def _unregistered(new: Instance, old: Instance) -> str:
+    return (
+        f"No load balancer sends requests to {old.instance_id}, since {new.instance_id} had taken its place there. "
+        f"Register {old.instance_id} again before the next relaunch"
+    )
 
 
 def _kept(new: Instance, old: Instance) -> str:

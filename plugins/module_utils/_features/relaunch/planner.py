@@ -50,7 +50,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -106,6 +106,7 @@ from .moving_plan import (
     launch_plan,
     probing,
     return_plan,
+    was_moved_back,
 )
 from .not_applied import not_applied
 from .obstacles import refuse, usable_image, write_troubles
@@ -180,7 +181,7 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
     """Return the plan for the phase of the replacement."""
     unserving = on_trial_for(state, current.instance_id)
     given_up = [new for new in unserving if _is_rejected(current, new)]
-    rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
+    rejected = _endable(spec, state, current, given_up, now)
     unproven = [new for new in unserving if new not in given_up]
     if unproven or any(new.image_id == spec.image_id for new in given_up):
         state.require(*_ending_queries(spec, state, current))
@@ -213,11 +214,22 @@ def _left_parts(spec: RelaunchSpec, state: State, current: Instance) -> list[Ins
 def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
     """Return the terminations of rejected successors, and of those that have lost a race with *current*."""
     given_up = [new for new in on_trial_for(state, current.instance_id) if _is_rejected(current, new)]
-    rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
+    rejected = _endable(spec, state, current, given_up, now)
     ends = terminations(state, current, rejected) if spec.on_failure == "rollback" else ()
     lost, left = losers_over(spec, state, current, now)
     kept = (spared(current, new) for new in given_up if new not in rejected)
     return Plan((*ends, *loser_ends(state, current, lost)), (*kept, *left))
+
+
+def _endable(
+    spec: RelaunchSpec, state: State, current: Instance, given_up: Iterable[Instance], now: datetime
+) -> list[Instance]:
+    """Return the rejected successors that this run may terminate. Facts must agree with their tag."""
+
+    def was_returned(new: Instance) -> bool:
+        return spec.old_instance != "keep" and was_moved_back(state, current, new, now)
+
+    return [new for new in given_up if can_be_ended(spec, current, new, now) or was_returned(new)]
 
 
 def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
