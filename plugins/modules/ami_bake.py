@@ -213,7 +213,7 @@ options:
       - With O(source_instance_id), facts that only the image of the source has come from these parameters. If the
         source is captured, the task does not look again for another image with the same name. EC2 itself refuses a
         second one (C(InvalidAMIName.Duplicate)).
-      - The module ignores the parameters of an image with another name, and C(UefiData).
+      - The module refuses the parameters of another image, and reads C(UefiData) anew.
     type: dict
   description:
     description:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -254,7 +255,6 @@ def test_planned_registration_answers_for_the_image_of_the_source() -> None:
     [
         ("web-1", True, (False, False)),
         ("web-1", False, (True, False)),  # nothing is captured before another look at the name
-        ("web-2", True, (True, True)),
         (None, True, (True, True)),
     ],
 )
@@ -265,6 +265,22 @@ def test_planned_registration_saves_the_queries_for_names_and_the_base(
     queries = asked(spec(registration=registration), [instance(), *([snapshot(spec())] if is_captured else [])])
     filters = [each for query in queries if query.operation == "DescribeImages" for each, _values in query.filters]
     assert ("name" in filters, "image-id" in filters) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"Name": "web-2"}, "registration.Name: is 'web-2', and the task makes the image 'web-1'"),
+        ({"Architecture": "arm64"}, "registration.Name: is None"),
+        ({"Name": "web-1", "Achitecture": "arm64"}, "registration.Achitecture: is unknown"),
+        ({"Name": "web-1", "BlockDeviceMappings": "/dev/sdb"}, "registration.BlockDeviceMappings: is not a list"),
+        ({"Name": "web-1", "BlockDeviceMappings": ["/dev/sdb"]}, "registration.BlockDeviceMappings: is not a list"),
+        ({"Name": "web-1", "BootMode": {"uefi": 1}}, "registration.BootMode: "),
+    ],
+)
+def test_registration_that_no_plan_has_is_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(told)):
+        spec(registration=given)
 
 
 # --- going on after an interruption ----------------------------------------------------------------------------------

@@ -41,6 +41,9 @@ HARDWARE = {
 }
 
 
+_PLANNED = frozenset({"Name", "Description", "BlockDeviceMappings", "TagSpecifications", *HARDWARE.values()})
+"""The parameters of RegisterImage in a plan."""
+
 # The user's value for "without it": if the option is left out, the image has the source's value.
 WITHOUT = "none"
 
@@ -205,9 +208,28 @@ def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
 
 
 def _registration(params: Mapping[str, Any], image_name: str) -> Mapping[str, Any] | None:
-    """Return the planned parameters of RegisterImage, or None without the option, and for an image of another name."""
+    """Return the planned parameters of RegisterImage, or None without the option.
+
+    Raises SpecError for parameters that no plan for this image has.
+    """
     planned: Mapping[str, Any] = params.get("registration") or {}
-    return planned if planned.get("Name") == image_name else None
+    if not planned:
+        return None
+    unknown = sorted(set(map(str, planned)) - _PLANNED)
+    if unknown:
+        raise SpecError(f"registration.{unknown[0]}: is unknown. Use {', '.join(sorted(_PLANNED))}")
+    if planned.get("Name") != image_name:
+        raise SpecError(
+            f"registration.Name: is {planned.get('Name')!r}, and the task makes the image {image_name!r}. Pass the "
+            "parameters of RegisterImage from a plan for this image, or leave the option out"
+        )
+    mappings = planned.get("BlockDeviceMappings", [])
+    if not isinstance(mappings, list) or not all(isinstance(item, Mapping) for item in mappings):
+        raise SpecError("registration.BlockDeviceMappings: is not a list of mappings. Pass that of the plan")
+    for name in HARDWARE.values():
+        if not isinstance(planned.get(name, ""), (str, bool)):
+            raise SpecError(f"registration.{name}: {planned[name]!r} is neither text nor a boolean")
+    return planned
 
 
 def _image_name(template: str, name: str, version: str, *, made: bool) -> str:
