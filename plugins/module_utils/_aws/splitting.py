@@ -16,10 +16,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, pairwise
+from operator import itemgetter
 from typing import Any
 
 from .._kernel.resources import Resource, Snapshot
@@ -35,17 +36,17 @@ FAR = 8
 """The distance of the times that `_reaches_far` asks for, as a multiple of the time that the first pages cover."""
 PARTS = 24
 """The most parts that a long listing is divided into, about."""
-FEW_PARTS = 8
+FEW_PARTS = 16
 """The number of parts of a long listing of unknown length."""
-PAGES = 4
+PAGES = 3
 """The number of pages that a part should have. Each part has a last page that is not full."""
-MOST_EXPECTED = 20
+MOST_EXPECTED = 40
 """The most snapshots that are expected after those of a sample, as a multiple of the sample."""
 EARLIER = 3
 """A listing that begins with the newest snapshots is expected to go back by this multiple of the time that a sample
 covers.
 """
-MONTH = timedelta(days=30)
+BACK = timedelta(days=60)
 """One that reaches far is expected to go back at least so long."""
 MOST_REPEATED = 1 / 3
 """The most pages that parts may read in vain, as a share of all their pages."""
@@ -189,7 +190,7 @@ def _parts(
     times = _times(found)
     sample = times[:: len(times) // _SAMPLE + 1]
     moments = [_moment(time) for time in sample]
-    times_beyond = _expected(sample, datetime.now(UTC), MONTH if early else timedelta())
+    times_beyond = _expected(sample, datetime.now(UTC), BACK if early else timedelta())
     expected = [moment for moment in map(_moment, times_beyond) if moment.startswith(prefixes)]
     # Without an expectation the length is unknown.
     pages = read * (len(moments) + len(expected)) // max(1, len(moments))
@@ -198,8 +199,15 @@ def _parts(
     number = min(PARTS, max(2, pages // PAGES)) if expected else FEW_PARTS
     moments += expected
     parts = partition(prefixes, moments, number)
-    largest = max(sum(moment.startswith(part) for moment in moments) for part in parts)
-    return parts if len(parts) > 1 and 2 * largest <= len(moments) else ()
+    shares = [sum(moment.startswith(part) for moment in moments) for part in parts]
+    if len(parts) < 2 or 2 * max(shares) > len(moments):
+        return ()
+    # Nobody knows how long a part is in which the expectation ends. So these parts come first.
+    known = [
+        share > 0 and not (expected and expected[-1].startswith(part))
+        for share, part in zip(shares, parts, strict=True)
+    ]
+    return tuple(part for _known, part in sorted(zip(known, parts, strict=True), key=itemgetter(0)))
 
 
 def _expected(times: Sequence[datetime], now: datetime, back: timedelta) -> Iterator[datetime]:
@@ -249,8 +257,7 @@ def _side_by_side(
 
     done: list[tuple[Resource, ...]] = []
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        # The parts about which least is known come first, since they may be long.
-        waiting: set[Future[_Read]] = {pool.submit(part, prefixes) for prefixes in reversed(parts)}
+        waiting = {pool.submit(part, prefixes) for prefixes in parts}
         while waiting:
             ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in ended:
