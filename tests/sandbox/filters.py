@@ -94,7 +94,7 @@ def compiled(
                 "FilterLimitExceeded",
                 f"The maximum number of filter values specified on a single call is {MOST_VALUES}",
             )
-        holds = matcher(values)
+        holds = matcher(tuple(values))
         if name in fields:
             tests.append(_field_test(fields[name], holds))
         elif tagged and name.startswith("tag:") and len(name) > 4:
@@ -145,7 +145,8 @@ def _moment_text(moment: datetime) -> str:
     return timestamp_text(moment)
 
 
-def matcher(values: Iterable[str]) -> Callable[[str], bool]:
+@lru_cache(maxsize=64)
+def matcher(values: tuple[str, ...]) -> Callable[[str], bool]:
     """A test of one text against filter values: exact ones by a set, those with wildcards by one expression."""
     exact: set[str] = set()
     patterns: list[str] = []
@@ -158,7 +159,13 @@ def matcher(values: Iterable[str]) -> Callable[[str], bool]:
     if not patterns:
         return exact.__contains__
     match = re.compile("|".join(patterns), re.DOTALL).fullmatch
-    return lambda text: text in exact or match(text) is not None
+
+    @lru_cache(maxsize=1 << 14)
+    def holds(text: str) -> bool:
+        """Many rows have the same text, and each page of a listing asks about them again."""
+        return text in exact or match(text) is not None
+
+    return holds
 
 
 def _pattern(value: str) -> tuple[str, str, bool]:

@@ -10,8 +10,9 @@ The other calls about snapshots are in sharing.py, tiers.py, locks.py, fast_rest
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from .engine import Ec2Error, Request, action, declare_option
@@ -509,13 +510,10 @@ def page_of(
     if request.late or request.world.config.visibility_delay:
         tests = [*tests, request.visible]
     enough = min(size, 1000) + 1 if size is not None and size > 0 else (1001 if token else None)
-    found = []
-    for one in rows:
-        if all(test(one) for test in tests):
-            found.append(one)
-            if len(found) == enough:
-                break
-    return paged(request, found, key=_place, strict=strict)
+    passing: Iterable[Snapshot] = rows
+    for test in tests:
+        passing = filter(test, passing)
+    return paged(request, list(islice(passing, enough)), key=_place, strict=strict)
 
 
 # --- deleting ---------------------------------------------------------------------------------------------------------
