@@ -146,8 +146,9 @@ class Slots:
 
     def _fits(self, period: datetime, start: datetime) -> bool:
         own = self.of(start)
-        late = start - own <= LATEST_START and self.of(own - timedelta(minutes=1)) == period
-        return period <= start and (period == own or late)
+        if period == own:
+            return period <= start
+        return period <= start and start - own <= LATEST_START and self.of(own - timedelta(minutes=1)) == period
 
 
 def instance_of(snapshot: Snapshot) -> str:

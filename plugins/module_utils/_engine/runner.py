@@ -243,7 +243,10 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         entries = assumed_entries(shell.params.get("assume")) if shell.check_mode else []
         options = _Extras.read(feature, shell, gateway)
         spec = feature.parse(options.params, gateway.region)
-        state, planned = _planned(feature, spec, gateway, entries)
+        with _no_collection():
+            state, planned = _planned(feature, spec, gateway, entries)
+            if len(state.resources) > _MANY:
+                gc.freeze()
         known = {one.resource_id for one in state.resources.values() if is_planned(one.resource_id)}
         plan = guard(planned, known | {entry["resource"] for entry in entries})
         _rehearse(plan, gateway)
@@ -342,6 +345,25 @@ def _require_time(seconds: float) -> None:
     """Raise SpecError for less than a second. Otherwise every change would fail, and some would be rolled back."""
     if seconds < 1:
         raise SpecError(f"wait_timeout: {seconds} is less than 1 second. Use wait: false to skip waiting.")
+
+
+_MANY = 10_000
+"""With so many resources, their objects stay out of the garbage collector's search until the process ends."""
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause the garbage collector.
+
+    A large listing and its plan are millions of objects that all stay. The collector would search them again and again.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _planned(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[str, Any]]) -> tuple[State, Plan]:

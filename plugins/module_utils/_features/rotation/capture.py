@@ -146,7 +146,11 @@ class Capture:
         self.targets = targets_of(spec, state)
         self.current = self._current()
         self.due = [target for target in self.targets if spec.create and target.group not in self.current]
-        self.made = {target.group: self._creations(target) for target in self.due}
+        self.made = state.drafts.once(
+            "made",
+            (self.due, self.sets, [*state.all(Snapshot)], [*state.all(Volume)]),
+            lambda: {target.group: self._creations(target) for target in self.due},
+        )
         self.creations = [change for changes in self.made.values() for change in changes]
 
     def _current(self) -> dict[str, SnapshotSet]:
@@ -370,7 +374,8 @@ class Capture:
 
     def is_own(self, a_set: SnapshotSet) -> bool:
         """Return whether this policy has taken the snapshot, and not adopted it."""
-        return all(item.tags.get(tag_names.POLICY) == self.spec.policy for item in a_set.snapshots)
+        policy = self.spec.policy
+        return not [item for item in a_set.snapshots if item.tags.get(tag_names.POLICY) != policy]
 
     @cached_property
     def expected(self) -> list[SnapshotSet]:

@@ -128,7 +128,7 @@ class Guards:
             (name, self._asks[name])
             for mode in ("keep", "fail")
             for name in BEFORE_THE_RULES
-            if name in self._by_mode[mode]
+            if name in self._by_mode[mode] and (name != "protected" or spec.protect or spec.protect_keys)
         ]
         self._unanswered = [
             (query.place, str(dict(query.arguments).get("SnapshotId", "")), name)
@@ -249,7 +249,7 @@ def backup(snapshot: Snapshot) -> str:
     """Return the reason if the snapshot is a recovery point of AWS Backup, which alone can delete it, or
     an empty text.
     """
-    found = any(key.startswith(_BACKUP) for key in snapshot.tags)
+    found = [key for key in snapshot.tags if key.startswith(_BACKUP)]
     return "a recovery point of AWS Backup; delete it there" if found else ""
 
 
@@ -259,8 +259,8 @@ def managed(snapshot: Snapshot) -> str:
     A policy's snapshot has the tags of its volume, which a controller may have made. AWS's own tags are never copied.
     """
     foreign = "aws:" if tag_names.POLICY in snapshot.tags else _CONTROLLERS
-    found = sorted(key for key in snapshot.tags if key.startswith(foreign) and not key.startswith(_BACKUP))
-    return f"managed by another controller ({found[0]})" if found else ""
+    found = [key for key in snapshot.tags if key.startswith(foreign) and not key.startswith(_BACKUP)]
+    return f"managed by another controller ({min(found)})" if found else ""
 
 
 def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
@@ -277,22 +277,28 @@ def last_of_their_volumes(going: Iterable[Snapshot], known: Iterable[Snapshot]) 
     since others cannot be restored from at once. A copy counts only if more than a tag names its original.
     """
     leaving = {snapshot.snapshot_id: snapshot for snapshot in going}
-    staying = {
-        source_of(snapshot)
-        for snapshot in known
-        if snapshot.snapshot_id not in leaving
-        and snapshot.state == "completed"
-        and snapshot.storage_tier != "archive"
-        and (not is_copy(snapshot) or is_planned(snapshot.snapshot_id) or copy_record(snapshot) is not None)
-    }
     newest: dict[str, Snapshot] = {}
     for snapshot in leaving.values():
         volume = source_of(snapshot)
-        if volume and volume not in staying and snapshot.state == "completed":
+        if volume and snapshot.state == "completed":
             seen = newest.get(volume)
             if seen is None or _order(snapshot) > _order(seen):
                 newest[volume] = snapshot
+    for snapshot in known:
+        # A large policy has many more snapshots than volumes. So the search ends early.
+        if not newest:
+            break
+        if snapshot.snapshot_id not in leaving and _can_be_restored(snapshot):
+            newest.pop(source_of(snapshot), None)
     return {snapshot.snapshot_id: volume for volume, snapshot in newest.items()}
+
+
+def _can_be_restored(snapshot: Snapshot) -> bool:
+    return (
+        snapshot.state == "completed"
+        and snapshot.storage_tier != "archive"
+        and (not is_copy(snapshot) or is_planned(snapshot.snapshot_id) or copy_record(snapshot) is not None)
+    )
 
 
 def _order(snapshot: Snapshot) -> tuple[float, str]:

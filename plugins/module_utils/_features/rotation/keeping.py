@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from ..._domain.retention import Keep, decide, in_future, is_outlived
-from ..._domain.snapshot_sets import SnapshotSet
+from ..._domain.snapshot_sets import Candidate, SnapshotSet
 from ..._kernel.places import Place
 from ..._kernel.plan import Change
 from ..._kernel.proofs import capture_record
@@ -147,8 +147,12 @@ class Keeping:
         """Return, by set, the rules that keep it. *extra* also counts as completed."""
         if self.keep is None:
             return {}
-        counted = [a_set.candidate for a_set in self.scene.sets if a_set.key not in self.excluded]
-        return decide([*counted, *(a_set.candidate for a_set in extra)], self.keep, self.now)
+        return decide([*self._counted, *(a_set.candidate for a_set in extra)], self.keep, self.now)
+
+    @cached_property
+    def _counted(self) -> list[Candidate]:
+        """Return the existing sets that take part in the rules, as their candidates."""
+        return [a_set.candidate for a_set in self.scene.sets if a_set.key not in self.excluded]
 
     @cached_property
     def kept(self) -> Mapping[str, tuple[str, ...]]:
