@@ -272,7 +272,7 @@ def test_planned_registration_saves_the_queries_for_names_and_the_base(
     [
         ({"Name": "web-2"}, "registration.Name: is 'web-2', and the task makes the image 'web-1'"),
         ({"Architecture": "arm64"}, "registration.Name: is None"),
-        ({"Name": "web-1", "Achitecture": "arm64"}, "registration.Achitecture: is unknown"),
+        ({"Name": "web-1", "Arch": "arm64"}, "registration.Arch: is unknown"),
         ({"Name": "web-1", "BlockDeviceMappings": "/dev/sdb"}, "registration.BlockDeviceMappings: is not a list"),
         ({"Name": "web-1", "BlockDeviceMappings": ["/dev/sdb"]}, "registration.BlockDeviceMappings: is not a list"),
         ({"Name": "web-1", "BootMode": {"uefi": 1}}, "registration.BootMode: "),
