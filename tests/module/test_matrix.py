@@ -424,8 +424,8 @@ CASES = (
         lambda world: relaunch(world, data_volumes="move"),
         (
             "RunInstances",
-            "CreateTags",
             "StopInstances",
+            "CreateTags",
             "StopInstances",
             "DetachVolume",
             "AttachVolume",

@@ -21,7 +21,7 @@ from ..._kernel import tags as tag_names
 from ..._kernel.display import visible
 from ..._kernel.errors import listed
 from ..._kernel.plan import Change, tagging
-from ..._kernel.proofs import policy_named, source_of, taken_for
+from ..._kernel.proofs import is_copy, policy_named, source_of, taken_for
 from ..._kernel.resources import Snapshot
 from .capture import no_room
 from .guards import Guards
@@ -123,3 +123,28 @@ class Adoption:
         for _change, snapshot_id, left_out in self._tagged:
             if left_out:
                 yield no_room(snapshot_id, left_out)
+
+
+def is_another_runs(snapshot: Snapshot) -> bool:
+    """Return whether a run of another region has copied the snapshot here, and retains it."""
+    return is_copy(snapshot) and tag_names.COPY_OF in snapshot.tags
+
+
+def unproven_warnings(policy: str, known: Iterable[Snapshot], managed: Iterable[Snapshot]) -> Iterator[str]:
+    """Yield the warning about snapshots that carry the policy's name and that the policy did not take."""
+    its_own = {item.snapshot_id for item in managed}
+    others = [
+        item
+        for item in known
+        if item.snapshot_id not in its_own and item.tags.get(tag_names.POLICY) == policy and not is_another_runs(item)
+    ]
+    found = [
+        f"{item.snapshot_id} (of {source_of(item) or 'an unknown volume'})"
+        for item in sorted(others, key=lambda item: item.snapshot_id)
+    ]
+    if found:
+        yield (
+            f"policy: the tag {tag_names.POLICY} names {policy} on {len(found)} snapshots that it did not take, "
+            f"as their descriptions show. They do not count and are kept: {listed(found)}. Remove the tag, or "
+            "remove it and adopt them (adopt.policies names the policy that took them)."
+        )

@@ -11,7 +11,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -123,13 +123,6 @@ class Guards:
             "creating": self._creating,
             "protected": lambda item: protected(spec, item),
         }
-        self._by_mode = {mode: [name for name in self._asks if spec.guard(name) == mode] for mode in (*MODES, "off")}
-        self._before = [
-            (name, self._asks[name])
-            for mode in ("keep", "fail")
-            for name in BEFORE_THE_RULES
-            if name in self._by_mode[mode] and (name != "protected" or spec.protect or spec.protect_keys)
-        ]
         self._unanswered = [
             (query.place, str(dict(query.arguments).get("SnapshotId", "")), name)
             for query in state.unanswered
@@ -137,6 +130,22 @@ class Guards:
         ]
         """The guards without an answer: the place, the snapshot if the query was about one, and the guard."""
         self._silent = {_guard_of(query): f"EC2 did not answer {query.operation}" for query in state.unanswered}
+
+    @cached_property
+    def _by_mode(self) -> Mapping[str, Sequence[str]]:
+        """Return the names of the guards by their mode."""
+        return {mode: [name for name in self._asks if self._spec.guard(name) == mode] for mode in MODES}
+
+    @cached_property
+    def _before(self) -> Sequence[tuple[str, Callable[[Snapshot], str]]]:
+        """Return the guards of `BEFORE_THE_RULES` that keep snapshots, and then those that fail the task."""
+        protects = self._spec.protect or self._spec.protect_keys
+        return [
+            (name, self._asks[name])
+            for mode in ("keep", "fail")
+            for name in BEFORE_THE_RULES
+            if name in self._by_mode[mode] and (name != "protected" or protects)
+        ]
 
     def stops(self, snapshot: Snapshot, mode: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
         """Yield (guard, reason) for the guards of this mode, all or those of *names*, that keep the snapshot.

@@ -24,15 +24,14 @@ from ..._domain.approval import plan_hash
 from ..._domain.snapshot_sets import Slots, SnapshotSet, snapshot_sets_of
 from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
 from ..._kernel.places import HERE, Place
 from ..._kernel.plan import ANY_FAILURE, Change, Feature, Plan, Stage, Wait, apart
-from ..._kernel.proofs import is_copy, source_of, taken_for
+from ..._kernel.proofs import taken_for
 from ..._kernel.report import PlanReport
 from ..._kernel.resources import Instance, Snapshot
 from ..._kernel.state import Query, State, by_id, own_snapshots, tag_filters
-from .adoption import Adoption, belongs
+from .adoption import Adoption, belongs, is_another_runs, unproven_warnings
 from .capture import Capture, zone_of
 from .copied import Copied
 from .copies import Copying
@@ -169,7 +168,7 @@ class _Rotation:
         self.slots = Slots(spec.every, zone_of(spec))
         self.guards = Guards(spec, state, now)
         # Another region's run retains the snapshots that it has copied here.
-        here = [item for item in self.known if not _is_another_runs(item)]
+        here = [item for item in self.known if not is_another_runs(item)]
         self.adoption = Adoption(spec, here, self.guards, state.region)
         self.capture = Capture(spec, state, self.managed, self._sets(), now)
         self.left_out = LeftOut(spec, state, captures=bool(self.capture.targets))
@@ -191,7 +190,7 @@ class _Rotation:
         )
 
     def _is_managed(self, snapshot: Snapshot) -> bool:
-        if _is_another_runs(snapshot):
+        if is_another_runs(snapshot):
             return False
         if snapshot.tags.get(tag_names.POLICY) == self.spec.policy:
             return bool(taken_for(snapshot, self.spec.policy))
@@ -393,29 +392,8 @@ class _Rotation:
             refused=self.left_out.error(),
         )
 
-    def _unproven_warnings(self) -> Iterator[str]:
-        """Yield the warning about snapshots that carry the policy's name and that the policy did not take."""
-        policy, managed = self.spec.policy, {item.snapshot_id for item in self.managed}
-        others = [
-            item
-            for item in self.known
-            if item.snapshot_id not in managed
-            and item.tags.get(tag_names.POLICY) == policy
-            and not _is_another_runs(item)
-        ]
-        found = [
-            f"{item.snapshot_id} (of {source_of(item) or 'an unknown volume'})"
-            for item in sorted(others, key=lambda item: item.snapshot_id)
-        ]
-        if found:
-            yield (
-                f"policy: the tag {tag_names.POLICY} names {policy} on {len(found)} snapshots that it did not take, "
-                f"as their descriptions show. They do not count and are kept: {listed(found)}. Remove the tag, or "
-                "remove it and adopt them (adopt.policies names the policy that took them)."
-            )
-
     def _capture_warnings(self) -> Iterator[str]:
-        yield from self._unproven_warnings()
+        yield from unproven_warnings(self.spec.policy, self.known, self.managed)
         yield from self.capture.warnings()
         captured = {volume.volume_id for target in self.capture.targets for volume in target.volumes}
         yield from self.successors.warnings(captured)
@@ -495,11 +473,6 @@ class _Rotation:
         return [record, *stages, *sharing.after()]
 
     # --- limits ---
-
-
-def _is_another_runs(snapshot: Snapshot) -> bool:
-    """Return whether a run of another region has copied the snapshot here, and retains it."""
-    return is_copy(snapshot) and tag_names.COPY_OF in snapshot.tags
 
 
 def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:
