@@ -279,7 +279,7 @@ summary:
       description: The monthly cost of volumes and snapshots. Null without any price.
       type: dict
     saving:
-      description: The sum of the savings. Of savings that exclude each other, only the larger one counts, as C(in_sum)
+      description: The sum of the savings. Of tasks that exclude each other, only the larger saving counts, as C(in_sum)
         and C(excludes) of the findings show.
       type: dict
     findings:
@@ -317,7 +317,8 @@ prices:
     region: us-east-1
     missing: []
 findings:
-  description: The findings, the most severe first, and of these the largest saving first.
+  description: The findings, the most severe first. Of these, the volume most at risk comes first, and then the largest
+    saving.
   returned: success, unless O(report=summary)
   type: list
   elements: dict
@@ -354,8 +355,8 @@ findings:
       description: Whether the sum of the savings has this saving.
       type: bool
     excludes:
-      description: The findings whose savings exclude this one, each with C(id) and C(resource). Their tasks change or
-        delete the same volume, so carry out one of them.
+      description: The findings whose tasks exclude the task of this one, each with C(id) and C(resource). These tasks
+        change or delete the same resource, so carry out one of them.
       type: list
       elements: dict
     amount:

@@ -147,7 +147,7 @@ def test_changes_since_an_earlier_report_are_named(open_report: Open) -> None:
     earlier["findings"].append(finding("volume-io1", "info", solved["resource"], name=EVIL))
     report = open_report([small()], since=[earlier])
     section = report.page.locator("#changes")
-    about = "1 new finding; 1 solved; cost a month +0.00 USD; 0 volumes with a worse recovery point."
+    about = "1 new finding; 1 solved; cost a month +0.00 USD; 0 volumes with a newly late or lost recovery point."
     assert section.locator("#changes-about").inner_text().replace(", 1 solved", "; 1 solved") == about
     section.locator("summary").first.click()
     assert solved["reason"] in section.locator("tbody").first.inner_text()
@@ -181,10 +181,11 @@ def test_bars_have_values_and_a_missing_price_is_said_where_it_is_missing(open_r
     page = open_report([small(), free]).page
     assert "10.00" in page.locator("#cost-type svg").text_content()
     assert "no price for xx-north-1" in page.locator("#cost-region svg").text_content()
-    assert "us-east-1 from the table of this collection, of 2026-11-30. xx-north-1 has no price" in (
+    assert "us-east-1 from the table of ec2ops.storage, read on 2026-11-30. xx-north-1 has no price" in (
         page.locator("#costs-about").inner_text()
     )
     assert "xx-north-1 has no price" in page.locator("#sources").inner_text()
+    assert "Without xx-north-1, which has no price." in page.locator("#figures").inner_text()
     page.locator("#findings-table input").fill("xx-north-1 unattached")
     assert "no price for xx-north-1" in page.locator("#findings-table tbody").inner_text()
     page.locator("#volumes-table input").fill("free")
@@ -206,8 +207,8 @@ def test_savings_that_exclude_each_other_and_ranges_are_explained_beside_them(op
     assert "A range, since EC2 does not show how much a snapshot stores." in top
     first, second = (each.inner_text() for each in table.locator("tbody tr").all())
     assert f"that of the finding {other} exclude each other. The sum of the savings counts this saving." in first
-    assert "A range, since the cost of the last snapshot is not known yet." in first
-    assert "4.00 USD\nnot in the sum" in second
+    assert "A range, since the first task takes a final snapshot." in first
+    assert "4.00 USD\nnot in the sum of the savings" in second
     assert "not in the sum" not in first
     assert "A range" not in second
     assert f"that of the finding {other} exclude each other" in page.locator(".answer.saving").inner_text()
@@ -220,8 +221,8 @@ def test_every_source_of_prices_is_named_with_its_prices(open_report: Open) -> N
     one["prices"].update(source="task", date="2026-11-01", sources=names, dates=dates)
     page = open_report([one]).page
     told = (
-        "us-east-1 gp3.gib from the task, of 2026-11-01; snapshot.gib from the AWS Pricing API, of 2026-11-20; "
-        "4 prices from the table of this collection, of 2026-11-30"
+        "us-east-1 gp3.gib from the task, dated 2026-11-01; snapshot.gib from the AWS Pricing API, published on "
+        "2026-11-20; 4 prices from the table of ec2ops.storage, read on 2026-11-30"
     )
     assert told in page.locator("#costs-about").inner_text()
     assert told in page.locator("#sources").inner_text()

@@ -52,6 +52,12 @@ def risk_rank(*, is_attached: bool, age: float | None, target: float | None, is_
     return ((3 if is_attached else 1) if is_late else 0, age / target if target else 0.0)
 
 
+def risk_order(rank: tuple[int, float], gib: int, resource: str) -> tuple[int, float, int, str]:
+    """Return the key for sorting volumes by `risk_rank`: the one most at risk first, then the largest, then by id."""
+    level, share = rank
+    return -level, -share, -gib, resource
+
+
 class _Change(Protocol):
     """The part of `plan.Change` that a report reads."""
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .._kernel.errors import SpecError
-from .joining import DOCUMENT, SCHEMA, Document, Place, by_currency, risk, severity_rank
+from .joining import DOCUMENT, SCHEMA, Document, Place, by_currency, severity_rank
 
 MOST = 50
 """The findings and volumes of each list. The counts have all."""
@@ -47,8 +47,8 @@ def _is_document(document: Any) -> bool:
 def changes(earlier: Sequence[Place], places: Sequence[Place]) -> dict[str, Any]:
     """Return the changes between two reports, with at most `MOST` entries in each list.
 
-    ``cost``: the difference of the bounds, by currency. ``worse``: volumes without a recovery point or late that were
-    not, and volumes whose newest recovery point is older than it was.
+    ``cost``: the difference of the bounds, by currency. ``worse``: volumes that are late and were not, and volumes
+    whose newest recovery point is gone, so that they have an older one or none.
     """
     before, now = _by_place(earlier), _by_place(places)
     both = [key for key in now if key in before]
@@ -140,7 +140,7 @@ def _worse(before: Document, now: Document) -> Iterable[dict[str, Any]]:
         if old is None or old["newest"] is None:
             continue
         is_older = row["newest"] is None or row["newest"]["moment"] < old["newest"]["moment"]
-        if is_older or risk(row)[0] > risk(old)[0]:
+        if is_older or (row["late"] and not old["late"]):
             yield {
                 "volume_id": row["volume_id"],
                 "name": row["name"],

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._kernel.errors import SpecError
-from .._kernel.report import risk_rank
+from .._kernel.report import risk_order, risk_rank
 
 DOCUMENT = "ec2ops.storage/report/1"
 """The schema of the documents that this wing reads."""
@@ -194,9 +194,25 @@ def by_currency(costs: Iterable[tuple[str, Cost | None]]) -> list[dict[str, Any]
 
 
 def all_findings(places: Iterable[Place]) -> list[tuple[int, Mapping[str, Any]]]:
-    """Return the findings of all places with the index of their place, sorted by severity, then by saving."""
-    found = [(index, finding) for index, place in enumerate(places) for finding in place.rows("findings")]
-    return sorted(found, key=lambda item: (severity_rank(item[1]["severity"]), -saved(item[1]), item[1]["resource"]))
+    """Return the findings of all places with the index of their place.
+
+    They are sorted by severity. Of equal severity, those about recovery come first, the volume most at risk at the top,
+    and the others by saving.
+    """
+    found = []
+    for index, place in enumerate(places):
+        ranks = {row["volume_id"]: risk(row) for row in place.recovered}
+        for finding in place.rows("findings"):
+            resource = finding["resource"]
+            rank = ranks.get(resource, (0, 0.0)) if finding["id"] in AT_RISK else (0, 0.0)
+            order = risk_order(rank, finding["amount"]["gib"], resource) if rank[0] else (0,)
+            found.append(((severity_rank(finding["severity"]), order, -saved(finding), resource), index, finding))
+    found.sort(key=lambda item: item[0])
+    return [(index, finding) for _key, index, finding in found]
+
+
+AT_RISK = frozenset({"volume-without-recovery-point", "volume-recovery-point-late"})
+"""The findings that tell that a volume is at risk."""
 
 
 def severity_rank(severity: str) -> int:
@@ -238,7 +254,7 @@ def saved(finding: Mapping[str, Any]) -> float:
 
 
 def exclusion(finding: Mapping[str, Any]) -> str:
-    """Return in words which findings exclude this one, and which saving counts. Empty if none does."""
+    """Return in words which findings exclude this one, and which saving counts. Empty if none excludes it."""
     others = finding.get("excludes") or ()
     names = [
         each["id"] if each["resource"] == finding["resource"] else f"{each['id']} of {each['resource']}"
@@ -250,8 +266,16 @@ def exclusion(finding: Mapping[str, Any]) -> str:
         return ""
     last = names.pop()
     tasks = f"those of the findings {', '.join(names)} and {last}" if names else f"that of the finding {last}"
+    told = f"This task and {tasks} exclude each other."
+    if not finding["saving"]:
+        return told
     counts = "this saving" if finding["in_sum"] else "the larger saving"
-    return f"This task and {tasks} exclude each other. The sum of the savings counts {counts}."
+    return f"{told} The sum of the savings counts {counts}."
+
+
+def is_outdone(finding: Mapping[str, Any]) -> bool:
+    """Return whether a larger saving counts in the sum instead of this one."""
+    return bool(finding["saving"] and finding.get("excludes")) and not finding["in_sum"]
 
 
 MOST_EXCLUDED = 5
@@ -266,7 +290,10 @@ def range_reason(finding: Mapping[str, Any]) -> str:
     if saving["basis"] == "changed blocks":
         return "A range, since the next snapshot keeps the blocks that it needs."
     if finding["kind"] == "volume":
-        return "A range, since the cost of the last snapshot is not known yet."
+        return (
+            "A range, since the first task takes a final snapshot. Its cost is known only later. It is at most "
+            "the price of the full size."
+        )
     return "A range, since EC2 does not show how much a snapshot stores."
 
 
@@ -307,10 +334,10 @@ def _at_risk(places: Sequence[Place]) -> dict[str, Any] | None:
     for place in places:
         sizes = {row["id"]: row["gib"] or 0 for row in place.rows("volumes")}
         for row in place.recovered:
-            level, share = rank = risk(row)
+            rank = risk(row)
             ranks[rank] += 1
-            key = (-level, -share, -sizes.get(row["volume_id"], 0), row["volume_id"])
-            if level and (best is None or key < best[0]):
+            key = risk_order(rank, sizes.get(row["volume_id"], 0), row["volume_id"])
+            if rank[0] and (best is None or key < best[0]):
                 best = (key, place, row)
     if best is None:
         return None

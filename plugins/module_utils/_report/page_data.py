@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from .._kernel.display import visible
+from .._kernel.report import risk_order
 from .costs import costs
 from .joining import (
     Place,
@@ -26,6 +27,7 @@ from .joining import (
     exclusion,
     figures,
     generated,
+    is_outdone,
     lacks_price,
     place_row,
     range_reason,
@@ -95,7 +97,7 @@ def _findings(places: Sequence[Place]) -> dict[str, Any]:
             int(lacks_price(places[place], finding)),
             exclusion(finding),
             range_reason(finding),
-            int(bool(finding.get("excludes")) and not finding["in_sum"]),
+            int(is_outdone(finding)),
         ]
         size += 120 + sum(len(row[column]) for column in (4, 6, 9, 12, 13))
         if size > MOST_FINDING_BYTES:
@@ -134,7 +136,7 @@ def _volumes(places: Sequence[Place]) -> dict[str, Any]:
         for volume_id in [*rows, *(each for each in recovery if each not in rows)]:
             shown = _volume(index, volume_id, rows.get(volume_id), recovery.get(volume_id))
             rank = risk(recovery[volume_id]) if volume_id in recovery else (-1, 0.0)
-            ranked.append(((-rank[0], -rank[1], -(shown[4] or 0), volume_id), shown))
+            ranked.append((risk_order(rank, shown[4] or 0, volume_id), shown))
     ranked.sort(key=lambda item: item[0])
     kept = [row for _rank, row in ranked[:MOST_VOLUMES]]
     return {"rows": kept, "left_out": len(ranked) - len(kept)}

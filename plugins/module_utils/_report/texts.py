@@ -17,7 +17,17 @@ from typing import Any
 
 from .._kernel.display import counted, visible
 from .._kernel.times import age_text
-from .joining import SEVERITIES, Place, all_findings, exclusion, figures, generated, lacks_price, range_reason
+from .joining import (
+    SEVERITIES,
+    Place,
+    all_findings,
+    exclusion,
+    figures,
+    generated,
+    is_outdone,
+    lacks_price,
+    range_reason,
+)
 
 MOST_LINES = 20
 """The number of findings in the Markdown."""
@@ -96,7 +106,7 @@ def _change_lines(changes: Mapping[str, Any]) -> list[str]:
     lists = (
         ("new", changes["findings"]["new"], [f"{row['severity']}: {_md(row['reason'])}" for row in changes["new"]]),
         ("solved", changes["findings"]["solved"], [f"{row['id']} of {row['resource']}" for row in changes["solved"]]),
-        ("worse", changes["worse_volumes"], [_worse_text(row) for row in changes["worse"]]),
+        ("late or lost", changes["worse_volumes"], [_worse_text(row) for row in changes["worse"]]),
     )
     for word, total, texts in lists:
         shown = texts[:MOST_CHANGES]
@@ -119,7 +129,7 @@ def changes_text(changes: Mapping[str, Any]) -> str:
     found = changes["findings"]
     parts = [f"{counted(found['new'], 'new finding')}, {found['solved']} solved"]
     parts += [f"cost a month {_change(each)} {each['currency']}" for each in changes["cost"]]
-    parts.append(f"{counted(changes['worse_volumes'], 'volume')} with a worse recovery point")
+    parts.append(f"{counted(changes['worse_volumes'], 'volume')} with a newly late or lost recovery point")
     return "; ".join(parts)
 
 
@@ -139,7 +149,7 @@ def _figure_lines(figure: Mapping[str, Any], moment: str | None) -> list[str]:
         "|---|---|",
         f"| capacity | {volumes}, {figure['volumes']['gib']} GiB; {snapshots} |",
         f"| cost a month | {money(figure['cost'])} |",
-        f"| savings found a month | {money(figure['saving'])} |",
+        f"| savings found a month | {_saving_sum(figure)} |",
         f"| volumes at risk | {_risk_text(recovery)} |",
         f"| findings | {', '.join(f'{findings[severity]} {severity}' for severity in SEVERITIES)} |",
     ]
@@ -153,6 +163,14 @@ def _figure_lines(figure: Mapping[str, Any], moment: str | None) -> list[str]:
             f"| largest saving | {_md(largest['resource'])}: {_saving(largest, largest['currency'])} a month |"
         )
     return lines
+
+
+def _saving_sum(figure: Mapping[str, Any]) -> str:
+    regions = figure["unpriced_regions"]
+    if not figure["saving"] or not regions:
+        return money(figure["saving"])
+    lack = "which has no price" if len(regions) == 1 else "which have no price"
+    return f"{money(figure['saving'])}, without {' and '.join(regions)}, {lack}"
 
 
 def _risk_text(recovery: Mapping[str, Any]) -> str:
@@ -191,8 +209,7 @@ def _saving(finding: Mapping[str, Any], currency: str) -> str:
 def _finding_money(place: Place, finding: Mapping[str, Any]) -> str:
     if lacks_price(place, finding):
         return f"no price for {place.region}"
-    not_counted = bool(finding.get("excludes")) and not finding["in_sum"]
-    return _saving(finding, place.currency) + (", not in the sum" if not_counted else "")
+    return _saving(finding, place.currency) + (", not in the sum of the savings" if is_outdone(finding) else "")
 
 
 def _finding_lines(places: Sequence[Place], found: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:

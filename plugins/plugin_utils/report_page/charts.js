@@ -138,7 +138,9 @@ function recoveryAges(home) {
       Plot.ruleX([100], { stroke: "currentColor", strokeDasharray: "4 3" })],
     color: { domain: ["late", "good"], range: ["var(--medium)", "var(--good)"] },
   });
-  chart(home, "Age of the newest recovery point", "The dashed line is the target, the largest age that the newest recovery point should have. The most overdue volumes come first.", draw,
+  const without = DATA.figures.recovery.without_point;
+  const left = without ? ` ${counted(without, "volume")} without a recovery point ${without === 1 ? "has" : "have"} no age, and ${without === 1 ? "is" : "are"} not in it.` : "";
+  chart(home, "Age of the newest recovery point", `The dashed line is the target, the largest age that the newest recovery point should have. The chart has the ${counted(rows.length, "volume")} with the largest age against the target.${left}`, draw,
     simpleTable("ages of recovery points", ["Volume", "Newest recovery point", "Age", "Target"], rows.map(({ volume }) =>
       [volumeText(volume), minuteText(volume[V.newest]), ageText(volume[V.age]), ageText(volume[V.target])])));
 }
@@ -235,8 +237,8 @@ function timeline(home) {
     home.append(area);
     select();
     home.append(unknown);
-    return chart(area, "Recovery points over time", "A dot is a recovery point, and a band is its lock. Below, a cross is the coming run that deletes it, if the policy takes all of its snapshots on time. "
-      + "A line to the edge goes on. Point at a mark to see the rules that keep the snapshot.", draw, table);
+    return chart(area, "Recovery points over time", "A dot is a recovery point, and a band is its lock. Below, a cross is the coming run that deletes it. The forecast assumes that each policy takes all of its snapshots on time from now on. "
+      + "A line that ends at the right edge has a later last deletion, or none is foreseen. Point at a mark to see the rules that keep the snapshot.", draw, table);
   })();
 
   function select() {

@@ -37,11 +37,18 @@ function drawFigures() {
       SEVERITIES.some((severity) => findings[severity]) ? "— one for each problem of a resource" : null));
 }
 
-/** Return why the sum of the savings is a range, and that it has only one of the savings that exclude each other. */
+/** Return why the sum of the savings is a range, and which savings it leaves out. */
 function savingAbout() {
   const isExact = FIGURES.saving.every((each) => each.most - each.least < 0.005);
   return [isExact ? "If you carry out every task." : "A range, since EC2 does not show how much a snapshot stores.",
-    FINDINGS.some((row) => row[F.outdone]) ? "Of savings that exclude each other, the larger one counts." : ""].filter(Boolean).join(" ");
+    FINDINGS.some((row) => row[F.outdone]) ? "Of savings that exclude each other, the larger one counts." : "", unpricedText()].filter(Boolean).join(" ");
+}
+
+/** Return which regions a sum leaves out, since they have no price. */
+function unpricedText() {
+  const regions = FIGURES.unpriced_regions;
+  if (!regions.length) return "";
+  return `Without ${regions.length > 2 ? `${regions.length} regions` : regions.join(" and ")}, which ${regions.length === 1 ? "has" : "have"} no price.`;
 }
 
 const WORDS = [
@@ -53,8 +60,8 @@ const WORDS = [
   ["Volume most at risk", "attached volumes come before others, volumes without a recovery point before late ones, and late ones by their age in relation to the target. Among equals, the largest volume counts, then the one with the lowest id."],
   ["Finding", "one problem of one resource. A volume can have several, and only an attached volume has a finding of high severity about its recovery points."],
   ["Saving", "the price of the resources that the task of a finding removes or changes, less what it adds."],
-  ["Exclude", "two tasks exclude each other if both change or delete the same volume, such as its deletion and its change to gp3. Carry out one of them. The sum of the savings counts the larger saving."],
-  ["Range", "a saving such as 80 to 90 has bounds, since EC2 does not show how much a snapshot stores. A task that deletes a volume keeps a last snapshot, which costs between nothing and the price of its full size."],
+  ["Exclude", "two tasks exclude each other if both change or delete the same resource, such as the deletion of a volume and its change to gp3. Carry out one of them. The sum of the savings counts the larger saving."],
+  ["Range", "a saving such as 80 to 90 has bounds, since EC2 does not show how much a snapshot stores. A task that deletes a volume takes a final snapshot first, which costs between nothing and the price of its full size."],
 ];
 
 function rpoText() {
@@ -92,7 +99,7 @@ function drawAnswers() {
     byId("answers").append(answer("risk", "Volume most at risk", [`${risk.name ? `${risk.name}, ` : ""}${risk.volume_id} in ${risk.region}${risk.account ? `, account ${risk.account}` : ""}`, `${state} ${riskRule(risk)}`], own ? own[F.task] : "", risk.volume_id));
   }
   if (saving && saving.saving) {
-    byId("answers").append(answer("saving", "Largest saving", [`${spanText([saving.saving.least, saving.saving.most])} ${saving.currency} a month: ${saving.resource}${saving.name ? ` (${saving.name})` : ""} in ${saving.region}`, [saving.reason, ...savingNotes(FINDINGS.find((row) => row[F.id] === saving.id && row[F.resource] === saving.resource))].join(" ")], saving.task, saving.resource));
+    byId("answers").append(answer("saving", "Largest saving", [`${spanText([saving.saving.least, saving.saving.most])} ${saving.currency} a month: ${saving.resource}${saving.name ? ` (${saving.name})` : ""} in ${saving.region}`, [saving.reason, ...savingNotes(FINDINGS.find((row) => row[F.id] === saving.id && row[F.resource] === saving.resource)), unpricedText()].filter(Boolean).join(" ")], saving.task, saving.resource));
   }
   const nothing = !risk && !saving && !FINDINGS.length;
   if (nothing) byId("answers").append(el("p", { class: "answer" }, FIGURES.volumes.count + FIGURES.snapshots.count ? "Nothing is at risk, and nothing is wasted." : "There is no volume, snapshot or image here yet."));
@@ -128,7 +135,7 @@ function drawChanges() {
   const others = found.not_compared.map((each) => `${each.account} ${each.region}`.trim());
   const body = byId("changes-body");
   body.append(el("p", { id: "changes-about" }, [`${counted(found.findings.new, "new finding")}, ${whole.format(found.findings.solved)} solved`,
-    ...found.cost.map((each) => `cost a month ${differenceText(each)} ${each.currency}`), `${counted(found.worse_volumes, "volume")} with a worse recovery point`].join("; "), "."),
+    ...found.cost.map((each) => `cost a month ${differenceText(each)} ${each.currency}`), `${counted(found.worse_volumes, "volume")} with a newly late or lost recovery point`].join("; "), "."),
   others.length ? el("p", { class: "muted" }, `Not compared, since only one of the two reports has read it in this way: ${others.join(", ")}.`) : "");
   const id = (each, name) => wrap(idButton(each, name));
   const list = (title, total, heads, rows) => { if (total) body.append(el("details", {}, el("summary", {}, `${title}: ${whole.format(total)}`), simpleTable(title.toLowerCase(), heads, rows),
@@ -136,7 +143,7 @@ function drawChanges() {
   const finding = (each) => [severityMark(each.severity), each.id, id(each.resource, each.name), each.region, each.reason];
   list("New findings", found.findings.new, ["Severity", "Finding", "Resource", "Region", "Reason"], found.new.map(finding));
   list("Solved findings", found.findings.solved, ["Severity", "Finding", "Resource", "Region", "Reason then"], found.solved.map(finding));
-  list("Worse recovery points", found.worse_volumes, ["Volume", "Region", "Newest then", "Newest now"],
+  list("Newly late or lost recovery points", found.worse_volumes, ["Volume", "Region", "Newest then", "Newest now"],
     found.worse.map((each) => [id(each.volume_id, each.name), each.region, moment(each.before), `${moment(each.now)}${each.now && each.late ? ", late" : ""}`]));
 }
 
@@ -150,7 +157,7 @@ const SAVING = "saving";
 
 function savingCell(row) {
   const finding = FINDINGS[row];
-  if (finding[F.saving]) return el("div", {}, `${spanText(finding[F.saving])} ${currencyOf(finding[F.place])}`, finding[F.outdone] ? el("div", { class: "muted" }, "not in the sum") : null);
+  if (finding[F.saving]) return el("div", {}, `${spanText(finding[F.saving])} ${currencyOf(finding[F.place])}`, finding[F.outdone] ? el("div", { class: "muted" }, "not in the sum of the savings") : null);
   return finding[F.unpriced] ? noPriceText([regionOf(finding[F.place])]) : "";
 }
 
@@ -269,7 +276,9 @@ function drawCosts() {
   redraw();
 }
 
-const SOURCES = { task: "from the task", file: "from a file", api: "from the AWS Pricing API", shipped: "from the table of this collection" };
+const SOURCES = { task: "from the task", file: "from a file", api: "from the AWS Pricing API", shipped: "from the table of ec2ops.storage" };
+/** The meaning of the date of a source. */
+const DATED = { task: "dated", file: "dated", api: "published on", shipped: "read on" };
 
 /** Return the names of some prices, or their number if there are many. */
 const priceNames = (names) => (names.length > 3 ? `${whole.format(names.length)} prices` : names.join(", "));
@@ -277,7 +286,7 @@ const priceNames = (names) => (names.length > 3 ? `${whole.format(names.length)}
 /** Return each source of a region's prices, with its date. Several sources have the names of their prices. */
 function sourceText({ price_sources: sources }) {
   if (!sources.length) return "has no price";
-  return sources.map(({ source, date, names }) => `${sources.length > 1 ? `${priceNames(names)} ` : ""}${SOURCES[source] || source}${date ? `, of ${date}` : ", without a date"}`).join("; ");
+  return sources.map(({ source, date, names }) => `${sources.length > 1 ? `${priceNames(names)} ` : ""}${SOURCES[source] || source}${date ? `, ${DATED[source] || "dated"} ${date}` : ", without a date"}`).join("; ");
 }
 
 /** Return the sources and dates of the prices of each region. */

@@ -1,10 +1,11 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Savings that exclude each other: the sum counts the larger one, and each finding names the others."""
+"""Tasks that exclude each other: the sum counts the larger saving, and each finding names the others."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -62,6 +63,105 @@ def test_larger_saving_counts_and_the_others_do_not(
     }
     assert {(other, one) for one, other in pairs} == pairs
     assert all(one != other for one, other in pairs)
+
+
+def tasked(finding: str, resource: str, task: str, most: float | None = None, **more: Any) -> Finding:
+    return dataclasses.replace(saving(finding, resource, most), task=task, **more)
+
+
+IO1, ENCRYPT, STOPPED, LATE = "volume-io1", "volume-unencrypted", "volume-of-stopped-instance", "volume-without-policy"
+
+
+@pytest.mark.parametrize(
+    ("findings", "pairs", "counted", "total"),
+    [
+        # The deletion, the change to io2 and the change to gp3 of one volume. The change to io2 saves nothing.
+        (
+            [tasked(UNATTACHED, "a", "delete a", 8), tasked(IO1, "a", "io2 a"), tasked(GP2, "a", "gp3 a", 2)],
+            {(0, 1), (0, 2), (1, 2)},
+            [0],
+            8,
+        ),
+        # The finding with a saving counts, whichever comes first.
+        ([tasked(ENCRYPT, "a", "encrypt a"), tasked(GP2, "a", "gp3 a", 2)], {(0, 1)}, [1], 2),
+        # Without a price, the tasks exclude each other all the same.
+        ([tasked(UNATTACHED, "a", "delete a"), tasked(GP2, "a", "gp3 a")], {(0, 1)}, [], None),
+        # A finding without a task excludes nothing.
+        ([tasked(ENCRYPT, "a", ""), tasked(GP2, "a", "gp3 a", 2)], set(), [1], 2),
+        # A snapshot does not change the volume.
+        ([tasked(LATE, "a", "back up a", changes=()), tasked(GP2, "a", "gp3 a", 2)], set(), [1], 2),
+        # One task terminates an instance with two volumes, so both savings count. It deletes the volume of the change.
+        (
+            [
+                tasked(STOPPED, "a", "end i", 8, changes=("i", "a", "b")),
+                tasked(STOPPED, "b", "end i", 4, changes=("i", "a", "b")),
+                tasked(GP2, "b", "gp3 b", 1),
+            ],
+            {(0, 2), (1, 2)},
+            [0, 1],
+            12,
+        ),
+    ],
+)
+def test_tasks_that_change_or_delete_the_same_resource_exclude_each_other(
+    findings: list[Finding], pairs: set[tuple[int, int]], counted: list[int], total: float | None
+) -> None:
+    made = excluding(findings)
+    names = [(one.id, one.resource) for one in findings]
+    found = {(number, names.index(other)) for number, one in enumerate(made) for other in one.excludes}
+    assert found == pairs | {(other, one) for one, other in pairs}
+    assert [number for number, one in enumerate(made) if one.view("", None)["in_sum"]] == counted
+    assert [number for number, one in enumerate(made) if one.is_outdone] == [
+        number for number, one in enumerate(findings) if one.saving and number not in counted
+    ]
+    money = savings(made)
+    assert (None if money is None else money.most) == total
+
+
+def rivals(*there: Resource, **given: Any) -> dict[tuple[str, str], set[tuple[str, str]]]:
+    """The ids and resources that exclude each finding with a task."""
+    return {
+        (one["id"], one["resource"]): {(other["id"], other["resource"]) for other in one["excludes"]}
+        for one in report(*there, **given)["findings"]
+        if one["task"]
+    }
+
+
+def test_every_task_for_one_io1_volume_excludes_the_others() -> None:
+    there = volume(1, volume_type="io1", iops=1000, throughput=None)
+    ids = {(each, vol(1)) for each in (UNATTACHED, IO1, "volume-iops-within-gp3")}
+    assert rivals(there) == {one: ids - {one} for one in ids}
+    # 100 GiB x 0.125 + 1000 IOPS x 0.065. The change to gp3 would save less.
+    assert report(there)["summary"]["saving"]["most"] == 77.5
+
+
+def test_encryption_excludes_the_change_to_gp3_of_a_volume_and_its_backup_does_not() -> None:
+    there = [instance(1, 1), volume(1, on=1, volume_type="gp2", encrypted=False)]
+    made = rivals(*there)
+    assert made[GP2, vol(1)] == {(ENCRYPT, vol(1))}
+    assert made[ENCRYPT, vol(1)] == {(GP2, vol(1))}
+    assert made["volume-without-recovery-point", vol(1)] == set()
+    # 100 GiB x (0.10 - 0.08)
+    assert report(*there)["summary"]["saving"]["most"] == 2.0
+
+
+def test_end_of_a_stopped_instance_excludes_the_changes_to_all_volumes_that_it_deletes() -> None:
+    there = [
+        instance(1, 1, 2, stopped=90 * DAY),
+        *(volume(number, on=1, volume_type="gp2", age=99 * DAY) for number in (1, 2)),
+    ]
+    devices = tuple(
+        BlockDevice(f"/dev/sd{letter}", vol(number), delete_on_termination=True)
+        for number, letter in ((1, "f"), (2, "g"))
+    )
+    object.__setattr__(there[0], "block_devices", devices)
+    made = rivals(*there)
+    both = {(STOPPED, vol(1)), (STOPPED, vol(2))}
+    for number in (1, 2):
+        assert made[GP2, vol(number)] == both
+        assert made[STOPPED, vol(number)] == {(GP2, vol(1)), (GP2, vol(2))}
+    # Two volumes of 100 GiB x 0.10
+    assert report(*there)["summary"]["saving"]["most"] == 20.0
 
 
 def excluded(*there: Resource, **given: Any) -> dict[tuple[str, str], tuple[bool, list[str]]]:

@@ -372,3 +372,23 @@ def test_volume_most_at_risk_is_the_latest_one_against_its_target() -> None:
     assert report(*world, volume(4), volume(5, on=1), policies=policies)["summary"]["at_risk"] == vol(5)
     assert report(*world, volume(4), policies=policies)["summary"]["at_risk"] == vol(2)
     assert report(volume(4))["summary"]["at_risk"] == vol(4)
+
+
+# --- the words of the tasks ------------------------------------------------------------------------------------------
+
+
+def test_task_says_what_one_run_does_and_when_it_runs() -> None:
+    backup = the("volume-without-recovery-point", instance(1, 1), volume(1, on=1))["task"]
+    assert backup.startswith(f"- name: Back up {vol(1)} and keep 7 daily snapshots\n  # One run takes one snapshot.")
+    first, second = the("volume-unattached", volume(1))["task"].split(f"- name: Delete {vol(1)}\n")
+    (keep,), told = yaml.safe_load(first), second.splitlines()[0]
+    # ec2_snapshot waits unless told otherwise, and fails if the snapshot is not completed in time.
+    options = keep["amazon.aws.ec2_snapshot"]
+    assert (options["description"], options.get("wait", True)) == (f"final snapshot of {vol(1)}", True)
+    assert "ignore_errors" not in keep
+    assert told == "  # Runs only if the snapshot is completed. Otherwise the play fails first."
+
+
+def test_name_of_a_volume_type_has_its_article() -> None:
+    assert f"Make {vol(1)} an io2 volume" in remedies.modification(vol(1), REGION, "io2", 100)
+    assert f"Make {vol(1)} a gp3 volume" in remedies.modification(vol(1), REGION, "gp3", 3000, 125)

@@ -76,6 +76,17 @@ def test_place_without_waste_saves_nothing_and_an_empty_one_needs_no_price() -> 
     assert "| savings found a month | 0.00 USD |" in markdown([Place("a", tidy)], "x")
 
 
+def test_savings_name_the_regions_that_they_leave_out() -> None:
+    free = [
+        Place(region, document([volume(1, cost=None)], [], [], region=region)) for region in ("xx-north-1", "xx-west-1")
+    ]
+    tidy = Place("a", document([volume(1)], [], []))
+    one, two = markdown([tidy, free[0]], "x"), markdown([tidy, *free], "x")
+    assert "| savings found a month | 0.00 USD, without xx-north-1, which has no price |" in one
+    assert "| savings found a month | 0.00 USD, without xx-north-1 and xx-west-1, which have no price |" in two
+    assert "| savings found a month | unknown |" in markdown(free, "x")
+
+
 def test_saving_of_which_the_price_is_missing_stays_unknown() -> None:
     lost = finding("volume-iops-within-gp3", "medium", volume(2)["id"], cost=None, saving=None, task="- name: x")
     assert figures([Place("a", document([volume(1), volume(2, cost=None)], [], [lost]))])["saving"] == []
@@ -332,6 +343,28 @@ def test_module_and_page_call_the_same_volume_most_at_risk() -> None:
     assert made["summary"]["at_risk"] == inventory_volume(1).volume_id
 
 
+def test_volume_most_at_risk_is_the_first_of_its_severity_in_every_list() -> None:
+    world = [
+        instance(1, 1, 2, 3, 4),
+        *(inventory_volume(number, on=1, size=100 * number) for number in (1, 2, 3, 4)),
+        inventory_snapshot(1, 1, age=timedelta(days=20)),
+        inventory_snapshot(2, 2, age=timedelta(days=30)),
+    ]
+    made = report(*world, inventory_volume(9, size=900))
+    # Without a point before late, the larger and the more overdue first. A volume that is not attached has no finding.
+    ranked = [inventory_volume(number).volume_id for number in (4, 3, 2, 1)]
+    assert [each["resource"] for each in made["findings"] if each["severity"] == "high"] == ranked
+    assert made["summary"]["at_risk"] == ranked[0]
+    other = document([], [], [finding("snapshot-public", "high", "snap-1", saving=exact(5.0))], region="eu-west-1")
+    places = [Place("a", other), Place("b", made)]
+    high = [each["resource"] for _place, each in all_findings(places) if each["severity"] == "high"]
+    assert high == [*ranked, "snap-1"]
+    data = page_data.page_data(places)
+    assert [row[3] for row in data["findings"]["rows"] if row[0] == "high"] == high
+    assert [row[0] for row in data["volumes"]["rows"]][:4] == ranked
+    assert (data["figures"]["at_risk"] or {})["volume_id"] == high[0]
+
+
 DOCUMENTATION = Path(__file__).resolve().parents[3] / "docs" / "storage_report.md"
 
 
@@ -384,10 +417,18 @@ def test_findings_that_exclude_each_other_are_named(others: list[tuple[str, str]
     one = finding("volume-unattached", "medium", "vol-1", saving=exact(8.0), excludes=excludes, in_sum=in_sum)
     assert exclusion(one) == told
     made = markdown([Place("a", document([volume(1)], [], [one]))], "x")
-    assert ("8.00 USD, not in the sum |" in made) is (not in_sum)
+    assert ("8.00 USD, not in the sum of the savings |" in made) is (not in_sum)
     (row,) = csv.DictReader(io.StringIO(findings_csv([Place("a", document([volume(1)], [], [one]))])))
     assert row["in_sum"] == ("yes" if in_sum else "no")
     assert row["excludes"] == "; ".join(f"{other} of {resource}" for other, resource in others)
+
+
+def test_finding_without_a_saving_is_no_part_of_the_sum() -> None:
+    one = finding("volume-unencrypted", "medium", "vol-1", excludes=[{"id": "volume-gp2", "resource": "vol-1"}])
+    place = Place("a", document([volume(1)], [], [one]))
+    assert exclusion(one) == "This task and that of the finding volume-gp2 exclude each other."
+    assert "not in the sum" not in markdown([place], "x")
+    assert page_data.page_data([place])["findings"]["rows"][0][14] == 0
 
 
 def test_document_of_an_earlier_version_has_no_exclusions() -> None:
@@ -406,7 +447,14 @@ def test_document_of_an_earlier_version_has_no_exclusions() -> None:
     ("kind", "saving", "told"),
     [
         ("volume", exact(8.0), ""),
-        ("volume", {**bounds(8.0), "least": 3.0}, "A range, since the cost of the last snapshot is not known yet."),
+        (
+            "volume",
+            {**bounds(8.0), "least": 3.0},
+            (
+                "A range, since the first task takes a final snapshot. Its cost is known only later. It is at most the "
+                "price of the full size."
+            ),
+        ),
         ("snapshot", bounds(5.0), "A range, since EC2 does not show how much a snapshot stores."),
         ("image", bounds(5.0), "A range, since EC2 does not show how much a snapshot stores."),
         (

@@ -101,6 +101,14 @@ def test_recovery_point_is_worse_if_it_is_late_or_gone_and_was_not(
         assert found["worse"][0]["now"] == (moment(after[0]) if after else None)
 
 
+def test_late_volume_that_was_attached_since_then_is_not_newly_late() -> None:
+    free, used = volume(1, state="available"), volume(1)
+    old, new = (document([row], [snapshot(1, row["id"], 2 * DAY)], []) for row in (free, used))
+    found = between(old, new)
+    assert found["worse_volumes"] == 0
+    assert "0 volumes with a newly late or lost recovery point" in markdown([Place("a", new)], "x", found)
+
+
 def no_locks(made: dict[str, Any]) -> None:
     made["partial"] = [{"part": "locks"}]
 

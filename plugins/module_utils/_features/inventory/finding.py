@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..._kernel.prices import Cost
+from ..._kernel.report import risk_order
 
 SEVERITIES = ("high", "medium", "low", "info")
 
@@ -65,9 +66,10 @@ class Finding:
 
     ``also``: other resources of the finding. ``cost``: the monthly cost of the resource, and ``saving`` the part of it
     that the task saves. ``task``: YAML, empty if only a person can decide. ``tags``: those of the resource, for
-    `spec.Ignore`. ``ends``: other resources that the task deletes. ``excludes``: the ids and resources of the findings
-    whose savings exclude this one, and ``is_outdone`` tells whether one of them counts in the sum instead, see
-    `exclusions`.
+    `spec.Ignore`. ``ends``: other resources that the task deletes, and ``changes`` all that it changes or deletes, None
+    for ``resource`` and ``ends``. ``risk``: the rank of the volume, if the finding is about its recovery.
+    ``excludes``: the ids and resources of the findings whose tasks exclude this one, and ``is_outdone`` tells whether
+    the saving of one of them counts in the sum instead, see `exclusions`.
     """
 
     id: str
@@ -82,6 +84,8 @@ class Finding:
     task: str = ""
     tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     ends: tuple[str, ...] = ()
+    changes: tuple[str, ...] | None = None
+    risk: tuple[int, float] = (0, 0.0)
     excludes: tuple[tuple[str, str], ...] = ()
     is_outdone: bool = False
 
@@ -91,10 +95,20 @@ class Finding:
         return IDS[self.id]
 
     @property
-    def order(self) -> tuple[int, float, int, str]:
-        """The key for sorting: the most severe first, then the largest saving, then the order of `IDS`."""
+    def changed(self) -> tuple[str, ...]:
+        """The resources that the task changes or deletes."""
+        if self.changes is not None or not self.task:
+            return self.changes or ()
+        return (self.resource, *self.ends)
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """The key for sorting: the most severe first, then the volume most at risk, then the largest saving, then the
+        order of `IDS`. Findings that are not about recovery follow those that are.
+        """
         saving = self.saving.most if self.saving is not None else 0.0
-        return SEVERITIES.index(self.severity), -saving, _PLACES[self.id], self.resource
+        risk = risk_order(self.risk, self.amount.gib, self.resource) if self.risk[0] else (0,)
+        return SEVERITIES.index(self.severity), risk, -saving, _PLACES[self.id], self.resource
 
     def view(self, region: str, account: str | None) -> dict[str, Any]:
         """Return the finding as plain data."""

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..._domain.forecast import Fate
+from ..._kernel.report import risk_rank
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.times import format_moment
 from .fates import fate_views, fates
@@ -63,6 +64,16 @@ class VolumeRecovery:
         """Return whether a recovery point of this age is too old for the target."""
         tolerance = TOLERANCE if self.policies and self.target_from != "rpo_max" else timedelta()
         return self.target is not None and age > self.target + tolerance
+
+    @property
+    def risk(self) -> tuple[int, float]:
+        """The rank of the volume by `risk_rank`."""
+        return risk_rank(
+            is_attached=bool(self.volume.attachments),
+            age=None if self.age is None else seconds(self.age),
+            target=None if self.target is None else seconds(self.target),
+            is_late=bool(self.is_late),
+        )
 
     @property
     def is_covered(self) -> bool:

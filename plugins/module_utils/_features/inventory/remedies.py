@@ -20,17 +20,22 @@ _LAST_OF_JSON = 0xFFFF
 _NOT_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
 
 
-def tasks(*several: tuple[str, str, Mapping[str, Any]], region: str) -> str:
-    """Return tasks as YAML, each from its name, its module and the module's options. *region* is added to all of them.
+def tasks(*several: tuple[str, str, Mapping[str, Any]], region: str, comment: str = "") -> str:
+    """Return tasks as YAML, each from its name, its module and the module's options. *region* is added to all of them,
+    and *comment* to the last one.
 
     Names come from tags, which other people write. So every text is quoted, and text that Jinja would evaluate is
     marked as unsafe.
     """
-    return "".join(_task(name, module, {**options, "region": region}) for name, module, options in several)
+    comments = [*[""] * (len(several) - 1), comment]
+    return "".join(
+        _task(name, module, {**options, "region": region}, told)
+        for (name, module, options), told in zip(several, comments, strict=True)
+    )
 
 
-def _task(name: str, module: str, options: Mapping[str, Any]) -> str:
-    lines = [f"- name: {name}", f"  {module}:"]
+def _task(name: str, module: str, options: Mapping[str, Any], comment: str) -> str:
+    lines = [f"- name: {name}", *([f"  # {comment}"] if comment else []), f"  {module}:"]
     for key, value in options.items():
         lines += [f"    {line}" for line in _lines(key, value)]
     return "\n".join(lines) + "\n"
@@ -82,19 +87,23 @@ WORKBENCH = "ec2ops.storage.image_workbench"
 
 
 _LONG = 14_400
-"""The seconds for the last snapshot of a large volume. The module's ten minutes would often end before it."""
+"""The seconds for the final snapshot of a large volume. The module's ten minutes would often end before it."""
 
 
 def deletion(volume_id: str, region: str) -> str:
-    """Return the tasks that delete a volume after a last snapshot."""
+    """Return the tasks that delete a volume after a final snapshot.
+
+    The module of the first task fails unless EC2 shows the snapshot as completed within the time.
+    """
     return tasks(
         (
             f"Keep the content of {volume_id}",
             SNAPSHOT,
-            {"volume_id": volume_id, "description": f"last of {volume_id}", "wait_timeout": _LONG},
+            {"volume_id": volume_id, "description": f"final snapshot of {volume_id}", "wait_timeout": _LONG},
         ),
         (f"Delete {volume_id}", VOLUME, {"id": volume_id, "state": "absent"}),
         region=region,
+        comment="Runs only if the snapshot is completed. Otherwise the play fails first.",
     )
 
 
@@ -152,4 +161,5 @@ def modification(
     """Return the task that modifies a volume in place. *name*: of the task, unless the volume gets another type."""
     options = {"id": volume_id, "modify_volume": True, "volume_type": kind, "iops": iops, "throughput": mibps}
     given = {key: value for key, value in options.items() if value is not None}
-    return tasks((name or f"Make {volume_id} a {kind} volume", VOLUME, given), region=region)
+    article = "an" if kind.startswith("io") else "a"
+    return tasks((name or f"Make {volume_id} {article} {kind} volume", VOLUME, given), region=region)

@@ -153,7 +153,8 @@ def image_findings(inventory: Inventory, image: Image) -> Iterator[Finding]:
         if image.facts.get("LastLaunchedTime"):
             reason = f"Nothing in the account uses {_named(image)}, which was launched last at {_last(image)}."
         saving = total(map(inventory.saving_of, _own_snapshots(inventory, image))) if frees else None
-        yield _of_image(inventory, image, "image-unused", reason, saving=saving, task=task)
+        ends = image.snapshot_ids if frees else ()
+        yield _of_image(inventory, image, "image-unused", reason, saving=saving, task=task, ends=ends)
 
 
 def _frees_its_snapshots(inventory: Inventory, image: Image) -> bool:
@@ -184,8 +185,16 @@ def _named(image: Image) -> str:
 
 
 def _of_image(
-    inventory: Inventory, image: Image, finding: str, reason: str, *, saving: Cost | None = None, task: str = ""
+    inventory: Inventory,
+    image: Image,
+    finding: str,
+    reason: str,
+    *,
+    saving: Cost | None = None,
+    task: str = "",
+    ends: tuple[str, ...] = (),
 ) -> Finding:
+    """Return a finding about the image. *ends*: the snapshots that the task deletes."""
     gib = sum(device.size or 0 for device in image.block_devices if device.snapshot_id)
     return Finding(
         finding,
@@ -199,6 +208,7 @@ def _of_image(
         amount=Amount(gib),
         task=task,
         tags=image.tags,
+        ends=ends,
     )
 
 

@@ -270,7 +270,7 @@ class Inventory:
             return None
 
     def saving_after_snapshot(self, volume: Volume) -> Cost | None:
-        """Return the saving of a task that takes a last snapshot of the volume and deletes it, or None without a price.
+        """Return the saving of a task that deletes the volume after a final snapshot, or None without a price.
 
         The snapshot costs at most the price of its full size.
         """
@@ -325,8 +325,10 @@ def volume_finding(
     saving: Cost | None = None,
     task: str = "",
     also: Iterable[str] = (),
+    changes: tuple[str, ...] | None = None,
+    risk: tuple[int, float] = (0, 0.0),
 ) -> Finding:
-    """Return a finding about the volume, with its cost, size and tags."""
+    """Return a finding about the volume, with its cost, size and tags. See `Finding` for *changes* and *risk*."""
     return Finding(
         finding,
         "volume",
@@ -339,6 +341,8 @@ def volume_finding(
         amount=amount_of(volume),
         task=task,
         tags=volume.tags,
+        changes=changes,
+        risk=risk,
     )
 
 

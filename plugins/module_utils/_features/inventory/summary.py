@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from ..._kernel.prices import Cost, total
-from ..._kernel.report import risk_rank
+from ..._kernel.report import risk_order
 from ..._kernel.resources import Image, Volume
 from .finding import SEVERITIES, Finding
 from .recovery import VolumeRecovery
@@ -110,18 +110,8 @@ def at_risk(found: Iterable[VolumeRecovery]) -> str | None:
 
     The page of `storage_report` chooses by the same rule.
     """
-    ranked = [(_risk(one), one.volume) for one in found]
-    known = [(-level, -share, -volume.size, volume.volume_id) for (level, share), volume in ranked if level]
-    return min(known)[-1] if known else None
-
-
-def _risk(one: VolumeRecovery) -> tuple[int, float]:
-    return risk_rank(
-        is_attached=bool(one.volume.attachments),
-        age=None if one.age is None else seconds(one.age),
-        target=None if one.target is None else seconds(one.target),
-        is_late=bool(one.is_late),
-    )
+    ranked = [risk_order(one.risk, one.volume.size, one.volume.volume_id) for one in found if one.risk[0]]
+    return min(ranked)[-1] if ranked else None
 
 
 def savings(findings: Iterable[Finding]) -> Cost | None:

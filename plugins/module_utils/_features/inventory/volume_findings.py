@@ -75,14 +75,23 @@ def _of_stopped(inventory: Inventory, volume: Volume) -> Iterator[Finding]:
         reason += f" {new} was launched to replace {first}, and has not proved itself."
         yield volume_finding(inventory, volume, "volume-of-stopped-instance", reason, also=also)
         return
-    # The task terminates one instance. EC2 deletes a volume with it if the attachment says so, and no other instance
-    # has the volume.
-    ends = len(volume.attachments) == 1 and any(
-        device.volume_id == volume.volume_id and device.delete_on_termination for device in holders[0].block_devices
+    ended = _ended(inventory, holders[0])
+    yield volume_finding(
+        inventory,
+        volume,
+        "volume-of-stopped-instance",
+        reason,
+        saving=inventory.saving_after_snapshot(volume) if volume.volume_id in ended else None,
+        task=_termination(inventory, holders[0], inventory.stopped_for(holders[0]) or min(spans)),
+        also=also,
+        changes=(first, *ended),
     )
-    saving = inventory.saving_after_snapshot(volume) if ends else None
-    task = _termination(inventory, holders[0], inventory.stopped_for(holders[0]) or min(spans))
-    yield volume_finding(inventory, volume, "volume-of-stopped-instance", reason, saving=saving, task=task, also=also)
+
+
+def _ended(inventory: Inventory, instance: Instance) -> list[str]:
+    """Return the volumes that EC2 deletes with the instance, since no other instance has them."""
+    doomed = (inventory.volumes.get(one) for one in instance.doomed_volume_ids)
+    return [one.volume_id for one in doomed if one is not None and len(one.attachments) == 1]
 
 
 def _termination(inventory: Inventory, instance: Instance, stopped_for: timedelta) -> str:
@@ -99,6 +108,7 @@ def _termination(inventory: Inventory, instance: Instance, stopped_for: timedelt
         (f"Keep an image of {one}", remedies.BAKE, image),
         (f"Terminate {one}", remedies.INSTANCE, {"instance_ids": [one], "state": "absent"}),
         region=inventory.state.region,
+        comment="Runs only if the image is available. Otherwise the play fails first.",
     )
 
 
@@ -201,10 +211,12 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
         return
     if not inventory.is_settled(volume.create_time):
         return
-    task = _backup(inventory, recovery)
+    task = _backup(inventory, recovery)  # A snapshot does not change the volume.
     if recovery.newest is None:
         reason = f"{_shown(volume)} has no snapshot from which it can be restored."
-        yield volume_finding(inventory, volume, "volume-without-recovery-point", reason, task=task)
+        yield volume_finding(
+            inventory, volume, "volume-without-recovery-point", reason, task=task, changes=(), risk=recovery.risk
+        )
     elif recovery.is_late and recovery.age is not None and recovery.target is not None:
         age, target = age_text(seconds(recovery.age)), age_text(seconds(recovery.target))
         told = (
@@ -214,23 +226,32 @@ def recovery_findings(inventory: Inventory, recovery: VolumeRecovery) -> Iterato
         )
         reason = f"The newest recovery point of {_shown(volume)} is {age} old, and {told}."
         yield volume_finding(
-            inventory, volume, "volume-recovery-point-late", reason, task=task, also=[recovery.newest.id]
+            inventory,
+            volume,
+            "volume-recovery-point-late",
+            reason,
+            task=task,
+            also=[recovery.newest.id],
+            changes=(),
+            risk=recovery.risk,
         )
     elif not recovery.policies and not any(is_managed_by_aws(point.snapshot.tags) for point in recovery.points):
         reason = f"No policy takes snapshots of {_shown(volume)}."
-        yield volume_finding(inventory, volume, "volume-without-policy", reason, task=task)
+        yield volume_finding(inventory, volume, "volume-without-policy", reason, task=task, changes=())
     yield from _copies(inventory, recovery)
 
 
 def _backup(inventory: Inventory, recovery: VolumeRecovery) -> str:
-    """Return the task that takes a snapshot now or, if the volume has no policy, one that backs it up every day."""
+    """Return the task that takes a snapshot now or, if the volume has no policy, one for a schedule of every day."""
     volume_id, region = recovery.volume.volume_id, inventory.state.region
     if recovery.policies:
         # Only the policy's own task has its rules. A task with other rules would delete its snapshots.
         beside = {"volume_id": volume_id, "description": f"beside policy {recovery.policies[0]}"}
         return remedies.tasks((f"Take a snapshot of {volume_id} now", remedies.SNAPSHOT, beside), region=region)
     options = {"policy": f"backup-{volume_id}", "select": {"volume_ids": [volume_id]}, "keep": {"daily": 7}}
-    return remedies.tasks((f"Back up {volume_id} every day", remedies.ROTATE, options), region=region)
+    name = f"Back up {volume_id} and keep 7 daily snapshots"
+    comment = "One run takes one snapshot. Let a schedule run this task every day."
+    return remedies.tasks((name, remedies.ROTATE, options), region=region, comment=comment)
 
 
 def _copies(inventory: Inventory, recovery: VolumeRecovery) -> Iterator[Finding]:
