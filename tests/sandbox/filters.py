@@ -94,7 +94,7 @@ def compiled(
                 "FilterLimitExceeded",
                 f"The maximum number of filter values specified on a single call is {MOST_VALUES}",
             )
-        holds = matcher(tuple(values))
+        holds = matcher(values)
         if name in fields:
             tests.append(_field_test(fields[name], holds))
         elif tagged and name.startswith("tag:") and len(name) > 4:
@@ -145,9 +145,13 @@ def _moment_text(moment: datetime) -> str:
     return timestamp_text(moment)
 
 
-@lru_cache(maxsize=64)
-def matcher(values: tuple[str, ...]) -> Callable[[str], bool]:
+def matcher(values: Iterable[str]) -> Callable[[str], bool]:
     """A test of one text against filter values: exact ones by a set, those with wildcards by one expression."""
+    return _matcher(tuple(values))
+
+
+@lru_cache(maxsize=64)
+def _matcher(values: tuple[str, ...]) -> Callable[[str], bool]:
     exact: set[str] = set()
     patterns: list[str] = []
     for value in values:

@@ -18,7 +18,7 @@ NAMES = ["CORP\\db1", "what?", "all*", "\\", "a\\*b", "trailing\\"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_escaped_value_finds_itself_and_nothing_else(name: str) -> None:
-    found = matcher((literal(name),))
+    found = matcher([literal(name)])
     assert found(name)
     assert not any(found(other) for other in (*NAMES, "whatever", "allow", "CORPdb1", "a*b") if other != name)
 
