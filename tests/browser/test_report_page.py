@@ -203,8 +203,8 @@ def test_savings_that_exclude_each_other_and_ranges_are_explained_beside_them(op
     ]
     page = open_report([document([row], [], found)]).page
     top, table = page.locator("#figures").inner_text(), page.locator("#findings-table")
-    assert "Of savings that exclude each other, the larger one counts." in top
-    assert "A range, since EC2 does not show how much a snapshot stores." in top
+    assert "Of tasks that exclude each other, one counts." in top
+    assert "A range: each saving says why." in top
     first, second = (each.inner_text() for each in table.locator("tbody tr").all())
     assert f"that of the finding {other} exclude each other. The sum of the savings counts this saving." in first
     assert "A range, since the first task takes a final snapshot." in first

@@ -30,7 +30,9 @@ from . import codec
 LARGE = 12
 """A listing is long if it does not end within this number of pages. A shorter one is read as it is."""
 EARLY = 2
-"""After this number of pages, a listing is long if its times suggest `SURELY_LONG` pages and `_reaches_far` agrees."""
+"""After this number of pages, a listing is long if its times suggest more than `SURELY_LONG` pages and `_reaches_far`
+agrees.
+"""
 SURELY_LONG = 3 * LARGE
 FAR = 8
 """The distance of the times that `_reaches_far` asks for, as a multiple of the time that the first pages cover."""
@@ -194,7 +196,7 @@ def _parts(
     expected = [moment for moment in map(_moment, times_beyond) if moment.startswith(prefixes)]
     # Without an expectation the length is unknown.
     pages = read * (len(moments) + len(expected)) // max(1, len(moments))
-    if early and pages < SURELY_LONG:
+    if early and pages <= SURELY_LONG:
         return ()
     number = min(PARTS, max(2, pages // PAGES)) if expected else FEW_PARTS
     moments += expected

@@ -37,11 +37,11 @@ function drawFigures() {
       SEVERITIES.some((severity) => findings[severity]) ? "— one for each problem of a resource" : null));
 }
 
-/** Return why the sum of the savings is a range, and which savings it leaves out. */
+/** Return whether the sum of the savings is a range, and which savings it leaves out. */
 function savingAbout() {
   const isExact = FIGURES.saving.every((each) => each.most - each.least < 0.005);
-  return [isExact ? "If you carry out every task." : "A range, since EC2 does not show how much a snapshot stores.",
-    FINDINGS.some((row) => row[F.outdone]) ? "Of savings that exclude each other, the larger one counts." : "", unpricedText()].filter(Boolean).join(" ");
+  return [isExact ? "If you carry out every task." : "A range: each saving says why.",
+    FINDINGS.some((row) => row[F.outdone]) ? "Of tasks that exclude each other, one counts." : "", unpricedText()].filter(Boolean).join(" ");
 }
 
 /** Return which regions a sum leaves out, since they have no price. */

@@ -204,6 +204,17 @@ def test_listing_that_reaches_far_is_parted_after_few_pages(
     assert divided or listing.calls <= listing.pages + 1
 
 
+@pytest.mark.parametrize("order", ["oldest first", "newest first"])
+def test_listing_that_covers_days_with_each_page_costs_no_question(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten pages, of five days each: as many as a policy of 200 volumes has after fifty days."""
+    monkeypatch.setattr(
+        splitting, "codec", SimpleNamespace(decode=lambda _query, pages: tuple(row for page in pages for row in page))
+    )
+    listing = Listing(sorted(spread(2, 50, 0), reverse=order == "newest first"))
+    splitting.read(OWN, listing, 4)
+    assert listing.calls == listing.pages == 10
+
+
 # --- on the sandbox ---
 
 
