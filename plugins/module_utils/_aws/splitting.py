@@ -177,7 +177,7 @@ def _begin(
         elif parts and (budget is None or budget.may_repeat(read)):
             return _Read(tuple(found), parts)
         else:
-            checked = min(2 * checked, LARGE) if early else 2 * checked
+            checked = min(2 * checked, LARGE) if early else 2 * read - 1
         take(islice(pages, checked - read))
     return _Read(tuple(found))
 
